@@ -1,0 +1,1 @@
+"""Pure decoders: the bytes that an output plugin sends become changes. No I/O."""

@@ -1,0 +1,97 @@
+"""What a person may choose, as the command line hands it to the use-cases."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Plugin(StrEnum):
+    """The output plugins whose bytes this program can decode."""
+
+    PGOUTPUT = "pgoutput"
+    TEST_DECODING = "test_decoding"
+    WAL2JSON = "wal2json"
+
+
+class NoIdentity(StrEnum):
+    """What to do about tables whose updates and deletes the stream cannot carry (ruling 17)."""
+
+    REFUSE = "refuse"
+    INSERT_ONLY = "insert-only"
+    FULL = "full"
+
+
+class ApplyMode(StrEnum):
+    """How source transactions become target transactions."""
+
+    BATCH = "batch"
+    TRANSACTION = "transaction"
+
+
+class OnConflict(StrEnum):
+    """What apply does with a row that is not what the source says it was (ruling 23)."""
+
+    ERROR = "error"
+    SKIP = "skip"
+    OVERWRITE = "overwrite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOptions:
+    """Where a run keeps its state, and what it may do with a previous run found there."""
+
+    directory: Path | None = None
+    restart: bool = False
+    resume: bool = False
+    not_consistent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """How the base copy is made."""
+
+    table_jobs: int = 4
+    index_jobs: int = 4
+    restore_jobs: int | None = None
+    large_objects_jobs: int = 4
+    split_tables_larger_than: int | None = None
+    """Bytes; None chooses by the table sizes and the number of lanes."""
+    split_max_parts: int | None = None
+    skip_split_by_ctid: bool = False
+    drop_if_exists: bool = False
+    roles: bool = False
+    no_role_passwords: bool = False
+    no_owner: bool = False
+    no_acl: bool = False
+    no_comments: bool = False
+    no_tablespaces: bool = False
+    skip_large_objects: bool = False
+    skip_extensions: bool = False
+    skip_ext_comments: bool = False
+    skip_collations: bool = False
+    skip_vacuum: bool = False
+    skip_analyze: bool = False
+    skip_db_properties: bool = False
+    fail_fast: bool = False
+    use_copy_binary: bool = False
+    snapshot: str | None = None
+    """An exported snapshot of another session to copy from."""
+    filters: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowOptions:
+    """How changes are captured and applied."""
+
+    plugin: Plugin = Plugin.PGOUTPUT
+    slot_name: str = "pgcopydb"
+    publication: str = "pgcopydb"
+    origin: str = "pgcopydb"
+    create_slot: bool = False
+    endpos: int | None = None
+    no_identity: NoIdentity = NoIdentity.REFUSE
+    apply_mode: ApplyMode = ApplyMode.BATCH
+    on_conflict: OnConflict = OnConflict.ERROR
+    replay_no_op_updates: bool = False
+    max_segment_bytes: int = 1 << 30
+    """A file of stored changes is closed at this size and a new one begun."""
