@@ -22,7 +22,7 @@ class _Unchanged(Enum):
 UNCHANGED: Final = _Unchanged.UNCHANGED
 """A TOASTed value that the change did not touch, so that the source did not send it."""
 
-Value: TypeAlias = bytes | None | Literal[_Unchanged.UNCHANGED]
+Value: TypeAlias = bytes | Literal[_Unchanged.UNCHANGED] | None
 """A column's value: text bytes, NULL, or not sent because unchanged."""
 
 Row: TypeAlias = tuple[Value, ...]
