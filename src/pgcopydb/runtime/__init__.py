@@ -1,1 +1,1 @@
-"""TO BE DESCRIBED."""
+"""Processes: starting and stopping workers, signals, logging."""

@@ -1,1 +1,1 @@
-"""TO BE DESCRIBED."""
+"""The work directory: where a migration keeps what it planned, stored and promised."""

@@ -1,0 +1,59 @@
+"""What SIGINT, SIGTERM and SIGHUP do: first ask for a clean stop, then cancel.
+
+The supervisor of a run installs :func:`stop_on_signals`. Its first signal only sets a flag, which
+every waiting loop looks at; a second one raises :class:`Interrupted` where the program stands, so
+that even a long statement ends. Worker processes ignore SIGINT, because a terminal sends it to
+the whole process group at once and the supervisor forwards a SIGTERM of its own.
+"""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pgcopydb.errors import Interrupted
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Requested:
+    number: int | None = None
+
+
+def stop_requested() -> bool:
+    """Tell whether a signal has asked this process to finish its unit of work and stop."""
+    return _Requested.number is not None
+
+
+def raise_if_stopped() -> None:
+    """Raise Interrupted when a signal has asked this process to stop."""
+    if _Requested.number is not None:
+        raise Interrupted(_Requested.number)
+
+
+def _note(number: int, _frame: FrameType | None) -> None:
+    if _Requested.number is not None:
+        raise Interrupted(number)
+    _Requested.number = number
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Turn the stop signals into a request for a clean stop while the block runs."""
+    previous = {number: signal.signal(number, _note) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        _Requested.number = None
+
+
+def install_in_worker() -> None:
+    """Set the handlers of a worker process: SIGTERM asks, a second one cancels."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _note)

@@ -1,0 +1,300 @@
+"""The work directory itself: private, locked, and never silently overwritten.
+
+::
+
+    DIR/                     0700, owned by the user who runs the command
+      <role>.lock            held while a command works in that role; names its process
+      catalogue.db           SQLite: the migration's header, jobs, sentinel
+      schema/                pg_dump archives
+      cdc/                   SQLite segments of stored changes
+
+Several commands of one migration may work in one directory at once (a snapshot holder, a clone, a
+prefetch), each in roles of its own; two commands in the same role exclude each other.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgcopydb.errors import StateError
+from pgcopydb.model.options import WorkOptions
+from pgcopydb.workdir import store
+from pgcopydb.workdir.store import RunHeader
+
+log = logging.getLogger(__name__)
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "clone": ("clone",),
+    "clone --follow": ("clone", "receive", "apply"),
+    "follow": ("receive", "apply"),
+    "snapshot": ("snapshot",),
+    "stream setup": ("setup",),
+    "stream cleanup": ("setup", "clone", "receive", "apply"),
+    "stream receive": ("receive",),
+    "stream prefetch": ("receive",),
+    "stream catchup": ("apply",),
+    "stream apply": ("apply",),
+    "stream replay": ("receive", "apply"),
+}
+"""What each command does in the directory; a command not named here only reads it."""
+
+_REPEATABLE = {
+    "snapshot",
+    "stream setup",
+    "stream cleanup",
+    "stream prefetch",
+    "stream catchup",
+    "stream apply",
+    "stream replay",
+}
+"""Commands that go on by themselves where they stopped, so that repeating one is no accident."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDirectory:
+    """An open work directory.
+
+    ``resume`` says that a previous run is to be continued; ``previous`` is the header of the
+    migration that ``--restart`` has just removed, whose slot may have to be dropped.
+    """
+
+    path: Path
+    resume: bool = False
+    not_consistent: bool = False
+    previous: RunHeader | None = None
+
+    @property
+    def catalogue(self) -> Path:
+        """The SQLite catalogue."""
+        return self.path / "catalogue.db"
+
+    @property
+    def schema(self) -> Path:
+        """The folder of schema dumps."""
+        return self.path / "schema"
+
+    @property
+    def cdc(self) -> Path:
+        """The folder of stored changes."""
+        return self.path / "cdc"
+
+    @contextmanager
+    def store(self) -> Iterator[sqlite3.Connection]:
+        """Open the catalogue for the length of the block."""
+        with store.open_store(self.catalogue) as connection:
+            yield connection
+
+    def header(self) -> RunHeader | None:
+        """Return the header of the migration kept here, or None before it is begun."""
+        with self.store() as connection:
+            return store.read_header(connection)
+
+
+def default_directory() -> Path:
+    """Return the directory used without ``--dir``: ``$TMPDIR/pgcopydb``, else /tmp/pgcopydb."""
+    return Path(os.environ.get("TMPDIR") or "/tmp") / "pgcopydb"  # noqa: S108 - the documented place
+
+
+@contextmanager
+def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirectory]:
+    """Open the work directory for ``command``, alone in its roles, for the length of the block.
+
+    Raises StateError when the directory is not safe to use, when another process works in it in
+    the same role, or when it holds a previous run that neither ``--resume`` nor ``--restart``
+    was given for.
+    """
+    path = options.directory or default_directory()
+    os.umask(0o077)  # everything that this process and its children write here is private
+    _make_private(path)
+    roles = ROLES.get(command, ())
+    with ExitStack() as locks:
+        for role in roles:
+            locks.enter_context(_lock(path, role, command))
+        previous = _remove_previous(path, roles) if options.restart else None
+        work = WorkDirectory(
+            path=path,
+            resume=options.resume,
+            not_consistent=options.not_consistent,
+            previous=previous,
+        )
+        work.schema.mkdir(mode=0o700, exist_ok=True)
+        work.cdc.mkdir(mode=0o700, exist_ok=True)
+        with _recorded(work, options, command, roles):
+            yield work
+
+
+@contextmanager
+def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
+    """Open the directory of a migration that exists, to read or steer it while it runs.
+
+    Raises StateError when there is none, or it is not safe to use.
+    """
+    path = options.directory or default_directory()
+    if not path.exists():
+        raise StateError(
+            f"there is no work directory at {path}",
+            hint="give the --dir of the migration",
+        )
+    _refuse_unsafe(path)
+    work = WorkDirectory(path=path)
+    if not work.catalogue.exists():
+        raise StateError(
+            f"{path} is not the work directory of a migration",
+            hint="give the --dir of the migration",
+        )
+    yield work
+
+
+def _make_private(path: Path) -> None:
+    """Create ``path`` for this user alone, or make sure that it already is."""
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        _refuse_unsafe(path)
+    except OSError as error:
+        raise StateError(
+            f"the work directory {path} cannot be created: {error.strerror}",
+            hint="choose another place with --dir",
+        ) from error
+    else:
+        return
+    if stat.S_IMODE(path.stat().st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def _refuse_unsafe(path: Path) -> None:
+    """Raise StateError for a directory that somebody else could have prepared."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise StateError(f"the work directory {path} is a symbolic link", hint="name its target")
+    if not stat.S_ISDIR(status.st_mode):
+        raise StateError(f"{path} is not a directory", hint="choose another place with --dir")
+    if status.st_uid != os.geteuid():
+        raise StateError(
+            f"the work directory {path} belongs to another user",
+            hint="choose another place with --dir",
+        )
+    if status.st_mode & stat.S_IWOTH and any(path.iterdir()):
+        raise StateError(
+            f"the work directory {path} is open to everybody and not empty",
+            hint="choose another place with --dir",
+        )
+
+
+@contextmanager
+def _lock(path: Path, role: str, command: str) -> Iterator[None]:
+    """Hold the lock of ``role``; raise StateError naming the process that already does."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path / f"{role}.lock", flags, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            raise StateError(
+                f"the work directory {path} is in use: {holder}",
+                hint="wait for it to end, stop it, or use another --dir",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pgcopydb {command}, pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_previous(path: Path, roles: Sequence[str]) -> RunHeader | None:
+    """Remove what a previous run left; return its header, for what it owns on the servers."""
+    with ExitStack() as others:
+        for role in sorted({role for known in ROLES.values() for role in known} - set(roles)):
+            if role != "snapshot":  # a holder of the snapshot to use may well be running
+                others.enter_context(_lock(path, role, "restart"))
+        header = _salvage_header(path)
+        if _held(path, "snapshot"):
+            raise StateError(
+                f"the work directory {path} is in use by a running snapshot command",
+                hint="stop it before starting over with --restart",
+            )
+        for entry in path.iterdir():
+            if entry.suffix == ".lock":
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    return header
+
+
+def _held(path: Path, role: str) -> bool:
+    try:
+        with _lock(path, role, "probe"):
+            return False
+    except StateError:
+        return True
+
+
+def _salvage_header(path: Path) -> RunHeader | None:
+    """Return the header of the run in ``path`` if it can still be read."""
+    catalogue = path / "catalogue.db"
+    if not catalogue.exists():
+        return None
+    try:
+        with store.open_store(catalogue) as connection:
+            return store.read_header(connection)
+    except (StateError, sqlite3.Error):
+        log.warning("the catalogue of the previous run cannot be read; it is removed unread")
+        return None
+
+
+@contextmanager
+def _recorded(
+    work: WorkDirectory, options: WorkOptions, command: str, roles: Sequence[str]
+) -> Iterator[None]:
+    """Write down that ``command`` runs here and how it ended; refuse to run over another."""
+    if not roles:
+        yield
+        return
+    with work.store() as connection:
+        if command not in _REPEATABLE and not options.resume:
+            _refuse_previous(connection, work.path, roles)
+        numbers = [
+            connection.execute(
+                "insert into command_run (role, command, pid) values (?, ?, ?) returning id",
+                (role, command, os.getpid()),
+            ).fetchone()[0]
+            for role in roles
+        ]
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    finally:
+        with work.store() as connection:
+            connection.executemany(
+                "update command_run set outcome = ?,"
+                " finished = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') where id = ?",
+                [(outcome, number) for number in numbers],
+            )
+
+
+def _refuse_previous(connection: sqlite3.Connection, path: Path, roles: Sequence[str]) -> None:
+    """Raise StateError when an earlier command already did this work here."""
+    marks = ", ".join("?" * len(roles))
+    row = connection.execute(
+        "select command, started, coalesce(outcome, 'was interrupted') from command_run"
+        f" where role in ({marks}) order by id desc limit 1",  # noqa: S608 - only question marks
+        roles,
+    ).fetchone()
+    if row is None:
+        return
+    command, started, outcome = row
+    raise StateError(
+        f"{path} holds a previous run: pgcopydb {command}, started {started}, {outcome}",
+        hint="go on with it (--resume), start over (--restart), or use another --dir",
+    )

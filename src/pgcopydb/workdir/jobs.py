@@ -1,0 +1,3 @@
+"""The job queue (placeholder until its owner lands it)."""
+
+JOBS_SCHEMA = ""

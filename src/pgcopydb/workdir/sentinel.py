@@ -1,0 +1,95 @@
+"""The sentinel: one row through which a running follow is steered, and tells where it is.
+
+Written by any shell (``stream sentinel set …``) and by the receive and apply processes; read by
+all of them several times a second. Positions are integers; 0 stands for "not set".
+"""
+
+import sqlite3
+from dataclasses import dataclass, fields
+
+from pgcopydb.errors import StateError
+
+SENTINEL_SCHEMA = """
+create table if not exists sentinel (
+  id integer primary key check (id = 1),
+  startpos integer not null default 0,
+  endpos integer not null default 0,
+  apply integer not null default 0,
+  write_lsn integer not null default 0,
+  flush_lsn integer not null default 0,
+  transform_lsn integer not null default 0,
+  replay_lsn integer not null default 0,
+  received_lsn integer not null default 0,
+  source_lsn integer not null default 0,
+  received_commit_time integer not null default 0,
+  replay_commit_time integer not null default 0,
+  transactions integer not null default 0,
+  changes integer not null default 0
+) strict;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """Where a follow is, and what it has been told.
+
+    ``received_lsn`` is a proof: every transaction that committed at or before it is stored here,
+    durably. Unlike ``flush_lsn`` it also moves while the source is idle. ``source_lsn`` is the
+    end of the source's WAL as last heard. Commit times are microseconds since 1970 (UTC).
+    """
+
+    startpos: int = 0
+    endpos: int = 0
+    apply: bool = False
+    write_lsn: int = 0
+    flush_lsn: int = 0
+    transform_lsn: int = 0
+    replay_lsn: int = 0
+    received_lsn: int = 0
+    source_lsn: int = 0
+    received_commit_time: int = 0
+    replay_commit_time: int = 0
+    transactions: int = 0
+    changes: int = 0
+
+
+_FIELDS = tuple(field.name for field in fields(Sentinel))
+_SELECT = f"select {', '.join(_FIELDS)} from sentinel"  # noqa: S608 - our own field names
+
+
+def read_sentinel(connection: sqlite3.Connection) -> Sentinel | None:
+    """Return the sentinel, or None when no change capture has been set up here."""
+    row = connection.execute(_SELECT).fetchone()
+    if row is None:
+        return None
+    values = dict(zip(_FIELDS, row, strict=True))
+    return Sentinel(**{**values, "apply": bool(values["apply"])})
+
+
+def require_sentinel(connection: sqlite3.Connection) -> Sentinel:
+    """Return the sentinel; raise StateError when no change capture has been set up here."""
+    sentinel = read_sentinel(connection)
+    if sentinel is None:
+        raise StateError(
+            "no change capture has been set up in this work directory",
+            hint="set one up with clone --follow, snapshot --follow or stream setup",
+        )
+    return sentinel
+
+
+def create_sentinel(connection: sqlite3.Connection, startpos: int, endpos: int = 0) -> None:
+    """Create the sentinel of a new capture that starts at ``startpos``; keep one that exists."""
+    connection.execute(
+        "insert into sentinel (id, startpos, endpos, replay_lsn) values (1, ?, ?, 0)"
+        " on conflict (id) do nothing",
+        (startpos, endpos),
+    )
+
+
+def update_sentinel(connection: sqlite3.Connection, **values: int) -> None:
+    """Set fields of the sentinel, each given by its name."""
+    unknown = values.keys() - set(_FIELDS)
+    if unknown:
+        raise ValueError(f"the sentinel has no {', '.join(sorted(unknown))}")
+    assignments = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(f"update sentinel set {assignments}", values)  # noqa: S608 - checked above

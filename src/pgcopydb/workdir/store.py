@@ -1,0 +1,161 @@
+"""The SQLite catalogue of a work directory: opening it, and what every command keeps in it.
+
+SQLite is the only state that the processes of a run share. Connections are opened with
+``synchronous=FULL``: a commit here is on disk when it returns, which is what allows a position
+to be confirmed to the source afterwards.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pgcopydb.errors import StateError
+from pgcopydb.workdir.jobs import JOBS_SCHEMA
+from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
+
+_SCHEMA_VERSION = 1
+
+_SCHEMA = """
+create table if not exists header (
+  id integer primary key check (id = 1),
+  content blob not null
+) strict;
+create table if not exists command_run (
+  id integer primary key,
+  role text not null,
+  command text not null,
+  pid integer not null,
+  started text not null default (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+  finished text,
+  outcome text
+) strict;
+create table if not exists fact (
+  name text primary key,
+  content blob not null
+) strict;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHeader:
+    """What one migration is about; once a field is set it does not change.
+
+    ``source`` and ``target`` identify a database: system identifier and database oid, as
+    ``"7612.../16384"``. LSNs are integers.
+    """
+
+    run_id: str
+    source: str | None = None
+    source_timeline: int | None = None
+    target: str | None = None
+    snapshot: str | None = None
+    plugin: str | None = None
+    slot_name: str | None = None
+    slot_created: bool = False
+    publication: str | None = None
+    publication_created: bool = False
+    origin: str | None = None
+    origin_created: bool = False
+    progress: str | None = None
+    """How the target records what is applied: ``origin`` or ``table`` (ruling 22)."""
+    consistent_point: int | None = None
+    copy_finished: bool = False
+    sequences_synchronized: bool = False
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the catalogue at ``path``, creating it if need be; autocommit, rows as tuples.
+
+    Raises StateError when the file is not a catalogue of this version of the program.
+    """
+    try:
+        connection = connect_sqlite(path)
+        version = connection.execute("pragma user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(_SCHEMA + JOBS_SCHEMA + SENTINEL_SCHEMA)
+            connection.execute(f"pragma user_version = {_SCHEMA_VERSION:d}")
+        elif version != _SCHEMA_VERSION:
+            connection.close()
+            raise StateError(
+                f"{path} was written by another version of pgcopydb (format {version})",
+                hint="finish that migration with the version that began it, or use another --dir",
+            )
+    except sqlite3.DatabaseError as error:
+        raise StateError(
+            f"{path} is not usable as the catalogue of a work directory: {error}",
+            hint="use another --dir, or start over with --restart",
+        ) from error
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def connect_sqlite(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file the way this program does everywhere: WAL, every commit durable."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the block in one immediate transaction: commit at its end, roll back on an error."""
+    connection.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")
+
+
+def read_header(connection: sqlite3.Connection) -> RunHeader | None:
+    """Return the header of the migration that this catalogue belongs to, if one was begun."""
+    row = connection.execute("select content from header").fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=RunHeader)
+
+
+def write_header(connection: sqlite3.Connection, header: RunHeader) -> None:
+    """Store ``header``, replacing what was there."""
+    connection.execute(
+        "insert into header (id, content) values (1, ?)"
+        " on conflict (id) do update set content = excluded.content",
+        (msgspec.json.encode(header),),
+    )
+
+
+def update_header(connection: sqlite3.Connection, **changes: Any) -> RunHeader:
+    """Set fields of the stored header and return it as it is now."""
+    with transaction(connection):
+        header = read_header(connection)
+        if header is None:
+            raise StateError(
+                "the work directory holds no migration yet",
+                hint="begin one with clone, or with snapshot --follow",
+            )
+        header = replace(header, **changes)
+        write_header(connection, header)
+    return header
+
+
+def read_fact(connection: sqlite3.Connection, name: str, kind: type[Any]) -> Any:
+    """Return the value stored as ``name``, decoded as ``kind``, or None when there is none."""
+    row = connection.execute("select content from fact where name = ?", (name,)).fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=kind)
+
+
+def write_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
+    """Store a value that other commands of the migration will read."""
+    connection.execute(
+        "insert into fact (name, content) values (?, ?)"
+        " on conflict (name) do update set content = excluded.content",
+        (name, msgspec.json.encode(value)),
+    )
