@@ -1,1 +1,1 @@
-"""TO BE DESCRIBED."""
+"""Everything that talks to a server: connections, the catalogue, replication, row transfer."""

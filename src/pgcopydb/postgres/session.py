@@ -1,0 +1,89 @@
+"""The settings of every session, on both sides and on the walsender.
+
+A value must come out of the source and go into the target as the same text, and no limit that an
+administrator set for an application may end hours of work. All of it is one statement, and only
+settings that the server has are touched, so one list serves every version. It is sent as a simple
+query, the only kind that a walsender takes.
+"""
+
+from typing import Final
+
+from psycopg import Connection, sql
+
+from pgcopydb.model.endpoint import Side
+
+VALUES: Final = {
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    # money is an integer of the smallest unit, printed by this locale: any will do, if it is one.
+    "lc_monetary": "C",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+}
+"""What decides how values and definitions are printed and read."""
+
+LIMITS: Final = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+}
+"""What would end a long transaction, or the holder of a snapshot (correctness M10)."""
+
+BEHAVIOUR: Final = {
+    "row_security": "off",  # an error instead of fewer rows
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "synchronize_seqscans": "off",
+    "jit": "off",  # fires on the statements of apply and costs more than it gives
+}
+
+SIDES: Final = {
+    # A source made read-only for the cut-over stays so: nothing needs to write rows there.
+    # No view or foreign table is ever read in a table's place (CVE-2024-7348).
+    Side.SOURCE: {"restrict_nonsystem_relation_kind": "view, foreign-table"},
+    Side.TARGET: {"default_transaction_read_only": "off"},
+}
+
+# Last, and by itself: with search_path empty, what follows finds only pg_catalog.
+PATH: Final = {"search_path": ""}
+
+_STATEMENT: Final = sql.SQL(
+    "select count(pg_catalog.set_config(s.name, v.value, false))"
+    " from (values {pins}) as v(name, value)"
+    " join pg_catalog.pg_settings as s on s.name operator(pg_catalog.=) v.name"
+)
+
+
+def pins(side: Side) -> dict[str, str]:
+    """Return every setting of a session of ``side`` with its value."""
+    return {**VALUES, **LIMITS, **BEHAVIOUR, **SIDES[side], **PATH}
+
+
+def pin_statement(side: Side) -> sql.Composed:
+    """Return the statement that sets them all, without parameters, in one round trip."""
+    rows = [sql.SQL("({}, {})").format(name, value) for name, value in pins(side).items()]
+    return _STATEMENT.format(pins=sql.SQL(", ").join(rows))
+
+
+def pin_session(connection: Connection[tuple[object, ...]], side: Side) -> None:
+    """Pin the settings of ``connection``; raises psycopg.Error."""
+    connection.execute(pin_statement(side))
+
+
+def use_raw_encoding(connection: Connection[tuple[object, ...]]) -> bool:
+    """Send and receive the bytes of a SQL_ASCII database as they are; tell whether it is one.
+
+    Such a database may hold bytes that are no UTF-8, which a session in UTF8 refuses. psycopg
+    returns text as bytes afterwards, so only sessions that carry rows as bytes want this.
+    """
+    if connection.info.parameter_status("server_encoding") != "SQL_ASCII":
+        return False
+    connection.execute("set client_encoding to 'SQL_ASCII'")
+    return True
