@@ -1,0 +1,31 @@
+"""What part of a table one COPY carries."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PartKind(StrEnum):
+    """How a part is cut out of its table."""
+
+    WHOLE = "whole"
+    BLOCKS = "blocks"
+    KEYS = "keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of ``count`` parts of a table, counted from 1, that together hold each row once.
+
+    ``lower`` is the first block or key of the part and ``upper`` the first one after it. The first
+    part has no lower bound and the last no upper one: the size that the parts were planned with
+    may be stale, and no row may fall outside. ``column`` is the key column of a KEYS part.
+    ``bytes`` is the estimated share of the table's size, TOAST counted.
+    """
+
+    number: int = 1
+    count: int = 1
+    kind: PartKind = PartKind.WHOLE
+    column: str | None = None
+    lower: int | None = None
+    upper: int | None = None
+    bytes: int = 0
