@@ -288,7 +288,7 @@ def _refuse_previous(connection: sqlite3.Connection, path: Path, roles: Sequence
     marks = ", ".join("?" * len(roles))
     row = connection.execute(
         "select command, started, coalesce(outcome, 'was interrupted') from command_run"
-        f" where role in ({marks}) order by id desc limit 1",  # noqa: S608 - only question marks
+        f" where role in ({marks}) order by id desc limit 1",
         roles,
     ).fetchone()
     if row is None:

@@ -54,7 +54,7 @@ class Sentinel:
 
 
 _FIELDS = tuple(field.name for field in fields(Sentinel))
-_SELECT = f"select {', '.join(_FIELDS)} from sentinel"  # noqa: S608 - our own field names
+_SELECT = f"select {', '.join(_FIELDS)} from sentinel"
 
 
 def read_sentinel(connection: sqlite3.Connection) -> Sentinel | None:
@@ -92,4 +92,4 @@ def update_sentinel(connection: sqlite3.Connection, **values: int) -> None:
     if unknown:
         raise ValueError(f"the sentinel has no {', '.join(sorted(unknown))}")
     assignments = ", ".join(f"{name} = :{name}" for name in values)
-    connection.execute(f"update sentinel set {assignments}", values)  # noqa: S608 - checked above
+    connection.execute(f"update sentinel set {assignments}", values)

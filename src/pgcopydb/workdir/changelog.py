@@ -1,0 +1,419 @@
+"""The changelog: frames of the replication stream, stored as they came, in SQLite segments.
+
+A *chunk* is one row: some frames and where they end. It holds either whole transactions, or one
+numbered *slice* of a transaction too large for a chunk; slices of one transaction follow each
+other and the last one is final. A chunk is durable when :meth:`ChangelogWriter.append` returns.
+
+A *session* is one walsender connection. Slices without a final one are void as soon as a chunk of
+another session follows: after a reconnect the source sends the whole transaction again (ruling 2).
+
+Chunks are numbered from 1 without gaps over all segments; a segment file is named after its first
+chunk. pgoutput describes a relation once a session, so each segment also keeps those frames: the
+ones that were known when it was begun (as chunk 0 of the segment) and those that came since.
+Whoever starts reading in the middle can therefore be primed from the segment alone, and pruning
+older segments takes nothing away (ruling 1).
+"""
+
+import itertools
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgcopydb.errors import StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.workdir.store import connect_sqlite, transaction
+
+_FRAME = struct.Struct(">QI")
+"""A stored frame begins with its WAL start and its length."""
+
+_PREAMBLE = 0
+"""The chunk number under which a segment keeps relation frames older than itself."""
+
+_SCHEMA = """
+create table segment (
+  id integer primary key check (id = 1),
+  previous_end integer not null
+) strict;
+create table chunk (
+  id integer primary key,
+  session integer not null,
+  slice integer,
+  final integer not null,
+  end_lsn integer not null,
+  commit_time integer not null,
+  transactions integer not null,
+  frames blob not null
+) strict;
+create index chunk_end on chunk (end_lsn) where final;
+create table relation_frame (
+  chunk integer not null,
+  ordinal integer not null,
+  session integer not null,
+  wal_start integer not null,
+  frame blob not null,
+  primary key (chunk, ordinal)
+) strict, without rowid;
+pragma user_version = 1;
+"""
+
+Frame = tuple[int, bytes]
+"""WAL start and payload of one XLogData message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Stored frames: whole transactions (``slice`` is None), or one slice of a large one.
+
+    ``end_lsn`` is the end of the last commit in it, 0 for a slice that is not final.
+    """
+
+    id: int
+    session: int
+    slice: int | None
+    final: bool
+    end_lsn: int
+    transactions: int
+    frames: bytes
+
+    def unpack(self) -> Iterator[Frame]:
+        """Give the frames one by one."""
+        return unpack_frames(self.frames)
+
+
+def pack_frame(wal_start: int, payload: bytes) -> bytes:
+    """Return one frame in its stored form."""
+    return _FRAME.pack(wal_start, len(payload)) + payload
+
+
+def unpack_frames(packed: bytes) -> Iterator[Frame]:
+    """Give the frames of a chunk; raise StateError when its end is cut off."""
+    position, end = 0, len(packed)
+    header = _FRAME.size
+    unpack = _FRAME.unpack_from
+    while position < end:
+        if position + header > end:
+            raise StateError("a stored chunk of changes is damaged: a frame header is cut off")
+        wal_start, length = unpack(packed, position)
+        position += header
+        following = position + length
+        if following > end:
+            raise StateError("a stored chunk of changes is damaged: a frame is cut off")
+        yield wal_start, packed[position:following]
+        position = following
+
+
+def segment_files(directory: Path) -> list[Path]:
+    """Return the segments of a changelog, oldest first."""
+    return sorted(path for path in directory.glob("[0-9]*.db") if path.stem.isdigit())
+
+
+class ChangelogWriter:
+    """The one writer of a changelog; each one is a new session.
+
+    Opening it finds the position up to which everything is stored (``stored_end``), which is
+    where the stream must go on.
+    """
+
+    def __init__(self, directory: Path, *, max_segment_bytes: int) -> None:
+        self._directory = directory
+        self._max_segment_bytes = max_segment_bytes
+        self._relations: dict[bytes, Frame] = {}
+        self._bytes = 0
+        self.stored_end = stored_end(directory)
+        files = _complete_segments(directory)
+        if files:
+            self._segment = _open_segment(files[-1])
+            self._bytes = files[-1].stat().st_size
+            last_id, last_session = self._segment.execute(
+                "select coalesce(max(id), ?), coalesce(max(session), 0) from chunk",
+                (int(files[-1].stem) - 1,),
+            ).fetchone()
+            relation_session = self._segment.execute(
+                "select coalesce(max(session), 0) from relation_frame"
+            ).fetchone()[0]
+            self._next_id = last_id + 1
+            self.session = max(last_session, relation_session) + 1
+        else:
+            self._segment = _create_segment(directory, 1, self.stored_end)
+            self._next_id = 1
+            self.session = 1
+
+    def append(
+        self,
+        frames: Sequence[bytes],
+        *,
+        slice_number: int | None,
+        final: bool,
+        end_lsn: int,
+        commit_time: int = 0,
+        transactions: int = 0,
+        relation_frames: Iterable[tuple[bytes, Frame]] = (),
+    ) -> None:
+        """Store packed frames as one chunk; it is on disk when this returns.
+
+        ``relation_frames`` are the frames among them that describe relations, each with a key
+        under which a later description replaces it.
+        """
+        if self._bytes >= self._max_segment_bytes:
+            self._rotate()
+        blob = b"".join(frames)
+        described = list(relation_frames)
+        with transaction(self._segment):
+            self._segment.execute(
+                "insert into chunk values (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._next_id,
+                    self.session,
+                    slice_number,
+                    int(final),
+                    end_lsn,
+                    commit_time,
+                    transactions,
+                    blob,
+                ),
+            )
+            self._store_relations(self._next_id, (frame for _, frame in described))
+        self._relations.update(described)
+        self._bytes += len(blob)
+        self._next_id += 1
+        if final:
+            self.stored_end = end_lsn
+
+    def close(self) -> None:
+        """Close the current segment."""
+        self._segment.close()
+
+    def _rotate(self) -> None:
+        self._segment.close()
+        self._segment = _create_segment(self._directory, self._next_id, self.stored_end)
+        with transaction(self._segment):
+            self._store_relations(_PREAMBLE, self._relations.values())
+        self._bytes = 0
+
+    def _store_relations(self, chunk: int, frames: Iterable[Frame]) -> None:
+        self._segment.executemany(
+            "insert into relation_frame values (?, ?, ?, ?, ?)",
+            [
+                (chunk, ordinal, self.session, wal_start, payload)
+                for ordinal, (wal_start, payload) in enumerate(frames)
+            ],
+        )
+
+
+class ChangelogReader:
+    """Reads chunks in order, from any position to the end, and goes on as more is stored."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._segment: sqlite3.Connection | None = None
+        self._first_id = 0
+        self._next_id = 0
+
+    def seek(self, position: int) -> list[Frame]:
+        """Make the next :meth:`read` return the first chunk that ends after ``position``.
+
+        Returns the relation frames of its session that came before that chunk, with which a
+        decoder must be primed. Raises StateError when changes after ``position`` have been
+        pruned.
+        """
+        self.close()
+        files = segment_files(self._directory)
+        if not files:
+            return []
+        self._refuse_pruned(files[0], position)
+        self._move_to(_first_slice(files, _first_after(files, position)))
+        return self._prime()
+
+    def read(self) -> Chunk | None:
+        """Return the next chunk, or None when nothing more is stored yet."""
+        if self._segment is None:
+            files = segment_files(self._directory)
+            if not files:
+                return None
+            self._use(_open_segment(files[0]), int(files[0].stem))
+            self._next_id = self._next_id or self._first_id
+        chunk = self._read_here()
+        if chunk is not None:
+            return chunk
+        following = self._directory / segment_name(self._next_id)
+        if self._next_id == self._first_id or not following.exists():
+            return None
+        self._use(_open_segment(following), self._next_id)
+        return self._read_here()
+
+    def close(self) -> None:
+        """Close the current segment; the next read or seek opens what it needs."""
+        if self._segment is not None:
+            self._segment.close()
+        self._segment = None
+        self._first_id = self._next_id = 0
+
+    def _use(self, segment: sqlite3.Connection, first_id: int) -> None:
+        if self._segment is not None:
+            self._segment.close()
+        self._segment = segment
+        self._first_id = first_id
+
+    def _move_to(self, chunk: int) -> None:
+        """Make ``chunk`` the next one, in the segment that holds it or will hold it."""
+        holders = [path for path in segment_files(self._directory) if int(path.stem) <= chunk]
+        if not holders:
+            raise StateError("the beginning of a stored transaction has been pruned")
+        self._use(_open_segment(holders[-1]), int(holders[-1].stem))
+        self._next_id = chunk
+
+    def _refuse_pruned(self, oldest: Path, position: int) -> None:
+        segment = _open_segment(oldest)
+        try:
+            missing = segment.execute("select previous_end from segment").fetchone()[0]
+        finally:
+            segment.close()
+        if position < missing:
+            raise StateError(
+                f"changes after {format_lsn(position)} are needed, but those up to"
+                f" {format_lsn(missing)} have been applied and pruned",
+                hint="the target is older than this work directory: was it restored from a backup?"
+                " Start over with --restart",
+            )
+
+    def _read_here(self) -> Chunk | None:
+        assert self._segment is not None
+        row = self._segment.execute(
+            "select id, session, slice, final, end_lsn, transactions, frames"
+            " from chunk where id = ?",
+            (self._next_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        self._next_id += 1
+        return Chunk(row[0], row[1], row[2], bool(row[3]), *row[4:])
+
+    def _prime(self) -> list[Frame]:
+        assert self._segment is not None
+        session = self._segment.execute(
+            "select session from chunk where id = ?", (self._next_id,)
+        ).fetchone()
+        if session is None:
+            return []
+        return self._segment.execute(
+            "select wal_start, frame from relation_frame"
+            " where session = ? and chunk < ? order by chunk, ordinal",
+            (session[0], self._next_id),
+        ).fetchall()
+
+
+def stored_end(directory: Path) -> int:
+    """Return the end of the last commit stored in ``directory``, 0 when there is none."""
+    for path in reversed(_complete_segments(directory)):
+        segment = _open_segment(path)
+        try:
+            end = segment.execute("select max(end_lsn) from chunk where final").fetchone()[0]
+        finally:
+            segment.close()
+        if end is not None:
+            return int(end)
+    return 0
+
+
+def prune(directory: Path, position: int, *, dry_run: bool = False) -> list[Path]:
+    """Remove the segments whose every transaction ends at or before ``position``.
+
+    ``position`` must be durable on the target. The newest segment always stays, and so does one
+    that holds a slice of a transaction whose end is in a later segment (rulings 2 and 4).
+    Returns the files removed, or that would be.
+    """
+    files = segment_files(directory)
+    if not files:
+        return []
+    needed = _first_slice(files, _first_after(files, position))
+    removable = [
+        path for path, following in itertools.pairwise(files) if int(following.stem) <= needed
+    ]
+    if not dry_run:
+        for path in removable:
+            _unlink(path)
+    return removable
+
+
+def _complete_segments(directory: Path) -> list[Path]:
+    """Return the segments, less a newest one whose creation a kill interrupted."""
+    files = segment_files(directory)
+    if files:
+        connection = sqlite3.connect(files[-1])
+        try:
+            if connection.execute("pragma user_version").fetchone()[0] == 0:
+                _unlink(files.pop())
+        except sqlite3.DatabaseError:
+            pass  # damaged rather than empty: whoever opens it says so
+        finally:
+            connection.close()
+    return files
+
+
+def _unlink(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def segment_name(first_id: int) -> str:
+    """Return the file name of the segment that begins with chunk ``first_id``."""
+    return f"{first_id:012d}.db"
+
+
+def _first_after(files: Sequence[Path], position: int) -> int:
+    """Return the number of the first chunk that ends after ``position``, or will."""
+    first = int(files[0].stem)
+    for path in reversed(files):
+        segment = _open_segment(path)
+        try:
+            after, before = segment.execute(
+                "select min(id) filter (where end_lsn > :position),"
+                " max(id) filter (where end_lsn <= :position) from chunk where final",
+                {"position": position},
+            ).fetchone()
+        finally:
+            segment.close()
+        if after is not None:
+            first = after
+        if before is not None:
+            return first if after is not None or first > before else before + 1
+    return first
+
+
+def _first_slice(files: Sequence[Path], chunk: int) -> int:
+    """Return the number of the chunk in which the transaction of ``chunk`` begins."""
+    holder = [path for path in files if int(path.stem) <= chunk][-1]
+    segment = _open_segment(holder)
+    try:
+        row = segment.execute("select slice from chunk where id = ?", (chunk,)).fetchone()
+    finally:
+        segment.close()
+    return chunk if row is None or row[0] is None else chunk - int(row[0])
+
+
+def _create_segment(directory: Path, first_id: int, previous_end: int) -> sqlite3.Connection:
+    path = directory / segment_name(first_id)
+    segment = connect_sqlite(path)
+    if segment.execute("pragma user_version").fetchone()[0] == 0:
+        segment.executescript(
+            f"begin immediate; {_SCHEMA} insert into segment values (1, {previous_end:d}); commit;"
+        )
+    return segment
+
+
+def _open_segment(path: Path) -> sqlite3.Connection:
+    """Open a segment that exists; raise StateError when it is damaged."""
+    problem = "it was never completed"
+    try:
+        segment = connect_sqlite(path)
+        if segment.execute("pragma user_version").fetchone()[0] == 1:
+            return segment
+        segment.close()
+    except sqlite3.DatabaseError as error:
+        problem = str(error)
+    raise StateError(
+        f"the stored changes in {path} are damaged: {problem}",
+        hint="remove that file and the newer ones beside it; the slot sends what it still has",
+    )

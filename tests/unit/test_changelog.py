@@ -1,0 +1,173 @@
+"""The changelog: what is stored comes back, from any position, whatever was interrupted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgcopydb.errors import StateError
+from pgcopydb.workdir.changelog import (
+    ChangelogReader,
+    ChangelogWriter,
+    pack_frame,
+    prune,
+    segment_files,
+    stored_end,
+    unpack_frames,
+)
+
+
+def append_whole(writer: ChangelogWriter, end_lsn: int, *payloads: bytes) -> None:
+    writer.append(
+        [pack_frame(end_lsn, payload) for payload in payloads],
+        slice_number=None,
+        final=True,
+        end_lsn=end_lsn,
+        transactions=1,
+    )
+
+
+def append_slice(writer: ChangelogWriter, number: int, *, end_lsn: int = 0) -> None:
+    writer.append(
+        [pack_frame(1, b"slice %d of session %d" % (number, writer.session))],
+        slice_number=number,
+        final=bool(end_lsn),
+        end_lsn=end_lsn,
+    )
+
+
+def read_all(reader: ChangelogReader) -> Iterator[tuple[int, int | None, int]]:
+    while (chunk := reader.read()) is not None:
+        yield chunk.session, chunk.slice, chunk.end_lsn
+
+
+def test_a_reader_tails_what_the_writer_stores(tmp_path: Path) -> None:
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    reader = ChangelogReader(tmp_path)
+    assert reader.seek(0) == []
+    assert reader.read() is None
+    append_whole(writer, 100, b"a", b"", b"c" * 1000)
+    chunk = reader.read()
+    assert chunk is not None
+    assert list(chunk.unpack()) == [(100, b"a"), (100, b""), (100, b"c" * 1000)]
+    assert reader.read() is None
+    append_whole(writer, 200, b"b")
+    assert [end for _, _, end in read_all(reader)] == [200]
+    reader.close()
+    writer.close()
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=40), start=st.integers(0, 45))
+def test_seek_finds_the_first_chunk_after_any_position(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], start: int
+) -> None:
+    directory = tmp_path_factory.mktemp("changelog")
+    writer = ChangelogWriter(directory, max_segment_bytes=500)
+    for number, size in enumerate(sizes, start=1):
+        append_whole(writer, number * 10, b"x" * size)
+    reader = ChangelogReader(directory)
+    for position in (start * 10, start * 10 + 5):
+        reader.seek(position)
+        ends = [end for _, _, end in read_all(reader)]
+        assert ends == [n * 10 for n in range(1, len(sizes) + 1) if n * 10 > position]
+        append = (len(sizes) + 1) * 10
+    append_whole(writer, append, b"later")
+    assert [end for _, _, end in read_all(reader)] == [append]
+    reader.close()
+    writer.close()
+
+
+def test_a_reader_starts_at_the_first_slice_of_a_transaction(tmp_path: Path) -> None:
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    append_whole(writer, 10, b"before")
+    append_slice(writer, 0)
+    append_slice(writer, 1)
+    append_slice(writer, 2, end_lsn=20)
+    reader = ChangelogReader(tmp_path)
+    reader.seek(10)
+    assert list(read_all(reader)) == [(1, 0, 0), (1, 1, 0), (1, 2, 20)]
+    reader.close()
+    writer.close()
+
+
+def test_a_new_session_voids_an_unfinished_transaction(tmp_path: Path) -> None:
+    first = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    append_whole(first, 10, b"before")
+    append_slice(first, 0)
+    append_slice(first, 1)
+    first.close()
+    second = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    assert second.stored_end == 10
+    append_slice(second, 0)
+    append_slice(second, 1, end_lsn=20)
+    reader = ChangelogReader(tmp_path)
+    reader.seek(10)
+    sessions = [session for session, _, end in read_all(reader) if end]
+    assert sessions == [second.session]
+    assert second.session == first.session + 1
+    reader.close()
+    second.close()
+
+
+def test_relation_frames_outlive_pruning(tmp_path: Path) -> None:
+    """Ruling 1: a relation is described once a session; pruning must not forget it."""
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=10)
+    for end, described in ((10, b"R one"), (20, None), (30, b"R two"), (40, None), (50, None)):
+        writer.append(
+            [pack_frame(end, b"some change that fills a segment")],
+            slice_number=None,
+            final=True,
+            end_lsn=end,
+            relation_frames=[(described[2:], (end, described))] if described else [],
+        )
+    reader = ChangelogReader(tmp_path)
+    assert reader.seek(20) == [(10, b"R one")]
+    assert reader.seek(30) == [(10, b"R one"), (30, b"R two")]
+    assert len(prune(tmp_path, 40)) == 4
+    assert reader.seek(40) == [(10, b"R one"), (30, b"R two")]
+    assert [end for _, _, end in read_all(reader)] == [50]
+    with pytest.raises(StateError, match="pruned"):
+        reader.seek(20)
+    reader.close()
+    writer.close()
+
+
+def test_prune_keeps_the_newest_segment_and_open_transactions(tmp_path: Path) -> None:
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    append_whole(writer, 10, b"applied")
+    append_slice(writer, 0)
+    append_slice(writer, 1)
+    assert len(prune(tmp_path, 10, dry_run=True)) == 1
+    assert len(segment_files(tmp_path)) == 3
+    assert len(prune(tmp_path, 10)) == 1
+    append_slice(writer, 2, end_lsn=20)
+    reader = ChangelogReader(tmp_path)
+    reader.seek(10)
+    assert [number for _, number, _ in read_all(reader)] == [0, 1, 2]
+    assert stored_end(tmp_path) == 20
+    assert len(prune(tmp_path, 20)) == 2
+    assert len(segment_files(tmp_path)) == 1
+    reader.close()
+    writer.close()
+
+
+def test_a_cut_off_chunk_is_noticed() -> None:
+    packed = pack_frame(1, b"abc") + pack_frame(2, b"def")
+    for end in (len(packed) - 1, len(packed) - 4, 13):
+        with pytest.raises(StateError, match="damaged"):
+            list(unpack_frames(packed[:end]))
+
+
+def test_a_damaged_segment_is_refused(tmp_path: Path) -> None:
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    append_whole(writer, 10, b"x")
+    writer.close()
+    (path,) = segment_files(tmp_path)
+    path.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StateError, match="damaged"):
+        ChangelogReader(tmp_path).seek(0)
