@@ -1,3 +1,296 @@
-"""The job queue (placeholder until its owner lands it)."""
+"""The queue of what a copy has to do: a SQLite table that every worker claims from.
 
-JOBS_SCHEMA = ""
+A job belongs to a *unit*: all parts of one table's data are a unit, an index is one by itself. A
+job may wait for units; it can be claimed once every job of those units is done. How many of them
+are still open is kept in the job (``waits_for``) by a trigger, so that claiming stays one look
+into an index, however many thousands of jobs wait.
+
+The queue says what this program knows. Whether a part of a table is on the target is known by the
+target itself (its copy markers), so losing the last moments of the queue in a crash loses nothing,
+and its commits need not wait for the disk.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+JOBS_SCHEMA = """
+create table if not exists job (
+  id integer primary key,
+  pool text not null,
+  kind text not null,
+  unit text not null,
+  oid integer,
+  schema text,
+  name text,
+  part integer,
+  weight integer not null,
+  parameters blob not null,
+  waits_for integer not null default 0,
+  state text not null default 'pending'
+    check (state in ('pending', 'running', 'done', 'failed')),
+  pid integer,
+  started real,
+  finished real,
+  rows integer,
+  bytes integer,
+  error text
+) strict;
+create index if not exists job_claimable on job (pool, weight desc, id)
+  where state = 'pending' and waits_for = 0;
+create index if not exists job_unfinished on job (unit) where state <> 'done';
+create table if not exists job_prerequisite (
+  unit text not null,
+  job integer not null,
+  primary key (unit, job)
+) strict, without rowid;
+create index if not exists job_prerequisite_of on job_prerequisite (job);
+create view if not exists claimable_job as
+  select * from job where state = 'pending' and waits_for = 0;
+create trigger if not exists job_unit_done after update of state on job
+  when new.state = 'done' and old.state <> 'done'
+   and not exists (select 1 from job where unit = new.unit and state <> 'done')
+begin
+  update job set waits_for = waits_for - 1
+   where id in (select job from job_prerequisite where unit = new.unit);
+end;
+"""
+
+_COLUMNS = (
+    "id, pool, kind, unit, oid, schema, name, part, weight, parameters,"
+    " state, pid, started, finished, rows, bytes, error"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to put into the queue.
+
+    ``pool`` names the workers that take it and ``kind`` what they do; ``weight`` (bytes) decides
+    the order, largest first; ``waits_for`` lists units. A unit without any job counts as done.
+    ``parameters`` is for whoever does the job and means nothing here.
+    """
+
+    pool: str
+    kind: str
+    unit: str
+    oid: int | None = None
+    schema: str | None = None
+    name: str | None = None
+    part: int | None = None
+    weight: int = 0
+    parameters: bytes = b""
+    waits_for: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the queue holds it. Times are seconds since 1970; ``pid`` is the claimer's."""
+
+    id: int
+    pool: str
+    kind: str
+    unit: str
+    oid: int | None
+    schema: str | None
+    name: str | None
+    part: int | None
+    weight: int
+    parameters: bytes
+    state: str
+    pid: int | None
+    started: float | None
+    finished: float | None
+    rows: int | None
+    bytes: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """How many jobs of a pool are in which state, and how much they have moved."""
+
+    pending: int
+    running: int
+    done: int
+    failed: int
+    rows: int
+    bytes: int
+    weight: int
+    weight_done: int
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether nothing of the pool is left to do."""
+        return self.pending == 0 and self.running == 0 and self.failed == 0
+
+
+class JobQueue:
+    """The queue, through one connection to the catalogue.
+
+    Every process and thread has its own. All methods are one SQLite transaction.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        connection.execute("pragma synchronous = normal")
+
+    def add(self, jobs: Iterable[NewJob]) -> None:
+        """Put ``jobs`` into the queue, all or none."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            for job in jobs:
+                self._insert(job)
+            self._count_open_units()
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+
+    def _insert(self, job: NewJob) -> None:
+        identity = self._connection.execute(
+            "insert into job (pool, kind, unit, oid, schema, name, part, weight, parameters)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                job.pool,
+                job.kind,
+                job.unit,
+                job.oid,
+                job.schema,
+                job.name,
+                job.part,
+                job.weight,
+                job.parameters,
+            ),
+        ).lastrowid
+        self._connection.executemany(
+            "insert or ignore into job_prerequisite values (?, ?)",
+            [(unit, identity) for unit in job.waits_for],
+        )
+
+    def _count_open_units(self) -> None:
+        self._connection.execute(
+            "update job set waits_for = (select count(*) from job_prerequisite as p"
+            " where p.job = job.id and exists"
+            " (select 1 from job as other where other.unit = p.unit and other.state <> 'done'))"
+            " where state = 'pending'"
+        )
+
+    def claim(self, pool: str) -> Job | None:
+        """Take the largest job of ``pool`` that waits for nothing, or None when there is none."""
+        claimed = self.claim_several(pool, weight=0, count=1)
+        return claimed[0] if claimed else None
+
+    def claim_several(self, pool: str, *, weight: int, count: int) -> list[Job]:
+        """Take the largest claimable job, and more while they weigh ``weight`` at most together.
+
+        At most ``count`` jobs, largest first; none when nothing can be claimed now.
+        """
+        # Two looks: nearly every idle poll ends with this one, which takes no write lock.
+        found = self._connection.execute(
+            "select 1 from claimable_job where pool = ? limit 1", (pool,)
+        ).fetchone()
+        if found is None:
+            return []
+        rows = self._connection.execute(
+            "update job set state = 'running', pid = ?, started = ? where id in ("
+            " select id from ("
+            "  select id, row_number() over following as place, sum(weight) over following as sum"
+            "  from (select id, weight from claimable_job where pool = ?"
+            "        order by weight desc, id limit ?)"
+            "  window following as (order by weight desc, id rows unbounded preceding)"
+            " ) where place = 1 or sum <= ?"
+            f") returning {_COLUMNS}",
+            (os.getpid(), time.time(), pool, count, weight),
+        ).fetchall()
+        jobs = [Job(*row) for row in rows]
+        return sorted(jobs, key=lambda job: (-job.weight, job.id))
+
+    def finish(self, job: Job, *, rows: int | None = None, bytes: int | None = None) -> None:  # noqa: A002 - the column's name
+        """Note that ``job`` is done, which may make others claimable."""
+        self._connection.execute(
+            "update job set state = 'done', finished = ?, rows = ?, bytes = ?, error = null"
+            " where id = ?",
+            (time.time(), rows, bytes, job.id),
+        )
+
+    def finish_several(self, done: Iterable[tuple[Job, int, int]]) -> None:
+        """Note that jobs are done, each with its rows and bytes."""
+        now = time.time()
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            connection.executemany(
+                "update job set state = 'done', finished = ?, rows = ?, bytes = ?, error = null"
+                " where id = ?",
+                [(now, rows, size, job.id) for job, rows, size in done],
+            )
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+
+    def fail(self, job: Job, error: str) -> None:
+        """Note that ``job`` failed, and why; nothing that waits for it will be claimable."""
+        self._connection.execute(
+            "update job set state = 'failed', finished = ?, error = ? where id = ?",
+            (time.time(), error, job.id),
+        )
+
+    def reset(self) -> None:
+        """Make every job that was under way or failed pending again: a run is resumed."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        connection.execute(
+            "update job set state = 'pending', pid = null, started = null, finished = null,"
+            " error = null where state in ('running', 'failed')"
+        )
+        self._count_open_units()
+        connection.execute("commit")
+
+    def clear(self) -> None:
+        """Empty the queue: its plan no longer holds."""
+        self._connection.executescript(
+            "begin immediate; delete from job; delete from job_prerequisite; commit;"
+        )
+
+    def jobs(self, pool: str | None = None, state: str | None = None) -> list[Job]:
+        """Return the jobs of a pool or of all, in one state or in any, as they were added."""
+        rows = self._connection.execute(
+            f"select {_COLUMNS} from job"
+            " where (?1 is null or pool = ?1) and (?2 is null or state = ?2) order by id",
+            (pool, state),
+        ).fetchall()
+        return [Job(*row) for row in rows]
+
+    def is_empty(self) -> bool:
+        """Tell whether no job was ever planned."""
+        return self._connection.execute("select 1 from job limit 1").fetchone() is None
+
+    def is_finished(self, pool: str) -> bool:
+        """Tell whether every job of ``pool`` is done."""
+        return (
+            self._connection.execute(
+                "select 1 from job where pool = ? and state <> 'done' limit 1", (pool,)
+            ).fetchone()
+            is None
+        )
+
+    def state(self, pool: str) -> PoolState:
+        """Return the numbers of ``pool``."""
+        counts = dict.fromkeys(("pending", "running", "done", "failed"), 0)
+        rows = size = weight = weight_done = 0
+        for state, number, moved, volume, share in self._connection.execute(
+            "select state, count(*), coalesce(sum(rows), 0), coalesce(sum(bytes), 0), sum(weight)"
+            " from job where pool = ? group by state",
+            (pool,),
+        ):
+            counts[state] = number
+            rows += moved
+            size += volume
+            weight += share
+            weight_done += share if state == "done" else 0
+        return PoolState(**counts, rows=rows, bytes=size, weight=weight, weight_done=weight_done)
