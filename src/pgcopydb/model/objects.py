@@ -1,0 +1,251 @@
+"""What a database holds, as its catalogue describes it: the rows of ``postgres.discover``.
+
+Names are as stored, unquoted. Oids belong to the server that was asked. Fields have the names of
+the queries' columns.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TableKind(StrEnum):
+    """pg_class.relkind of what holds or stands for rows."""
+
+    TABLE = "r"
+    PARTITIONED = "p"
+    MATERIALIZED_VIEW = "m"
+    FOREIGN = "f"
+
+
+class ReplicaIdentity(StrEnum):
+    """pg_class.relreplident: which columns of an old row the stream carries."""
+
+    DEFAULT = "d"
+    NOTHING = "n"
+    FULL = "f"
+    INDEX = "i"
+
+
+class ConstraintKind(StrEnum):
+    """pg_constraint.contype."""
+
+    CHECK = "c"
+    FOREIGN_KEY = "f"
+    PRIMARY_KEY = "p"
+    UNIQUE = "u"
+    EXCLUSION = "x"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """A server and one database of it.
+
+    ``system_identifier`` and ``timeline`` are None where the role may not read them.
+    ``started_at`` is the postmaster's start, which tells two servers behind one address apart.
+    """
+
+    system_identifier: int | None
+    timeline: int | None
+    version_num: int
+    version: str
+    database_oid: int
+    database: str
+    encoding: str
+    collation: str
+    ctype: str
+    in_recovery: bool
+    started_at: str
+    wal_level: str
+    block_size: int
+    role: str
+    is_superuser: bool
+    may_replicate: bool
+    default_read_only: bool
+    max_locks: int
+    """max_locks_per_transaction * (max_connections + max_prepared_transactions)."""
+    extensions: tuple[str, ...]
+
+    @property
+    def major(self) -> int:
+        """The major version, such as 16."""
+        return self.version_num // 10000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a relation.
+
+    ``generated`` is "" or how: "s"(tored), "v"(irtual). ``identity`` is "" or "a"(lways) or
+    "d" (by default).
+    """
+
+    number: int
+    name: str
+    type: str
+    type_oid: int
+    not_null: bool
+    generated: str
+    identity: str
+    default: str | None
+    """The default or generating expression as SQL text."""
+    collation: str | None
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the server computes it, so that it is never copied or written."""
+        return self.generated != ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table, partitioned table, materialised view or foreign table.
+
+    ``filenode`` is what the transaction's snapshot shows, ``current_filenode`` what the server has
+    now: where they differ the table was rewritten, and the snapshot may see it empty (ruling 12).
+    ``bytes`` is heap and TOAST without indexes, ``pages`` the heap's pages now; ``row_estimate`` is
+    -1 for a table that was never analysed. ``key_columns`` is a primary key that is valid and not
+    deferrable; ``identity_columns`` are those whose old values the stream carries, in key order:
+    empty for FULL, for NOTHING and where no usable key is there.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: TableKind
+    persistence: str
+    access_method: str | None
+    tablespace: str | None
+    owner: str
+    filenode: int
+    current_filenode: int | None
+    row_estimate: int
+    bytes: int
+    pages: int
+    is_partition: bool
+    parent_oids: tuple[int, ...]
+    has_children: bool
+    columns: tuple[Column, ...]
+    key_columns: tuple[str, ...]
+    replica_identity: ReplicaIdentity
+    identity_columns: tuple[str, ...]
+    row_security: bool
+    force_row_security: bool
+    row_security_applies: bool
+    """Whether this role would see only the rows that policies let it see."""
+    readable: bool
+    populated: bool
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it stores rows of its own that a copy carries."""
+        return self.kind is TableKind.TABLE
+
+    @property
+    def copied_columns(self) -> tuple[Column, ...]:
+        """The columns whose values travel: all that the server does not compute."""
+        return tuple(column for column in self.columns if not column.is_generated)
+
+    @property
+    def has_usable_identity(self) -> bool:
+        """Whether its updates and deletes can be carried without changing it (ruling 17)."""
+        return self.replica_identity is ReplicaIdentity.FULL or bool(self.identity_columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index, and the constraint that it serves if there is one.
+
+    ``constraint_*`` are None for a plain index. ``statistics`` pairs column numbers with targets
+    that were set by hand. ``parent_oid`` is the index of the partitioned table it is attached to.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    table_oid: int
+    table_schema: str
+    table_name: str
+    table_kind: TableKind
+    definition: str
+    access_method: str
+    bytes: int
+    is_primary: bool
+    is_unique: bool
+    is_exclusion: bool
+    is_immediate: bool
+    is_valid: bool
+    is_replica_identity: bool
+    is_clustered: bool
+    is_partitioned: bool
+    parent_oid: int | None
+    tablespace: str | None
+    statistics: tuple[tuple[int, int], ...]
+    constraint_oid: int | None
+    constraint_name: str | None
+    constraint_kind: ConstraintKind | None
+    constraint_definition: str | None
+    constraint_deferrable: bool
+    constraint_deferred: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """A constraint of a table, with the text that ALTER TABLE ... ADD CONSTRAINT takes.
+
+    ``parent_oid`` is the constraint of the partitioned table from which it came: such a one is
+    made by making its parent.
+    """
+
+    oid: int
+    name: str
+    kind: ConstraintKind
+    table_oid: int
+    table_schema: str
+    table_name: str
+    table_kind: TableKind
+    definition: str
+    is_validated: bool
+    is_deferrable: bool
+    is_deferred: bool
+    is_local: bool
+    parent_oid: int | None
+    index_oid: int | None
+    referenced_oid: int | None
+    referenced_schema: str | None
+    referenced_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """A sequence and the column that owns it, if one does.
+
+    ``dependency`` is "a" for a serial column's, "i" for an identity column's.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    owner: str
+    type: str
+    start: int
+    increment: int
+    minimum: int
+    maximum: int
+    cache: int
+    cycles: bool
+    persistence: str
+    table_oid: int | None
+    table_schema: str | None
+    table_name: str | None
+    column_name: str | None
+    dependency: str | None
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceValue:
+    """Where a sequence stands: ``is_called`` tells whether ``last_value`` was handed out."""
+
+    oid: int
+    last_value: int
+    is_called: bool

@@ -1,0 +1,142 @@
+"""Reads what a database holds from its catalogue; every answer is one snapshot of one query.
+
+Called in a transaction with an imported snapshot, the lists are those of that snapshot; sizes,
+definitions and ``current_filenode`` are always the server's newest. Objects of extensions, of the
+system, of this program's own schema and temporary ones are left out everywhere. The functions
+raise psycopg's errors: callers wrap them in ``connect.reporting`` with what they were doing.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+
+from pgcopydb.errors import ConfigurationError
+from pgcopydb.model.objects import (
+    Column,
+    Constraint,
+    ConstraintKind,
+    Index,
+    ReplicaIdentity,
+    Sequence,
+    SequenceValue,
+    ServerFacts,
+    Table,
+    TableKind,
+)
+from pgcopydb.postgres.queries import query
+
+Record = dict[str, Any]
+
+_SEQUENCES_AT_ONCE: Final = 200
+
+
+def server_facts(connection: Connection[tuple[Any, ...]]) -> ServerFacts:
+    """Return what the server and its connected database are."""
+    (record,) = _records(connection, "server_facts")
+    identity: Record = {"system_identifier": None, "timeline": None}
+    if record.pop("control_readable"):
+        (identity,) = _records(connection, "server_identity")
+    return ServerFacts(**record, **identity)
+
+
+def list_tables(connection: Connection[tuple[Any, ...]]) -> list[Table]:
+    """Return tables, partitioned tables, materialised views and foreign tables, by name."""
+    columns: dict[int, list[Column]] = defaultdict(list)
+    for record in _records(connection, "columns"):
+        columns[record.pop("table_oid")].append(Column(**record))
+    return [
+        Table(
+            **_converted(record, kind=TableKind, replica_identity=ReplicaIdentity),
+            columns=tuple(columns[record["oid"]]),
+        )
+        for record in _records(connection, "tables")
+    ]
+
+
+def list_indexes(connection: Connection[tuple[Any, ...]]) -> list[Index]:
+    """Return indexes, those that serve constraints among them, by table and name."""
+    return [
+        Index(**_converted(record, table_kind=TableKind, constraint_kind=ConstraintKind))
+        for record in _records(connection, "indexes")
+    ]
+
+
+def list_constraints(connection: Connection[tuple[Any, ...]]) -> list[Constraint]:
+    """Return check, key, exclusion and foreign key constraints, by table and name."""
+    return [
+        Constraint(**_converted(record, kind=ConstraintKind, table_kind=TableKind))
+        for record in _records(connection, "constraints")
+    ]
+
+
+def list_sequences(connection: Connection[tuple[Any, ...]]) -> list[Sequence]:
+    """Return sequences, by name, without where they stand."""
+    return [Sequence(**record) for record in _records(connection, "sequences")]
+
+
+def sequence_values(
+    connection: Connection[tuple[Any, ...]], sequences: Iterable[Sequence]
+) -> list[SequenceValue]:
+    """Return where ``sequences`` stand now.
+
+    A sequence is not transactional: whatever the snapshot, this reads the newest value, and it is
+    exact only once nobody calls nextval any more.
+    """
+    values: list[SequenceValue] = []
+    remaining = iter(sequences)
+    while batch := list(islice(remaining, _SEQUENCES_AT_ONCE)):
+        statement = sql.SQL(" union all ").join(
+            sql.SQL("select {}::pg_catalog.int8, last_value, is_called from {}").format(
+                sequence.oid, sql.Identifier(sequence.schema, sequence.name)
+            )
+            for sequence in batch
+        )
+        values += [SequenceValue(*row) for row in connection.execute(statement)]
+    return values
+
+
+def check_visible(tables: Iterable[Table]) -> None:
+    """Raise ConfigurationError naming the tables of which the role would not see every row."""
+    denied: list[str] = []
+    hidden: list[str] = []
+    for table in (table for table in tables if table.has_rows):
+        name = f"{table.schema}.{table.name}"
+        if not table.readable:
+            denied.append(name)
+        elif table.row_security_applies:
+            hidden.append(name)
+    if denied:
+        raise ConfigurationError(
+            f"the source role may not read {_some(denied)}",
+            hint="GRANT USAGE on the schema and SELECT on the table, or filter the table out",
+        )
+    if hidden:
+        raise ConfigurationError(
+            f"row security would hide rows from the source role in {_some(hidden)}",
+            hint="use the tables' owner, a superuser or a role with BYPASSRLS",
+        )
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _records(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Record]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for record in cursor.execute(query(name)):
+            yield {key: _frozen(value) for key, value in record.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _converted(record: Record, **types: Any) -> Record:
+    """Return ``record`` with the columns named in ``types`` as those enumerations, NULL as None."""
+    made = {key: types[key](record[key]) for key in types if record[key] is not None}
+    return {**record, **made}

@@ -1,0 +1,34 @@
+-- What this server and the connected database are, for the run's header and the pre-flight checks.
+select
+  pg_catalog.current_setting('server_version_num')::int as version_num,
+  pg_catalog.current_setting('server_version') as version,
+  d.oid as database_oid,
+  d.datname::text as database,
+  pg_catalog.pg_encoding_to_char(d.encoding)::text as encoding,
+  d.datcollate::text as collation,
+  d.datctype::text as ctype,
+  pg_catalog.pg_is_in_recovery() as in_recovery,
+  pg_catalog.pg_postmaster_start_time()::text as started_at,
+  pg_catalog.current_setting('wal_level') as wal_level,
+  pg_catalog.current_setting('block_size')::int as block_size,
+  r.rolname::text as role,
+  r.rolsuper as is_superuser,
+  r.rolsuper or r.rolreplication as may_replicate,
+  coalesce((
+    select pg_catalog.bool_or(pg_catalog.lower(pg_catalog.split_part(c.setting, '=', 2)) in ('on', 'true', 'yes', '1'))
+    from pg_catalog.pg_db_role_setting as s, pg_catalog.unnest(s.setconfig) as c (setting)
+    where s.setdatabase in (0, d.oid) and s.setrole in (0, r.oid)
+      and pg_catalog.split_part(c.setting, '=', 1) = 'default_transaction_read_only'
+  ), false) as default_read_only,
+  pg_catalog.current_setting('max_locks_per_transaction')::int * (
+    pg_catalog.current_setting('max_connections')::int + pg_catalog.current_setting('max_prepared_transactions')::int
+  ) as max_locks,
+  coalesce((
+    select pg_catalog.array_agg(e.extname::text order by e.extname) from pg_catalog.pg_extension as e
+  ), array[]::text[]) as extensions,
+  pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')
+    and pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'execute')
+    as control_readable
+from pg_catalog.pg_database as d
+join pg_catalog.pg_roles as r on r.rolname = current_user
+where d.datname = pg_catalog.current_database()
