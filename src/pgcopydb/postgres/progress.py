@@ -1,0 +1,216 @@
+"""How the target remembers what has been applied: in the same transaction as the rows.
+
+Where the role may, a replication origin; its progress travels in the commit record itself.
+Elsewhere a row of the helper schema. A run uses one of them from its beginning to its end
+(ruling 22). Positions are ends of source commits.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import psycopg
+from psycopg import sql
+
+from pgcopydb.errors import StateError
+from pgcopydb.lsn import format_lsn, parse_lsn
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+
+_ORIGIN_FUNCTIONS: Final = (
+    "pg_replication_origin_create(text)",
+    "pg_replication_origin_drop(text)",
+    "pg_replication_origin_oid(text)",
+    "pg_replication_origin_advance(text,pg_lsn)",
+    "pg_replication_origin_progress(text,boolean)",
+    "pg_replication_origin_session_setup(text)",
+    "pg_replication_origin_session_reset()",
+    "pg_replication_origin_xact_setup(pg_lsn,timestamptz)",
+    "pg_replication_origin_xact_reset()",
+)
+
+_TAKE_OVER_WITHIN = 10.0
+"""Seconds to wait for a session of this run that still holds the origin to end."""
+
+
+class Progress(Protocol):
+    """Where a target keeps how far it has applied."""
+
+    def attach(self) -> int:
+        """Make this session the one that applies; return the position it has reached."""
+
+    def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
+        """Queue what makes the transaction under way record that ``end_lsn`` is applied."""
+
+    def durable(self) -> int:
+        """Return the position whose transactions are flushed to disk on the target."""
+
+
+def may_use_origins(connection: Connection) -> bool:
+    """Tell whether this role may execute every function that replication origins need."""
+    row = connection.execute(
+        "select pg_catalog.bool_and(pg_catalog.has_function_privilege(f, 'execute'))"
+        " from pg_catalog.unnest(%s::text[]) as f",
+        ([f"pg_catalog.{name}" for name in _ORIGIN_FUNCTIONS],),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+class OriginProgress:
+    """Progress in a replication origin."""
+
+    def __init__(self, connection: Connection, endpoint: Endpoint, name: str) -> None:
+        self._connection = connection
+        self._endpoint = endpoint
+        self._name = name
+
+    def attach(self) -> int:
+        """Set this session up for the origin, ending a stale session of ours that holds it."""
+        deadline = time.monotonic() + _TAKE_OVER_WITHIN
+        while True:
+            try:
+                self._connection.execute(
+                    "select pg_catalog.pg_replication_origin_session_setup(%s)", (self._name,)
+                )
+                break
+            except psycopg.errors.ObjectInUse as error:
+                if time.monotonic() > deadline or not self._end_stale_holder():
+                    raise StateError(
+                        f'target: replication origin "{self._name}" is in use by another session',
+                        hint="another pgcopydb applies to this target; stop it first",
+                    ) from error
+                time.sleep(0.1)
+        return self.durable()
+
+    def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
+        """Queue the setup of the origin's progress for the transaction under way."""
+        pipeline.add(
+            "select pg_catalog.pg_replication_origin_xact_setup("
+            "$1::pg_catalog.pg_lsn, $2::pg_catalog.timestamptz)",
+            (format_lsn(end_lsn).encode(), _timestamp(commit_time)),
+        )
+
+    def durable(self) -> int:
+        """Return the origin's position, flushed."""
+        return read_origin(self._connection, self._endpoint, self._name) or 0
+
+    def _end_stale_holder(self) -> bool:
+        """End sessions of pgcopydb's apply in this database other than this one, if any."""
+        rows = self._connection.execute(
+            "select pid, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+            " where datname = pg_catalog.current_database()"
+            " and application_name = pg_catalog.current_setting('application_name')"
+            " and pid <> pg_catalog.pg_backend_pid()"
+        ).fetchall()
+        for pid, _ in rows:
+            log.warning("ended session %s of an earlier apply on the target", pid)
+        return bool(rows)
+
+
+class TableProgress:
+    """Progress in a row of the helper schema, for roles that may not use origins."""
+
+    def __init__(self, connection: Connection, endpoint: Endpoint, run_id: str) -> None:
+        self._connection = connection
+        self._endpoint = endpoint
+        self._run_id = run_id
+
+    def attach(self) -> int:
+        """Take the row's lock for this session, so that no other applies; return the position."""
+        with reporting(self._endpoint, "taking the apply lock"):
+            row = self._connection.execute(
+                "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext(%s))", (self._run_id,)
+            ).fetchone()
+        if not (row and row[0]):
+            raise StateError(
+                "target: another session applies this migration",
+                hint="another pgcopydb applies to this target; stop it first",
+            )
+        return self.durable()
+
+    def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
+        """Queue the update of the progress row in the transaction under way."""
+        pipeline.add(
+            "update pgcopydb.progress set lsn = $1, commit_time = $2 where run_id = $3",
+            (format_lsn(end_lsn).encode(), _timestamp(commit_time), self._run_id.encode()),
+            rows=1,
+        )
+
+    def durable(self) -> int:
+        """Return the row's position; it is durable when its commit was."""
+        with reporting(self._endpoint, "reading the progress row"):
+            row = self._connection.execute(
+                "select lsn::text from pgcopydb.progress where run_id = %s", (self._run_id,)
+            ).fetchone()
+        return parse_lsn(row[0]) if row else 0
+
+
+def read_origin(connection: Connection, endpoint: Endpoint, name: str) -> int | None:
+    """Return the durable position of a replication origin; None when it does not exist."""
+    with reporting(endpoint, f'reading replication origin "{name}"'):
+        row = connection.execute(
+            "select pg_catalog.pg_replication_origin_progress(roname, true)::text"
+            " from pg_catalog.pg_replication_origin where roname = %s",
+            (name,),
+        ).fetchone()
+    if row is None:
+        return None
+    return parse_lsn(row[0]) if row[0] else 0
+
+
+def create_origin(connection: Connection, endpoint: Endpoint, name: str, start: int) -> None:
+    """Create a replication origin that stands at ``start``; ``connection`` is in autocommit.
+
+    Creation commits before the advance: in one transaction that rolled back, the advance would
+    survive and be inherited by the next origin of that number (ruling 22). The position is read
+    back, because everything that follows rests on it.
+    """
+    with reporting(endpoint, f'creating replication origin "{name}"'):
+        connection.execute("select pg_catalog.pg_replication_origin_create(%s)", (name,))
+        connection.execute(
+            "select pg_catalog.pg_replication_origin_advance(%s, %s::pg_catalog.pg_lsn)",
+            (name, format_lsn(start)),
+        )
+    position = read_origin(connection, endpoint, name)
+    if position != start:
+        raise StateError(
+            f'target: replication origin "{name}" stands at {format_lsn(position or 0)}'
+            f" instead of {format_lsn(start)}",
+            hint="drop it with pg_replication_origin_drop and try again",
+        )
+
+
+def drop_origin(connection: Connection, endpoint: Endpoint, name: str) -> None:
+    """Drop a replication origin if it exists."""
+    if read_origin(connection, endpoint, name) is None:
+        return
+    with reporting(endpoint, f'dropping replication origin "{name}"'):
+        connection.execute("select pg_catalog.pg_replication_origin_drop(%s)", (name,))
+
+
+def create_progress_row(
+    connection: Connection, endpoint: Endpoint, run_id: str, start: int
+) -> None:
+    """Create the progress row of a run that stands at ``start``, unless it exists."""
+    with reporting(endpoint, "creating the progress row"):
+        connection.execute(
+            sql.SQL(
+                "insert into pgcopydb.progress (run_id, lsn, commit_time)"
+                " values (%s, %s::pg_catalog.pg_lsn, null) on conflict (run_id) do nothing"
+            ),
+            (run_id, format_lsn(start)),
+        )
+
+
+def _timestamp(microseconds: int) -> bytes:
+    """Return microseconds since 1970 as a timestamptz; the present when they are not known."""
+    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC) if microseconds else None
+    if moment is None:
+        return datetime.now(UTC).isoformat().encode()
+    return moment.replace(microsecond=microseconds % 1_000_000).isoformat().encode()

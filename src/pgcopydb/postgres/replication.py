@@ -1,0 +1,176 @@
+"""The replication stream of a logical slot, over psycopg at libpq's own level.
+
+Facts that this rests on (PostgreSQL manual, "Streaming Replication Protocol"; tried on 15 to 18):
+``get_copy_data(1)`` gives a message, 0 when nothing is there yet, or -1 at the end, after which
+``get_result()`` tells why. A walsender that is terminated, and one whose server shuts down, end
+the stream without an exception. Nothing is confirmed to the server unless :meth:`feedback` says so.
+"""
+
+import logging
+import select
+import struct
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import pq, sql
+
+from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.postgres.connect import connect_replication, reporting, translate
+
+log = logging.getLogger(__name__)
+
+POSTGRES_EPOCH_OFFSET = 946_684_800_000_000
+"""Microseconds from 1970-01-01 to 2000-01-01, from which PostgreSQL counts time."""
+
+_KEEPALIVE = struct.Struct(">xQqB")
+_FEEDBACK = struct.Struct(">cQQQqB")
+
+
+class ReplicationStream:
+    """A running START_REPLICATION; a context manager that ends it and frees the slot."""
+
+    def __init__(self, endpoint: Endpoint, connection: psycopg.Connection[Any]) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._get = connection.pgconn.get_copy_data
+        self._poll = select.poll()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+
+    @classmethod
+    def start(
+        cls,
+        endpoint: Endpoint,
+        *,
+        slot_name: str,
+        start: int,
+        options: Mapping[str, str],
+        purpose: str = "receive",
+    ) -> Self:
+        """Start streaming ``slot_name`` from ``start`` (the end of the last commit stored).
+
+        Raises the source's error when the server refuses, with its reason.
+        """
+        connection = connect_replication(endpoint, purpose=purpose)
+        try:
+            command = sql.SQL("START_REPLICATION SLOT {} LOGICAL {} ({})").format(
+                sql.Identifier(slot_name),
+                sql.SQL(format_lsn(start)),  # digits and a slash
+                sql.SQL(", ").join(
+                    sql.SQL("{} {}").format(sql.Identifier(name), sql.Literal(value))
+                    for name, value in options.items()
+                ),
+            )
+            doing = f'streaming from replication slot "{slot_name}"'
+            with reporting(endpoint, doing):
+                result = connection.pgconn.exec_(command.as_bytes(connection))
+                if result.status != pq.ExecStatus.COPY_BOTH:
+                    raise psycopg.errors.error_from_result(result)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(endpoint, connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def next_message(self) -> bytes | None:
+        """Return the next CopyData message as it came, or None when nothing more is here yet.
+
+        Raises the source's error, marked retryable where it is, when the stream has ended.
+        """
+        try:
+            size, data = self._get(1)
+        except psycopg.Error as error:
+            raise self._lost(error) from error
+        if size > 0:
+            return bytes(data)
+        if size == 0:
+            return None
+        raise self._ended()
+
+    def wait(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for something to read, and read it from the socket."""
+        if self._poll.poll(timeout * 1000):
+            self._consume()
+
+    def _consume(self) -> None:
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error as error:
+            raise self._lost(error) from error
+
+    def feedback(self, *, write: int, flush: int, apply: int, reply: bool = False) -> None:
+        """Tell the server how far the stream is written, durable and applied.
+
+        ``flush`` is what the slot may forget: it must be on disk here. With ``reply`` the server
+        answers at once with a keepalive that says how far it has read its log.
+        """
+        now = int(time.time() * 1_000_000) - POSTGRES_EPOCH_OFFSET
+        message = _FEEDBACK.pack(b"r", write, flush, apply, now, reply)
+        try:
+            self._pgconn.put_copy_data(message)
+            while self._pgconn.flush() != 0:
+                self._consume()
+        except psycopg.Error as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: psycopg.Error) -> PgcopydbError:
+        lost = translate(self._endpoint, error, doing="reading the replication stream")
+        lost.retryable = True
+        return lost
+
+    def _ended(self) -> PgcopydbError:
+        """Return why the stream ended; the first result may look like a success and is not."""
+        while (result := self._pgconn.get_result()) is not None:
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                error = psycopg.errors.error_from_result(result)
+                return translate(self._endpoint, error, doing="reading the replication stream")
+        return self._endpoint.error(
+            f"{self._endpoint.side}: the server ended the replication stream", retryable=True
+        )
+
+
+def parse_keepalive(message: bytes) -> tuple[int, bool]:
+    """Return how far the server has read its log, and whether it wants an answer at once."""
+    try:
+        wal_end, _clock, wants_reply = _KEEPALIVE.unpack(message)
+    except struct.error as error:
+        raise ProtocolError(f"a keepalive message of {len(message)} bytes") from error
+    return wal_end, bool(wants_reply)
+
+
+def create_slot(
+    connection: psycopg.Connection[Any], endpoint: Endpoint, *, slot_name: str, plugin: str
+) -> tuple[int, str]:
+    """Create a logical slot on a walsender ``connection``; return its start and a snapshot.
+
+    The snapshot shows exactly what was committed before the start. It is exported until the next
+    command on this connection (manual, CREATE_REPLICATION_SLOT).
+    """
+    command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL {} EXPORT_SNAPSHOT").format(
+        sql.Identifier(slot_name), sql.Identifier(plugin)
+    )
+    with reporting(endpoint, f'creating replication slot "{slot_name}" with plugin {plugin}'):
+        cursor = connection.execute(command)
+        assert cursor.description is not None
+        names = [column.name for column in cursor.description]
+        row = cursor.fetchone()
+    if row is None:
+        raise StateError(f'{endpoint.side}: replication slot "{slot_name}" was not created')
+    values = dict(zip(names, row, strict=True))  # by name: some vendors add columns
+    high, low = str(values["consistent_point"]).split("/")
+    return (int(high, 16) << 32) | int(low, 16), str(values["snapshot_name"])
