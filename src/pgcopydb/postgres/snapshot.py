@@ -1,0 +1,230 @@
+"""Sessions that hold one view of the source still while many others read it.
+
+An exported snapshot keeps rows visible but not tables in their shape: after a rewrite (ALTER TABLE
+... TYPE, TRUNCATE, CLUSTER, VACUUM FULL) an older snapshot sees the table empty or its rows at
+other places, without an error. So the copy reads under a *locked* snapshot: a session imports the
+snapshot, locks every selected table against such changes, makes sure that none happened before the
+lock was there, exports the snapshot again and stays until the last row is copied (ruling 12).
+"""
+
+import logging
+import select
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection, sql
+
+from pgcopydb.errors import ConfigurationError, PgcopydbError, StateError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts, Table
+from pgcopydb.postgres import discover
+from pgcopydb.postgres.connect import connect, reporting
+
+log = logging.getLogger(__name__)
+
+Session = Connection[tuple[Any, ...]]
+
+_BEGIN: Final = "begin isolation level repeatable read, read only"
+
+_TABLES_PER_LOCK: Final = 200
+
+_NO_SUCH_SNAPSHOT: Final = {"22023", "42704", "55000"}
+"""SQLSTATEs of a SET TRANSACTION SNAPSHOT whose snapshot is not (or no longer) exported here."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSnapshot:
+    """An exported snapshot, for as long as its session lives.
+
+    ``id`` is what other sessions import. ``origin`` names the view itself: the id of the snapshot
+    that this one was taken from, or its own. ``connection`` is in the transaction that has the
+    snapshot and may be used to read; threads share it through psycopg's own lock.
+    """
+
+    id: str
+    origin: str
+    endpoint: Endpoint
+    connection: Session = field(repr=False)
+
+    def check(self) -> None:
+        """Raise the source's error when the session is known to be gone; never waits.
+
+        Without it the locks are gone and no further session can take the snapshot, so what is
+        copied afterwards would not be of one moment.
+        """
+        connection = self.connection
+        try:
+            if not connection.closed and select.select([connection.fileno()], [], [], 0)[0]:
+                connection.pgconn.consume_input()
+        except (psycopg.Error, OSError, ValueError) as error:
+            raise self._lost() from error
+        if connection.closed or connection.pgconn.status != psycopg.pq.ConnStatus.OK:
+            raise self._lost()
+
+    def confirm(self) -> None:
+        """Raise the source's error unless the session answers and is still in its transaction."""
+        self.check()
+        try:
+            self.connection.execute("select 1")
+        except psycopg.Error as error:
+            raise self._lost() from error
+
+    def _lost(self) -> PgcopydbError:
+        return self.endpoint.error(
+            f"{self.endpoint.side}: the session that holds the snapshot was lost before the copy"
+            " was complete",
+            hint="what was copied so far belongs to a view that is gone: start over with --restart",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSnapshot(HeldSnapshot):
+    """A held snapshot whose ``tables`` are locked against changes of their shape."""
+
+    facts: ServerFacts = field(kw_only=True)
+    tables: tuple[Table, ...] = field(kw_only=True)
+
+
+@contextmanager
+def exported_snapshot(
+    source: Endpoint, from_snapshot: str | None = None, *, purpose: str = "snapshot"
+) -> Iterator[HeldSnapshot]:
+    """Export a snapshot of ``source``, its own or the imported one, until the block is left.
+
+    Raises StateError when ``from_snapshot`` is not exported there, the source's error otherwise.
+    """
+    with connect(source, purpose=purpose) as connection:
+        identity = _begin(source, connection, from_snapshot)
+        yield HeldSnapshot(identity, from_snapshot or identity, source, connection)
+
+
+@contextmanager
+def locked_snapshot(
+    source: Endpoint,
+    from_snapshot: str | None = None,
+    *,
+    selected: Callable[[Table], bool] = lambda _: True,
+) -> Iterator[LockedSnapshot]:
+    """Export a snapshot in which the tables that ``selected`` accepts cannot change their shape.
+
+    Gives all tables of the snapshot in ``tables`` that were selected; only those that store rows
+    are locked. Raises StateError when ``from_snapshot`` is gone or a table was changed between the
+    snapshot and its lock, ConfigurationError when the tables do not fit into the lock table or
+    cannot be read whole, the source's error otherwise.
+    """
+    with connect(source, purpose="lock holder") as connection:
+        identity = _begin(source, connection, from_snapshot)
+        with reporting(source, "reading the list of tables"):
+            facts = discover.server_facts(connection)
+            tables = tuple(filter(selected, discover.list_tables(connection)))
+        with_rows = [table for table in tables if table.has_rows]
+        discover.check_visible(with_rows)
+        check_lock_space(facts, len(with_rows))
+        _lock(source, connection, with_rows)
+        _refuse_changed(source, connection, with_rows)
+        yield LockedSnapshot(
+            identity, from_snapshot or identity, source, connection, facts=facts, tables=tables
+        )
+
+
+def import_snapshot(endpoint: Endpoint, connection: Session, identity: str) -> None:
+    """Begin a transaction on ``connection`` that sees what the snapshot ``identity`` sees.
+
+    Raises StateError when it is not exported on this server any more.
+    """
+    with reporting(endpoint, "beginning a transaction"):
+        connection.execute(_BEGIN)
+    try:
+        connection.execute(sql.SQL("set transaction snapshot {}").format(identity))
+    except psycopg.Error as error:
+        if error.sqlstate in _NO_SUCH_SNAPSHOT:
+            raise snapshot_gone(endpoint, identity) from error
+        with reporting(endpoint, "importing the snapshot"):
+            raise
+
+
+def snapshot_gone(endpoint: Endpoint, identity: str) -> StateError:
+    """Return the error of a snapshot that nobody holds any more."""
+    return StateError(
+        f"{endpoint.side}: the snapshot {identity} is not exported (any more)",
+        hint="the session that exported it must stay open; without it the copy must start over"
+        " (--restart), or go on with tables of another moment (--resume --not-consistent)",
+    )
+
+
+def check_lock_space(facts: ServerFacts, tables: int) -> None:
+    """Raise ConfigurationError when ``tables`` locks do not fit into the server's lock table."""
+    if tables <= facts.max_locks:
+        return
+    raise ConfigurationError(
+        f"source: {tables} tables must be locked at once, but its lock table has room for"
+        f" {facts.max_locks}",
+        hint="raise max_locks_per_transaction on the source at least"
+        f" {-(-tables // facts.max_locks) + 1} times and restart it, or filter tables out",
+    )
+
+
+def _begin(source: Endpoint, connection: Session, from_snapshot: str | None) -> str:
+    if from_snapshot is None:
+        with reporting(source, "beginning a transaction"):
+            connection.execute(_BEGIN)
+    else:
+        import_snapshot(source, connection, from_snapshot)
+    with reporting(source, "exporting a snapshot"):
+        row = connection.execute("select pg_catalog.pg_export_snapshot()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _lock(source: Endpoint, connection: Session, tables: Sequence[Table]) -> None:
+    remaining = iter(tables)
+    while batch := list(islice(remaining, _TABLES_PER_LOCK)):
+        names = (
+            sql.SQL("only {}").format(sql.Identifier(table.schema, table.name)) for table in batch
+        )
+        statement = sql.SQL("lock table {} in access share mode").format(sql.SQL(", ").join(names))
+        try:
+            connection.execute(statement)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise _changed([str(error.diag.message_primary)]) from error
+        except psycopg.errors.OutOfMemory as error:
+            raise ConfigurationError(
+                f"source: the lock table is full after fewer than {len(tables)} tables",
+                hint="raise max_locks_per_transaction on the source and restart it",
+            ) from error
+        except psycopg.Error:
+            with reporting(source, "locking the tables to copy"):
+                raise
+
+
+_CHANGED: Final = sql.SQL(
+    "select pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
+    " from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
+    " where c.oid = any (%s::pg_catalog.oid[])"
+    " and (pg_catalog.pg_relation_filenode(c.oid) is distinct from nullif(c.relfilenode, 0)"
+    "  or pg_catalog.to_regclass(pg_catalog.format('%%I.%%I', n.nspname, c.relname))"
+    "   is distinct from c.oid::pg_catalog.regclass)"
+)
+"""Tables that are not what the snapshot shows: the catalogue is read in the snapshot, while the
+functions look at what is there now. A filenode differs after a rewrite; a name leads to another
+table after one was renamed or dropped and made again."""
+
+
+def _refuse_changed(source: Endpoint, connection: Session, tables: Sequence[Table]) -> None:
+    with reporting(source, "comparing the tables with the snapshot"):
+        rows = connection.execute(_CHANGED, ([table.oid for table in tables],)).fetchall()
+    if rows:
+        raise _changed([f"{name} was rewritten, renamed or dropped" for (name,) in rows])
+
+
+def _changed(what: Sequence[str]) -> StateError:
+    shown = "; ".join(what[:5]) + (f"; and {len(what) - 5} more" if len(what) > 5 else "")
+    return StateError(
+        f"source: tables changed after the snapshot was taken: {shown}",
+        hint="rows of such a table can no longer be read as they were: take a new snapshot"
+        " (--restart) and keep ALTER TABLE, TRUNCATE, CLUSTER and VACUUM FULL away meanwhile",
+    )
