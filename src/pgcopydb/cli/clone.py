@@ -1,0 +1,49 @@
+"""``pgcopydb clone``, and the same command under its other name ``fork``."""
+
+import click
+
+from pgcopydb.cli.command import command
+from pgcopydb.cli.options import COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
+
+_PARTS = (SOURCE, TARGET, WORK, COPY, FOLLOW_IF_ASKED)
+
+
+def _clone(
+    *,
+    source: Endpoint,
+    target: Endpoint,
+    work: WorkOptions,
+    copy: CopyOptions,
+    follow: FollowOptions | None,
+) -> None:
+    """Copy a database to another server.
+
+    Copies schema, table data, indexes, constraints and sequences in one snapshot of the source,
+    and prints a summary. With --follow it also captures the changes made meanwhile and applies
+    them, until the position that --endpos or 'pgcopydb stream sentinel set endpos' names; the
+    source may be written to all the time.
+    """
+    from pgcopydb.cli.render import clone_summary
+    from pgcopydb.workdir.directory import open_directory
+
+    if follow and work.not_consistent:
+        raise click.UsageError(
+            "--not-consistent contradicts --follow: with a new snapshot, "
+            "changes would be applied twice"
+        )
+    with open_directory(work, command="clone --follow" if follow else "clone") as directory:
+        if follow:
+            from pgcopydb.online import clone_and_follow
+
+            summary = clone_and_follow(directory, source, target, copy, follow)
+        else:
+            from pgcopydb.clone.run import clone as copy_database
+
+            summary = copy_database(directory, source, target, copy)
+    click.echo(clone_summary(summary))
+
+
+clone = command("clone", *_PARTS)(_clone)
+fork = command("fork", *_PARTS)(_clone)

@@ -1,0 +1,25 @@
+"""``pgcopydb follow``."""
+
+import click
+
+from pgcopydb.cli.command import command
+from pgcopydb.cli.options import FOLLOW, SOURCE, TARGET, WORK
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import FollowOptions, WorkOptions
+
+
+@command("follow", SOURCE, TARGET, WORK, FOLLOW)
+def follow(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions) -> None:
+    """Apply the source's changes to the target.
+
+    Receives, stores and applies changes until the end position, which --endpos or
+    'pgcopydb stream sentinel set endpos' names, and ends with status 0 only when everything up to
+    there is applied.
+    """
+    from pgcopydb.cdc.follow import follow as follow_source
+    from pgcopydb.cli.render import follow_summary
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="follow") as directory:
+        summary = follow_source(directory, source, target, follow)
+    click.echo(follow_summary(summary))

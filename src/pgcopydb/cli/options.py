@@ -1,0 +1,443 @@
+"""Every option of the command line, declared once: its flags, variable, type and help.
+
+An option's name is that of the field it fills, in ``model/options.py``. The groups at the end are
+what commands are declared with; each builds the value that a use-case takes.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.core import ParameterSource
+
+from pgcopydb.cli.command import OptionGroup
+from pgcopydb.cli.types import COUNT, LSN, PATH, SIZE, ParamType, one_of
+from pgcopydb.errors import ConfigurationError
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.options import (
+    ApplyMode,
+    CopyOptions,
+    FollowOptions,
+    NoIdentity,
+    OnConflict,
+    Plugin,
+    WorkOptions,
+)
+
+_DEFAULT_JOBS: Final = 4
+
+
+class Option(click.Option):
+    """An option whose variable, when it holds nonsense, is a matter of the environment."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value of its text; blame the environment variable where it came from one."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            source = ctx.get_parameter_source(self.name or "")
+            if source is not ParameterSource.ENVIRONMENT:
+                raise
+            raise ConfigurationError(
+                f"the environment variable {self.envvar} is wrong: {error.message}",
+                hint=f"correct it, unset it, or give {self.opts[0]}",
+            ) from error
+
+
+def flag(*names: str, help: str, env: str | None = None) -> Option:  # noqa: A002 - click's name
+    """Declare an option that is on or off, and off unless given."""
+    return Option(names, is_flag=True, default=False, envvar=env, show_envvar=True, help=help)
+
+
+def value(
+    *names: str,
+    help: str,  # noqa: A002 - click's name
+    kind: ParamType | None = None,
+    metavar: str | None = None,
+    default: object = None,
+    env: str | None = None,
+) -> Option:
+    """Declare an option that takes a value."""
+    return Option(
+        names,
+        type=kind or click.STRING,
+        metavar=metavar or (kind.name.upper() if kind else None),
+        default=default,
+        show_default=default is not None,
+        envvar=env,
+        show_envvar=True,
+        help=help,
+    )
+
+
+# -- the two servers -------------------------------------------------------------------------------
+
+SOURCE_URI: Final = value(
+    "--source",
+    "-S",
+    metavar="URI",
+    env="PGCOPYDB_SOURCE_PGURI",
+    help="Source server: a libpq connection string, as URI or as keywords and values.",
+)
+TARGET_URI: Final = value(
+    "--target",
+    "-T",
+    metavar="URI",
+    env="PGCOPYDB_TARGET_PGURI",
+    help="Target server: a libpq connection string, as URI or as keywords and values.",
+)
+
+# -- the work directory ----------------------------------------------------------------------------
+
+DIRECTORY: Final = value(
+    "--dir",
+    "-D",
+    "directory",
+    kind=PATH,
+    help="Work directory, which keeps the state of a migration. "
+    "Without it: $TMPDIR/pgcopydb, else /tmp/pgcopydb.",
+)
+RESTART: Final = flag(
+    "--restart",
+    "-r",
+    help="Remove what a previous run left in the work directory, then start.",
+)
+RESUME: Final = flag("--resume", "-R", help="Go on where a previous run stopped.")
+NOT_CONSISTENT: Final = flag(
+    "--not-consistent",
+    "-C",
+    help="With --resume: accept a new snapshot where the previous run's is gone.",
+)
+
+# -- the copy --------------------------------------------------------------------------------------
+
+SNAPSHOT: Final = value(
+    "--snapshot",
+    "-N",
+    metavar="ID",
+    env="PGCOPYDB_SNAPSHOT",
+    help="Copy from a snapshot that another session exported.",
+)
+FILTERS: Final = value(
+    "--filters",
+    "--filter",
+    "-F",
+    "filters",
+    kind=PATH,
+    metavar="FILE",
+    help="File that says what to leave out or take in.",
+)
+TABLE_JOBS: Final = value(
+    "--table-jobs",
+    "-J",
+    kind=COUNT,
+    env="PGCOPYDB_TABLE_JOBS",
+    help="Tables, or parts of them, that are copied at the same time.  [default: 4]",
+)
+INDEX_JOBS: Final = value(
+    "--index-jobs",
+    "-I",
+    kind=COUNT,
+    env="PGCOPYDB_INDEX_JOBS",
+    help="Indexes that are built at the same time.  [default: 4]",
+)
+JOBS: Final = value("--jobs", kind=COUNT, help="Sets both --table-jobs and --index-jobs.")
+RESTORE_JOBS: Final = value(
+    "--restore-jobs",
+    kind=COUNT,
+    env="PGCOPYDB_RESTORE_JOBS",
+    help="Jobs of pg_restore.  [default: as --index-jobs]",
+)
+LARGE_OBJECTS_JOBS: Final = value(
+    "--large-objects-jobs",
+    kind=COUNT,
+    default=_DEFAULT_JOBS,
+    env="PGCOPYDB_LARGE_OBJECTS_JOBS",
+    help="Connections that copy large objects at the same time.",
+)
+SPLIT_TABLES: Final = value(
+    "--split-tables-larger-than",
+    "--split-at",
+    "-L",
+    "split_tables_larger_than",
+    kind=SIZE,
+    env="PGCOPYDB_SPLIT_TABLES_LARGER_THAN",
+    help="Copy larger tables in parts, at the same time. Units are powers of 1024: 200MB, 1GB.",
+)
+SPLIT_MAX_PARTS: Final = value(
+    "--split-max-parts",
+    kind=COUNT,
+    env="PGCOPYDB_SPLIT_MAX_PARTS",
+    help="Parts that a table is split in at most.",
+)
+SKIP_SPLIT_BY_CTID: Final = flag(
+    "--skip-split-by-ctid",
+    env="PGCOPYDB_SKIP_CTID_SPLIT",
+    help="Do not split by physical position a table that has no suitable key.",
+)
+DROP_IF_EXISTS: Final = flag(
+    "--drop-if-exists",
+    "-c",
+    env="PGCOPYDB_DROP_IF_EXISTS",
+    help="Drop on the target what is about to be created there.",
+)
+ROLES: Final = flag("--roles", help="Create the source's roles on the target too.")
+NO_ROLE_PASSWORDS: Final = flag("--no-role-passwords", help="Create roles without their passwords.")
+NO_OWNER: Final = flag("--no-owner", help="Do not set the owners of objects.")
+NO_ACL: Final = flag("--no-acl", help="Do not copy privileges.")
+NO_COMMENTS: Final = flag("--no-comments", help="Do not copy comments.")
+NO_TABLESPACES: Final = flag(
+    "--no-tablespaces",
+    env="PGCOPYDB_SKIP_TABLESPACES",
+    help="Create everything in the target's default tablespace.",
+)
+SKIP_LARGE_OBJECTS: Final = flag(
+    "--skip-large-objects",
+    "--skip-blobs",
+    "skip_large_objects",
+    help="Do not copy large objects.",
+)
+SKIP_EXTENSIONS: Final = flag("--skip-extensions", help="Do not create extensions.")
+SKIP_EXT_COMMENTS: Final = flag("--skip-ext-comments", help="Do not copy comments on extensions.")
+SKIP_COLLATIONS: Final = flag("--skip-collations", help="Do not create collations.")
+SKIP_VACUUM: Final = flag(
+    "--skip-vacuum", env="PGCOPYDB_SKIP_VACUUM", help="Do not vacuum the tables after their copy."
+)
+SKIP_ANALYZE: Final = flag(
+    "--skip-analyze",
+    env="PGCOPYDB_SKIP_ANALYZE",
+    help="Do not analyze the tables after their copy.",
+)
+SKIP_DB_PROPERTIES: Final = flag(
+    "--skip-db-properties",
+    env="PGCOPYDB_SKIP_DB_PROPERTIES",
+    help="Do not copy what ALTER DATABASE SET has set.",
+)
+FAIL_FAST: Final = flag(
+    "--fail-fast",
+    env="PGCOPYDB_FAIL_FAST",
+    help="Stop everything at the first error of any worker.",
+)
+USE_COPY_BINARY: Final = flag(
+    "--use-copy-binary",
+    env="PGCOPYDB_USE_COPY_BINARY",
+    help="Copy in COPY's binary format where both sides can.",
+)
+
+# -- change data capture ---------------------------------------------------------------------------
+
+FOLLOW_FLAG: Final = flag(
+    "--follow", help="Capture the changes made on the source since the snapshot, and apply them."
+)
+PLUGIN: Final = value(
+    "--plugin",
+    kind=one_of(Plugin),
+    metavar="|".join(Plugin),
+    default=Plugin.PGOUTPUT,
+    env="PGCOPYDB_OUTPUT_PLUGIN",
+    help="Output plugin of the replication slot.",
+)
+WAL2JSON_NUMERIC_AS_STRING: Final = flag(
+    "--wal2json-numeric-as-string",
+    env="PGCOPYDB_WAL2JSON_NUMERIC_AS_STRING",
+    help="Accepted for existing scripts: numbers keep every digit with any plugin.",
+)
+SLOT_NAME: Final = value(
+    "--slot-name", metavar="NAME", default="pgcopydb", help="Replication slot on the source."
+)
+PUBLICATION: Final = value(
+    "--publication",
+    metavar="NAME",
+    default="pgcopydb",
+    help="Publication on the source, for the plugin pgoutput.",
+)
+ORIGIN: Final = value(
+    "--origin",
+    metavar="NAME",
+    default="pgcopydb",
+    help="Replication origin on the target, which records what is applied.",
+)
+CREATE_SLOT: Final = flag("--create-slot", help="Create the replication slot first.")
+ENDPOS: Final = value(
+    "--endpos",
+    kind=LSN,
+    help="Stop, with status 0, when everything that committed up to this position is done.",
+)
+NO_IDENTITY: Final = value(
+    "--no-identity",
+    kind=one_of(NoIdentity),
+    metavar="|".join(NoIdentity),
+    default=NoIdentity.REFUSE,
+    help="What to do about tables whose updates and deletes cannot be captured: "
+    "stop, capture their inserts only, or take the whole row as identity.",
+)
+APPLY_MODE: Final = value(
+    "--apply-mode",
+    kind=one_of(ApplyMode),
+    metavar="|".join(ApplyMode),
+    default=ApplyMode.BATCH,
+    help="Apply many transactions of the source as one, or each as one of its own.",
+)
+ON_CONFLICT: Final = value(
+    "--on-conflict",
+    kind=one_of(OnConflict),
+    metavar="|".join(OnConflict),
+    default=OnConflict.ERROR,
+    help="What to do with a row on the target that is not what the source says it was. "
+    "Rows skipped or overwritten are listed, and the status is then not 0.",
+)
+REPLAY_NO_OP_UPDATES: Final = flag(
+    "--replay-no-op-updates",
+    env="PGCOPYDB_REPLAY_NO_OP_UPDATES",
+    help="Apply updates that change no value, too.",
+)
+MAX_SEGMENT: Final = value(
+    "--max-replaydb-size",
+    "max_segment_bytes",
+    kind=SIZE,
+    default="1GB",
+    help="Size at which a file of stored changes is closed and a new one begun.",
+)
+
+# -- results ---------------------------------------------------------------------------------------
+
+JSON: Final = flag("--json", "-J", "as_json", help="Print JSON.")
+
+
+# -- groups: from options to what a use-case takes -------------------------------------------------
+
+
+def endpoint_group(side: Side, option: Option, *, required: bool) -> OptionGroup:
+    """Return the group of one server's option: an Endpoint, or None where it may be missing."""
+
+    def build(**values: str | None) -> Endpoint | None:
+        conninfo = values[side.value]
+        if conninfo:
+            return Endpoint(side, conninfo)
+        if required:
+            raise missing(side, option)
+        return None
+
+    return OptionGroup(side.value, (option,), build)
+
+
+def missing(side: Side, option: Option) -> click.UsageError:
+    """Return the error of a command that needs a server and was given none."""
+    return click.UsageError(f"no {side} server: give {option.opts[0]} or set {option.envvar}")
+
+
+def _work_options(
+    *, directory: Path | None, restart: bool, resume: bool, not_consistent: bool
+) -> WorkOptions:
+    if restart and resume:
+        raise click.UsageError("--restart contradicts --resume")
+    if restart and not_consistent:
+        raise click.UsageError("--restart contradicts --not-consistent")
+    return WorkOptions(
+        directory=directory, restart=restart, resume=resume, not_consistent=not_consistent
+    )
+
+
+def _copy_options(*, jobs: int | None, **values: Any) -> CopyOptions:
+    for name in ("table_jobs", "index_jobs"):
+        values[name] = _jobs(name, values[name], jobs)
+    return CopyOptions(**values)
+
+
+def _jobs(name: str, own: int | None, jobs: int | None) -> int:
+    """Return a number of jobs: --table-jobs before --jobs before the environment's variable."""
+    source = click.get_current_context().get_parameter_source(name)
+    if jobs is not None and source is not ParameterSource.COMMANDLINE:
+        return jobs
+    return own or _DEFAULT_JOBS
+
+
+def _follow_options(*, wal2json_numeric_as_string: bool, **values: Any) -> FollowOptions:
+    del wal2json_numeric_as_string  # every decoder keeps numbers as text: there is nothing to ask
+    context = click.get_current_context()
+    given = {
+        name for name in values if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    # PostgreSQL writes "no position" as 0/0.
+    values["endpos"] = values["endpos"] or None
+    return FollowOptions(**values, given=frozenset(given))
+
+
+def _follow_if_asked(*, follow: bool, **values: Any) -> FollowOptions | None:
+    if follow:
+        return _follow_options(**values)
+    context = click.get_current_context()
+    for option in (ENDPOS, CREATE_SLOT):
+        if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} needs --follow")
+    return None
+
+
+def _group(name: str, build: Callable[..., object], *options: Option) -> OptionGroup:
+    return OptionGroup(name, options, build)
+
+
+SOURCE: Final = endpoint_group(Side.SOURCE, SOURCE_URI, required=True)
+TARGET: Final = endpoint_group(Side.TARGET, TARGET_URI, required=True)
+OPTIONAL_SOURCE: Final = endpoint_group(Side.SOURCE, SOURCE_URI, required=False)
+OPTIONAL_TARGET: Final = endpoint_group(Side.TARGET, TARGET_URI, required=False)
+
+WORK: Final = _group("work", _work_options, DIRECTORY, RESTART, RESUME, NOT_CONSISTENT)
+
+EXISTING_WORK: Final = _group("work", WorkOptions, DIRECTORY)
+"""The work directory of a run that goes on, which is read or steered and not taken over."""
+
+COPY: Final = _group(
+    "copy",
+    _copy_options,
+    JOBS,
+    TABLE_JOBS,
+    INDEX_JOBS,
+    RESTORE_JOBS,
+    LARGE_OBJECTS_JOBS,
+    SPLIT_TABLES,
+    SPLIT_MAX_PARTS,
+    SKIP_SPLIT_BY_CTID,
+    DROP_IF_EXISTS,
+    ROLES,
+    NO_ROLE_PASSWORDS,
+    NO_OWNER,
+    NO_ACL,
+    NO_COMMENTS,
+    NO_TABLESPACES,
+    SKIP_LARGE_OBJECTS,
+    SKIP_EXTENSIONS,
+    SKIP_EXT_COMMENTS,
+    SKIP_COLLATIONS,
+    SKIP_VACUUM,
+    SKIP_ANALYZE,
+    SKIP_DB_PROPERTIES,
+    FAIL_FAST,
+    USE_COPY_BINARY,
+    SNAPSHOT,
+    FILTERS,
+)
+
+SELECTION: Final = _group("copy", CopyOptions, FILTERS)
+"""What is to be migrated, for commands that prepare a copy without making it."""
+
+_FOLLOW_OPTIONS: Final = (
+    PLUGIN,
+    SLOT_NAME,
+    CREATE_SLOT,
+    ORIGIN,
+    PUBLICATION,
+    ENDPOS,
+    NO_IDENTITY,
+    APPLY_MODE,
+    ON_CONFLICT,
+    REPLAY_NO_OP_UPDATES,
+    MAX_SEGMENT,
+    WAL2JSON_NUMERIC_AS_STRING,
+)
+
+FOLLOW: Final = _group("follow", _follow_options, *_FOLLOW_OPTIONS)
+
+FOLLOW_IF_ASKED: Final = _group("follow", _follow_if_asked, FOLLOW_FLAG, *_FOLLOW_OPTIONS)
+"""As FOLLOW, for a command that follows only with --follow: None without it."""

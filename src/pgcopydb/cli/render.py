@@ -1,0 +1,160 @@
+"""Results as text: tables a person can read, JSON a program can."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.objects import Table
+from pgcopydb.model.results import CloneSummary, FollowSummary
+
+
+def aligned(headings: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
+    """Return a table of text: numbers to the right, everything else to the left."""
+    body = list(rows)
+    texts = [[printable(str(cell)) for cell in row] for row in body]
+    widths = [max(map(len, column)) for column in zip(headings, *texts, strict=True)]
+    right = [
+        bool(body) and all(isinstance(row[column], Right | int) for row in body)
+        for column in range(len(headings))
+    ]
+    lines = [headings, ["-" * width for width in widths], *texts]
+    return "\n".join(_line(line, widths, right) for line in lines)
+
+
+class Right(str):
+    """Text that stands at the right of its column, such as a size with its unit."""
+
+    __slots__ = ()
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    placed = (
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    )
+    return "  ".join(placed).rstrip()
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters escaped: a name must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def size(count: int) -> Right:
+    """Return a number of bytes with a unit; units are powers of 1024, as PostgreSQL prints them."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1024:
+            return Right(f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}")
+        amount /= 1024
+    return Right(f"{amount:.1f} TB")
+
+
+def duration(seconds: float) -> Right:
+    """Return a duration: milliseconds, seconds, or hours and minutes, as fits its length."""
+    if seconds < 1:
+        return Right(f"{seconds * 1000:.0f} ms")
+    if seconds < 60:
+        return Right(f"{seconds:.1f} s")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return Right(f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s")
+
+
+def as_json_text(value: object) -> str:
+    """Return ``value`` as JSON for a program to read."""
+    return json.dumps(value, indent=2, default=str, ensure_ascii=False)
+
+
+def table_list(tables: Iterable[Table], *, without_pkey: bool, as_json: bool) -> str:
+    """Return the tables that hold rows, with their sizes: all, or those without primary key."""
+    shown = [
+        table for table in tables if table.has_rows and not (without_pkey and table.key_columns)
+    ]
+    if as_json:
+        return as_json_text([_table_members(table) for table in shown])
+    return aligned(
+        ["schema", "table", "rows (estimate)", "size", "primary key"],
+        (
+            [
+                table.schema,
+                table.name,
+                Right("-" if table.row_estimate < 0 else table.row_estimate),
+                size(table.bytes),
+                ", ".join(table.key_columns) or "none",
+            ]
+            for table in shown
+        ),
+    )
+
+
+def _table_members(table: Table) -> dict[str, object]:
+    return {
+        "oid": table.oid,
+        "schema": table.schema,
+        "name": table.name,
+        "bytes": table.bytes,
+        "row_estimate": None if table.row_estimate < 0 else table.row_estimate,
+        "primary_key": table.key_columns,
+        "has_replica_identity": table.has_usable_identity,
+    }
+
+
+def clone_summary(summary: CloneSummary) -> str:
+    """Return the report of a base copy: table by table, then step by step."""
+    tables = aligned(
+        ["schema", "table", "rows", "size", "copy", "indexes", "index time"],
+        (
+            [
+                table.schema,
+                table.name,
+                table.rows,
+                size(table.bytes),
+                duration(table.copy_seconds),
+                table.index_count,
+                duration(table.index_seconds),
+            ]
+            for table in summary.tables
+        ),
+    )
+    steps = aligned(
+        ["step", "time", "jobs"],
+        ([step.name, duration(step.seconds), step.concurrency] for step in summary.steps),
+    )
+    total = f"{len(summary.tables)} tables, {size(summary.bytes)} copied"
+    return f"{tables}\n\n{steps}\n\n{total} in {duration(summary.total_seconds)}"
+
+
+def follow_summary(summary: FollowSummary) -> str:
+    """Return the report of a follow: how much was applied, and up to where."""
+    end = "none" if summary.endpos is None else format_lsn(summary.endpos)
+    return (
+        f"{summary.transactions} transactions with {summary.changes} changes applied "
+        f"in {duration(summary.seconds)}, up to {format_lsn(summary.applied_lsn)} "
+        f"(end position: {end})"
+    )
+
+
+def sentinel_fields(values: Mapping[str, int | bool], *, as_json: bool) -> str:
+    """Return fields of the sentinel; a single one stands alone, for a script to take."""
+    texts: dict[str, Any] = {
+        name: value if isinstance(value, bool) else format_lsn(value)
+        for name, value in values.items()
+    }
+    if as_json:
+        return as_json_text(texts)
+    if len(texts) == 1:
+        return _plain(next(iter(texts.values())))
+    width = max(map(len, texts))
+    return "\n".join(f"{name:<{width}}  {_plain(text)}" for name, text in texts.items())
+
+
+def _plain(value: str | bool) -> str:
+    if isinstance(value, bool):
+        return "enabled" if value else "disabled"
+    return value

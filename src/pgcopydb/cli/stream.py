@@ -1,0 +1,164 @@
+"""``pgcopydb stream``: the steps of a follow, one by one."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from pgcopydb.cli.command import CommandGroup, command
+from pgcopydb.cli.options import FOLLOW, OPTIONAL_TARGET, SOURCE, TARGET, WORK, flag
+from pgcopydb.cli.sentinel import sentinel
+from pgcopydb.cli.types import PLACE
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import FollowOptions, WorkOptions
+
+_STANDARD: Final = "-"
+
+_TO_STDOUT = flag("--to-stdout", help="Print the changes as JSON lines instead of storing them.")
+_INPUT = click.Argument(["changes"], required=False, type=PLACE, metavar="[IN]")
+_OUTPUT = click.Argument(["output"], required=False, type=PLACE, metavar="[OUT]")
+_SQL = click.Argument(["statements"], required=False, type=PLACE, metavar="[FILE]")
+
+
+@command("setup", SOURCE, TARGET, WORK, FOLLOW)
+def setup(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions) -> None:
+    """Prepare both servers for a follow.
+
+    Creates what is missing of the publication and the replication slot on the source, the
+    replication origin on the target, and the sentinel in the work directory.
+    """
+    from pgcopydb.cdc.setup import setup as set_up
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="stream setup") as directory:
+        set_up(directory, source, target, follow)
+
+
+@command("cleanup", SOURCE, TARGET, WORK, FOLLOW)
+def cleanup(
+    *, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions
+) -> None:
+    """Remove from both servers what a follow needed.
+
+    Drops the replication slot and the publication on the source, and the replication origin on
+    the target, as far as this migration created them.
+    """
+    from pgcopydb.cdc.setup import cleanup as clean_up
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="stream cleanup") as directory:
+        clean_up(directory, source, target, follow)
+
+
+@command("receive", SOURCE, OPTIONAL_TARGET, WORK, FOLLOW, _TO_STDOUT)
+def receive(
+    *,
+    source: Endpoint,
+    target: Endpoint | None,
+    work: WorkOptions,
+    follow: FollowOptions,
+    to_stdout: bool,
+) -> None:
+    """Store the changes that the replication slot sends.
+
+    With --to-stdout prints them as JSON lines (wal2json's format 2, with any plugin). Nothing is
+    then confirmed to the source, unless --target says where the changes end up.
+    """
+    from pgcopydb.cdc.receive import receive_command
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="stream receive") as directory:
+        receive_command(directory, source, target, follow, to_stdout=to_stdout)
+
+
+@command("transform", WORK, FOLLOW, _INPUT, _OUTPUT)
+def transform(
+    *,
+    changes: Path | Literal["-"] | None,
+    output: Path | Literal["-"] | None,
+    work: WorkOptions,
+    follow: FollowOptions,
+) -> None:
+    """Turn changes into SQL.
+
+    IN is a file of JSON lines, or - for stdin; without it, the changes stored in the work
+    directory are taken. OUT is the file to write, or - for stdout, which is the default.
+    """
+    from pgcopydb.cdc.transform import transform_command
+    from pgcopydb.workdir.directory import attach_directory
+
+    place = None if output == _STANDARD else output
+    if changes is not None:
+        transform_command(None, changes, place, follow)
+        return
+    with attach_directory(work) as directory:
+        transform_command(directory, None, place, follow)
+
+
+@command("apply", TARGET, WORK, FOLLOW, _SQL)
+def apply(
+    *,
+    target: Endpoint,
+    work: WorkOptions,
+    follow: FollowOptions,
+    statements: Path | Literal["-"] | None,
+) -> None:
+    """Apply changes to the target.
+
+    FILE holds the SQL that 'pgcopydb stream transform' wrote, or is - for stdin; without it, the
+    changes stored in the work directory are applied. With --target - the SQL is printed instead.
+    """
+    from pgcopydb.cdc.apply import apply_command
+    from pgcopydb.workdir.directory import attach_directory, open_directory
+
+    if target.conninfo == _STANDARD:
+        if statements is not None:
+            raise click.UsageError("--target - prints stored changes, and takes no FILE")
+        with attach_directory(work) as directory:
+            apply_command(directory, _STANDARD, None, follow)
+    elif statements is not None:
+        apply_command(None, target, statements, follow)
+    else:
+        with open_directory(work, command="stream apply") as directory:
+            apply_command(directory, target, None, follow)
+
+
+@command("prefetch", SOURCE, OPTIONAL_TARGET, WORK, FOLLOW)
+def prefetch(
+    *, source: Endpoint, target: Endpoint | None, work: WorkOptions, follow: FollowOptions
+) -> None:
+    """Store changes in the work directory, up to the end position."""
+    from pgcopydb.cdc.follow import prefetch as store_changes
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="stream prefetch") as directory:
+        store_changes(directory, source, target, follow)
+
+
+@command("catchup", SOURCE, TARGET, WORK, FOLLOW)
+def catchup(
+    *, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions
+) -> None:
+    """Apply the changes stored in the work directory, up to the end position."""
+    from pgcopydb.cdc.follow import catchup as apply_changes
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="stream catchup") as directory:
+        apply_changes(directory, source, target, follow)
+
+
+@command("replay", SOURCE, TARGET, WORK, FOLLOW)
+def replay(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions) -> None:
+    """Store and apply changes at the same time, up to the end position."""
+    from pgcopydb.cdc.follow import replay as replay_changes
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command="stream replay") as directory:
+        replay_changes(directory, source, target, follow)
+
+
+stream = CommandGroup(
+    "stream",
+    help="Capture and apply changes step by step.",
+    commands=[setup, cleanup, receive, transform, apply, prefetch, catchup, replay, sentinel],
+)

@@ -1,0 +1,46 @@
+"""What the use-cases give back, for a person or a program to read."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSummary:
+    """One table's copy. ``index_seconds`` adds up its indexes, which are built side by side."""
+
+    schema: str
+    name: str
+    bytes: int
+    rows: int
+    copy_seconds: float
+    index_count: int = 0
+    index_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSummary:
+    """One step of a run: ``seconds`` from its begin to its end, done by ``concurrency`` workers."""
+
+    name: str
+    seconds: float
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloneSummary:
+    """A base copy, table by table and step by step; ``bytes`` are those that went through COPY."""
+
+    tables: tuple[TableSummary, ...]
+    steps: tuple[StepSummary, ...]
+    total_seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowSummary:
+    """What was applied. ``endpos`` is None where none was set; positions are integers."""
+
+    endpos: int | None
+    applied_lsn: int
+    transactions: int
+    changes: int
+    seconds: float
