@@ -1,1 +1,1 @@
-"""TO BE DESCRIBED."""
+"""The demonstration: the main job on embedded servers, for who has no PostgreSQL at hand."""
