@@ -1,0 +1,53 @@
+"""The options that START_REPLICATION gives to each output plugin.
+
+Set so that the three plugins say the same: transaction ids, commit times, every message, every
+transaction that changed something, text values.
+"""
+
+from collections.abc import Iterable
+
+from pgcopydb.decoding.identifiers import always_quoted
+from pgcopydb.model.options import Plugin
+
+_TEST_DECODING: tuple[tuple[str, str], ...] = (
+    ("include-xids", "true"),
+    ("include-timestamp", "true"),
+    ("skip-empty-xacts", "true"),
+)
+
+_WAL2JSON: tuple[tuple[str, str], ...] = (
+    ("format-version", "2"),
+    ("include-xids", "true"),
+    ("include-timestamp", "true"),
+    ("include-lsn", "true"),
+    ("include-transaction", "true"),
+    ("include-types", "true"),
+    ("include-domain-data-type", "true"),  # pgoutput names a domain's base type too
+)
+
+_MESSAGES_SINCE = 140000
+
+
+def plugin_options(
+    plugin: Plugin,
+    *,
+    server_version_num: int,
+    publications: Iterable[str] = (),
+    numeric_as_string: bool = False,
+) -> tuple[tuple[str, str], ...]:
+    """Return (name, value) pairs for START_REPLICATION, for the caller to quote.
+
+    ``publications`` counts for pgoutput only. ``numeric_as_string`` asks wal2json for numbers in
+    quotes, without which it prints NaN and infinities as null; releases up to 2.5 refuse the
+    option (``option "numeric-data-types-as-string" = "true" is unknown``).
+    """
+    if plugin is Plugin.TEST_DECODING:
+        return _TEST_DECODING
+    if plugin is Plugin.WAL2JSON:
+        extra = (("numeric-data-types-as-string", "true"),) if numeric_as_string else ()
+        return _WAL2JSON + extra
+    names = ",".join(always_quoted(name) for name in publications)
+    options = (("proto_version", "1"), ("publication_names", names))
+    if server_version_num >= _MESSAGES_SINCE:
+        return (*options, ("messages", "true"))
+    return options
