@@ -1,0 +1,45 @@
+# Every target does its own set-up; what is set up already is not done again.
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+# Two servers and a client share each worker's core, so more workers than cores only get in the way.
+TEST_WORKERS ?= 2
+TESTS ?=
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo 'make demo    a whole migration on embedded servers, from nothing'
+	@echo 'make test    install what the tests need, and run all of them'
+	@echo 'make check   lint, format, types and import contracts'
+	@echo 'make format  mend what the formatter and the linter can mend'
+	@echo 'make clean   remove the virtual environment and all caches'
+
+demo: $(INSTALLED)
+	$(BIN)/pgcopydb demo
+
+test: $(INSTALLED)
+	sh scripts/install-debian-servers
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml scripts/bootstrap.py
+	$(PYTHON) scripts/bootstrap.py $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	touch $@
