@@ -25,14 +25,14 @@ def _clone(
     them, until the position that --endpos or 'pgcopydb stream sentinel set endpos' names; the
     source may be written to all the time.
     """
-    from pgcopydb.cli.render import clone_summary
-    from pgcopydb.workdir.directory import open_directory
-
     if follow and work.not_consistent:
         raise click.UsageError(
             "--not-consistent contradicts --follow: with a new snapshot, "
             "changes would be applied twice"
         )
+    from pgcopydb.cli.render import clone_summary
+    from pgcopydb.workdir.directory import open_directory
+
     with open_directory(work, command="clone --follow" if follow else "clone") as directory:
         if follow:
             from pgcopydb.online import clone_and_follow

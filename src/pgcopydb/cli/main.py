@@ -113,7 +113,7 @@ def _usage(error: click.ClickException) -> int:
     context = getattr(error, "ctx", None)
     hint = f"'{context.command_path} --help' explains it" if context else None
     _report(error.format_message().rstrip("."), hint=hint)
-    if context:
+    if context and not logs.current().json:
         click.echo(context.get_usage().replace("Usage:", "usage:", 1), err=True)
     return _USAGE_STATUS
 

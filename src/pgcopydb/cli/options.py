@@ -58,16 +58,15 @@ def value(
     default: object = None,
     env: str | None = None,
 ) -> Option:
-    """Declare an option that takes a value."""
+    """Declare an option that takes a value; its help text ends with its default."""
     return Option(
         names,
         type=kind or click.STRING,
         metavar=metavar or (kind.name.upper() if kind else None),
         default=default,
-        show_default=default is not None,
         envvar=env,
         show_envvar=True,
-        help=help,
+        help=help if default is None else f"{help} Default: {default}.",
     )
 
 
@@ -133,21 +132,21 @@ TABLE_JOBS: Final = value(
     "-J",
     kind=COUNT,
     env="PGCOPYDB_TABLE_JOBS",
-    help="Tables, or parts of them, that are copied at the same time.  [default: 4]",
+    help="Tables, or parts of them, that are copied at the same time. Default: 4.",
 )
 INDEX_JOBS: Final = value(
     "--index-jobs",
     "-I",
     kind=COUNT,
     env="PGCOPYDB_INDEX_JOBS",
-    help="Indexes that are built at the same time.  [default: 4]",
+    help="Indexes that are built at the same time. Default: 4.",
 )
 JOBS: Final = value("--jobs", kind=COUNT, help="Sets both --table-jobs and --index-jobs.")
 RESTORE_JOBS: Final = value(
     "--restore-jobs",
     kind=COUNT,
     env="PGCOPYDB_RESTORE_JOBS",
-    help="Jobs of pg_restore.  [default: as --index-jobs]",
+    help="Jobs of pg_restore. Default: as --index-jobs.",
 )
 LARGE_OBJECTS_JOBS: Final = value(
     "--large-objects-jobs",
@@ -228,7 +227,8 @@ USE_COPY_BINARY: Final = flag(
 # -- change data capture ---------------------------------------------------------------------------
 
 FOLLOW_FLAG: Final = flag(
-    "--follow", help="Capture the changes made on the source since the snapshot, and apply them."
+    "--follow",
+    help="Capture the changes made on the source after the snapshot, to be applied to the target.",
 )
 PLUGIN: Final = value(
     "--plugin",

@@ -87,13 +87,13 @@ def set_endpos(
     Either LSN, or --current, which needs the source: it commits a marker there and takes the
     position after it, so that everything acknowledged before is applied.
     """
-    from pgcopydb.cdc.steering import set_endpos as set_end
-    from pgcopydb.workdir.directory import attach_directory
-
     if current == (position is not None):
         raise click.UsageError("give either an LSN or --current")
     if current and source is None:
         raise missing(Side.SOURCE, SOURCE_URI)
+    from pgcopydb.cdc.steering import set_endpos as set_end
+    from pgcopydb.workdir.directory import attach_directory
+
     with attach_directory(work) as directory:
         click.echo(format_lsn(set_end(directory, source, position)))
 

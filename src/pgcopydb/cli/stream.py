@@ -108,12 +108,14 @@ def apply(
     FILE holds the SQL that 'pgcopydb stream transform' wrote, or is - for stdin; without it, the
     changes stored in the work directory are applied. With --target - the SQL is printed instead.
     """
+    printed = target.conninfo == _STANDARD
+    if printed and statements is not None:
+        raise click.UsageError("--target - prints stored changes, and takes no FILE")
+
     from pgcopydb.cdc.apply import apply_command
     from pgcopydb.workdir.directory import attach_directory, open_directory
 
-    if target.conninfo == _STANDARD:
-        if statements is not None:
-            raise click.UsageError("--target - prints stored changes, and takes no FILE")
+    if printed:
         with attach_directory(work) as directory:
             apply_command(directory, _STANDARD, None, follow)
     elif statements is not None:
