@@ -47,24 +47,6 @@ create table if not exists pgcopydb.progress (
 );
 """
 
-INSERT_MARKER: Final = (
-    "insert into pgcopydb.copy_marker (run_id, snapshot, table_oid, part, schema_name, table_name)"
-    " values ($1, $2, $3, $4, $5, $6) on conflict do nothing"
-)
-"""Written *before* the rows: where an earlier attempt's commit is still in doubt, this waits for
-its end and then finds its marker."""
-
-UPDATE_MARKER: Final = (
-    "update pgcopydb.copy_marker set rows = $5, bytes = $6"
-    " where run_id = $1 and snapshot = $2 and table_oid = $3 and part = $4"
-)
-
-SELECT_MARKER: Final = (
-    "select rows, bytes from pgcopydb.copy_marker"
-    " where run_id = $1 and snapshot = $2 and table_oid = $3 and part = $4"
-)
-
-
 @dataclass(frozen=True, slots=True)
 class CopiedPart:
     """A part of a table that is on the target; ``table_oid`` is the source's."""

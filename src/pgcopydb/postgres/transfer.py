@@ -1,0 +1,428 @@
+"""The bulk lane: moves parts of tables from the source to the target, as fast as Python can.
+
+A lane is two asyncpg sessions and lives in one process, inside one ``asyncio.run``. The source
+session stays in one transaction that has the imported snapshot. On the target a group of parts is
+one transaction: markers, rows, and the markers' counts. Rows pass as the bytes that COPY printed.
+
+What asyncpg does and this file mends (all tried with backends ended in mid-COPY): it waits for
+ever when the target goes while it sends, so a termination listener cancels the pump; a generator
+that merely ends after the source failed would commit half a table, so it raises; cancelling a
+reader that waits for room in a queue waits for the queue, so the queue is closed first; and after
+any failure both sessions are terminated, never reused.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from pgcopydb.errors import PgcopydbError, first_line
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.parts import Part, PartKind
+from pgcopydb.postgres import bulk
+from pgcopydb.postgres.connect import connect_bulk, translate
+from pgcopydb.postgres.resolve import ResolvedServer
+from pgcopydb.postgres.snapshot import snapshot_gone
+from pgcopydb.sql.copy import select_part
+from pgcopydb.sql.quote import qualified_name, quote_literal
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 6
+"""How often a group of parts is begun before its lost connections end the run."""
+
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+
+_ROOM: Final = 4 << 20
+"""Bytes that may wait between the two sides. A row is one chunk whatever its size, so the bound
+counts bytes and a single large row still passes."""
+
+_NO_SUCH_SNAPSHOT: Final = {"22023", "42704", "55000"}
+
+_CLAIM: Final = (
+    "insert into pgcopydb.copy_marker (run_id, snapshot, table_oid, part, schema_name, table_name)"
+    " select $1, $2, p.table_oid, p.part, p.schema_name, p.table_name"
+    " from rows from (pg_catalog.unnest($3::pg_catalog.oid[]),"
+    "  pg_catalog.unnest($4::pg_catalog.int4[]), pg_catalog.unnest($5::pg_catalog.text[]),"
+    "  pg_catalog.unnest($6::pg_catalog.text[])) as p (table_oid, part, schema_name, table_name)"
+    " order by 3, 4"
+    " on conflict do nothing returning table_oid, part"
+)
+"""The markers come first: where an earlier attempt's commit is still in doubt this waits for its
+end, and gives only the parts that are not there."""
+
+_COUNT: Final = (
+    "update pgcopydb.copy_marker as m set rows = p.rows, bytes = p.bytes"
+    " from rows from (pg_catalog.unnest($3::pg_catalog.oid[]),"
+    "  pg_catalog.unnest($4::pg_catalog.int4[]), pg_catalog.unnest($5::pg_catalog.int8[]),"
+    "  pg_catalog.unnest($6::pg_catalog.int8[])) as p (table_oid, part, rows, bytes)"
+    " where m.run_id = $1 and m.snapshot = $2"
+    " and m.table_oid = p.table_oid and m.part = p.part"
+)
+
+_COPIED: Final = (
+    "select rows, bytes from pgcopydb.copy_marker"
+    " where run_id = $1 and snapshot = $2 and table_oid = $3 and part = $4"
+)
+
+_END_PREDECESSOR: Final = (
+    "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+    " where pid = $1 and backend_start = $2 and usename = current_user"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePart:
+    """One part of one table to move.
+
+    ``table_oid`` is the source's. With ``truncate`` the target table is emptied in the same
+    transaction, which is only right for a table in one part; ``freeze`` needs it, and saves the
+    first vacuum the work. ``binary`` wants the same types on both sides.
+    """
+
+    table_oid: int
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    part: Part
+    truncate: bool = False
+    freeze: bool = False
+    binary: bool = False
+
+    def __str__(self) -> str:
+        if self.part.count == 1:
+            return f"{self.schema}.{self.name}"
+        return f"{self.schema}.{self.name} (part {self.part.number} of {self.part.count})"
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one part was: rows, and bytes of COPY data. ``repeated`` says it was there before."""
+
+    rows: int
+    bytes: int
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRoute:
+    """Where a lane reads and writes. ``snapshot`` is imported; markers carry ``run_id`` and
+    ``marker_snapshot``, the id that names the view through all its exports.
+    """
+
+    source: ResolvedServer
+    target: ResolvedServer
+    snapshot: str
+    run_id: str
+    marker_snapshot: str
+
+
+class Lane:
+    """Two sessions that copy one group of parts after another; an async context manager."""
+
+    def __init__(self, route: LaneRoute, *, purpose: str = "copy") -> None:
+        self._route = route
+        self._purpose = purpose
+        self._source: asyncpg.Connection[Any] | None = None
+        self._target: asyncpg.Connection[Any] | None = None
+        self._predecessor: tuple[int, Any] | None = None
+        self._pumping: asyncio.Task[Any] | None = None
+        self._target_lost = False
+
+    async def __aenter__(self) -> "Lane":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        sessions = (self._source, self._target)
+        try:
+            # Nothing is open on the target here; on the source it is only the snapshot.
+            for session in sessions if kind is None else ():
+                if session is not None:
+                    await session.close(timeout=_LONGEST_PAUSE)
+        except bulk.FAILURES:
+            log.debug("a session of the lane did not close in order", exc_info=True)
+        finally:
+            self._terminate()
+
+    async def copy(self, parts: Sequence[TablePart]) -> list[Moved]:
+        """Copy ``parts`` in one transaction of the target; none, or all of them, is then there.
+
+        A part whose marker is there already is left as it is. A lost connection, a deadlock and
+        the like are tried again, as often as ATTEMPTS says, unless the snapshot is gone. Raises
+        the side's error, which names table and part.
+        """
+        pause = _FIRST_PAUSE
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._attempt(parts)
+            except PgcopydbError as error:
+                self._terminate()
+                if not error.retryable or attempt == ATTEMPTS:
+                    raise
+                log.warning("%s; trying again", error.message)
+            except BaseException:
+                self._terminate()
+                raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, parts: Sequence[TablePart]) -> list[Moved]:
+        source, target = await self._sessions()
+        to = self._route.target.endpoint
+        several = str(parts[0]) if len(parts) == 1 else f"{parts[0]} and {len(parts) - 1} more"
+        with _reporting(to, f"beginning to copy {several}"):
+            await target.execute("begin")
+            claimed = await self._claim(target, parts)
+        moved = [
+            await self._pump(source, target, part)
+            if (part.table_oid, part.part.number) in claimed
+            else await self._copied_before(target, part)
+            for part in parts
+        ]
+        with _reporting(to, f"committing {several}"):
+            await self._count(target, parts, moved)
+            await target.execute("commit")
+        return moved
+
+    async def _claim(
+        self, target: "asyncpg.Connection[Any]", parts: Sequence[TablePart]
+    ) -> set[tuple[int, int]]:
+        rows = await target.fetch(
+            _CLAIM,
+            self._route.run_id,
+            self._route.marker_snapshot,
+            [part.table_oid for part in parts],
+            [part.part.number for part in parts],
+            [part.schema for part in parts],
+            [part.name for part in parts],
+        )
+        return {(row[0], row[1]) for row in rows}
+
+    async def _copied_before(self, target: "asyncpg.Connection[Any]", part: TablePart) -> Moved:
+        with _reporting(self._route.target.endpoint, f"reading the marker of {part}"):
+            row = await target.fetchrow(
+                _COPIED,
+                self._route.run_id,
+                self._route.marker_snapshot,
+                part.table_oid,
+                part.part.number,
+            )
+        return Moved(row[0] or 0, row[1] or 0, repeated=True)
+
+    async def _count(
+        self, target: "asyncpg.Connection[Any]", parts: Sequence[TablePart], moved: Sequence[Moved]
+    ) -> None:
+        fresh = [pair for pair in zip(parts, moved, strict=True) if not pair[1].repeated]
+        await target.execute(
+            _COUNT,
+            self._route.run_id,
+            self._route.marker_snapshot,
+            [part.table_oid for part, _ in fresh],
+            [part.part.number for part, _ in fresh],
+            [one.rows for _, one in fresh],
+            [one.bytes for _, one in fresh],
+        )
+
+    async def _pump(
+        self, source: "asyncpg.Connection[Any]", target: "asyncpg.Connection[Any]", part: TablePart
+    ) -> Moved:
+        """Move the rows of ``part``; both sides work at once, with a bounded queue between."""
+        to = self._route.target.endpoint
+        if part.truncate:
+            with _reporting(to, f"emptying {part}"):
+                await target.execute(f"truncate only {qualified_name(part.schema, part.name)}")
+        if self._target_lost:
+            raise self._lost(part)
+        chunks = _Chunks()
+        self._pumping = asyncio.current_task()
+        reader = asyncio.ensure_future(self._read(source, part, chunks))
+        try:
+            with _reporting(to, f"copying {part}"):
+                status = await target.copy_to_table(
+                    part.name,
+                    schema_name=part.schema,
+                    columns=part.columns or None,
+                    source=aiter(chunks),
+                    format="binary" if part.binary else "text",
+                    freeze=True if part.freeze else None,
+                )
+            await reader
+        except asyncio.CancelledError:
+            self._forget_cancellation(part)
+            raise
+        finally:
+            self._pumping = None
+            if not reader.done():
+                chunks.close()
+                self._terminate()
+                await asyncio.wait([reader], timeout=_LONGEST_PAUSE)
+            if reader.done() and not reader.cancelled():
+                reader.exception()  # marked as seen: the generator has raised it already
+        return Moved(int(status.rpartition(" ")[2]), chunks.bytes)
+
+    async def _read(
+        self, source: "asyncpg.Connection[Any]", part: TablePart, chunks: "_Chunks"
+    ) -> None:
+        """Feed ``chunks`` with the rows of ``part``, and with the failure if there is one."""
+        form = "binary" if part.binary else "text"
+        try:
+            with _reporting(self._route.source.endpoint, f"reading {part}"):
+                if part.part.kind is PartKind.WHOLE:
+                    await source.copy_from_table(
+                        part.name,
+                        schema_name=part.schema,
+                        columns=part.columns or None,
+                        output=chunks.put,
+                        format=form,
+                    )
+                else:
+                    query = select_part(part.schema, part.name, part.columns, part.part)
+                    await source.copy_from_query(query, output=chunks.put, format=form)
+        except BaseException as error:
+            chunks.close(error)
+            raise
+        chunks.close()
+
+    # -- sessions ---------------------------------------------------------------------------
+
+    async def _sessions(self) -> "tuple[asyncpg.Connection[Any], asyncpg.Connection[Any]]":
+        if self._source is None:
+            self._source = await self._open_source()
+        if self._target is None:
+            self._target = await self._open_target()
+        return self._source, self._target
+
+    async def _open_source(self) -> "asyncpg.Connection[Any]":
+        server = self._route.source
+        connection = await connect_bulk(server, purpose=self._purpose)
+        try:
+            with _reporting(server.endpoint, "importing the snapshot"):
+                await connection.execute(
+                    "begin isolation level repeatable read, read only;"
+                    f" set transaction snapshot {quote_literal(self._route.snapshot)}"
+                )
+        except PgcopydbError as error:
+            connection.terminate()
+            if getattr(error.__cause__, "sqlstate", None) in _NO_SUCH_SNAPSHOT:
+                raise snapshot_gone(server.endpoint, self._route.snapshot) from error
+            raise
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _open_target(self) -> "asyncpg.Connection[Any]":
+        server = self._route.target
+        connection = await connect_bulk(server, purpose=self._purpose)
+        try:
+            with _reporting(server.endpoint, "preparing to write"):
+                # Rows and marker come or go together, and the copy's end is made durable once.
+                await connection.execute("set synchronous_commit to off")
+                if self._predecessor is not None:
+                    await connection.execute(_END_PREDECESSOR, *self._predecessor)
+                row = await connection.fetchrow(
+                    "select pid, backend_start from pg_catalog.pg_stat_activity"
+                    " where pid = pg_catalog.pg_backend_pid()"
+                )
+        except BaseException:
+            connection.terminate()
+            raise
+        self._predecessor = (row[0], row[1])
+        self._target_lost = False
+        connection.add_termination_listener(self._note_lost_target)
+        return connection
+
+    def _note_lost_target(self, connection: "asyncpg.Connection[Any]") -> None:
+        if connection is not self._target:
+            return
+        self._target_lost = True
+        if self._pumping is not None:
+            self._pumping.cancel()
+
+    def _forget_cancellation(self, part: TablePart) -> None:
+        """Raise the target's error when it was its loss that cancelled the pump."""
+        if not self._target_lost:
+            return
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        raise self._lost(part) from None
+
+    def _lost(self, part: TablePart) -> PgcopydbError:
+        return self._route.target.endpoint.error(
+            f"target: copying {part} failed: the connection was lost", retryable=True
+        )
+
+    def _terminate(self) -> None:
+        source, target = self._source, self._target
+        self._source = self._target = None
+        for connection in (source, target):
+            if connection is not None:
+                connection.terminate()
+
+
+class _Chunks:
+    """Chunks of COPY data between two tasks, bounded by bytes; ends, or fails, with its writer."""
+
+    def __init__(self, room: int = _ROOM) -> None:
+        self._room = room
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._changed = asyncio.Event()
+        self._closed = False
+        self._error: BaseException | None = None
+        self.bytes = 0
+
+    async def put(self, chunk: bytes) -> None:
+        """Add ``chunk``, waiting for room; raise ConnectionAbortedError once closed."""
+        while self._size >= self._room and not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._closed:
+            raise ConnectionAbortedError("the other side of the copy is gone")
+        self._waiting.append(chunk)
+        self._size += len(chunk)
+        self.bytes += len(chunk)
+        self._changed.set()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the data: the reader gets what is there, then ``error`` if there is one."""
+        if self._closed:
+            return
+        self._closed = True
+        self._error = error
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._waiting:
+                chunk = self._waiting.popleft()
+                self._size -= len(chunk)
+                self._changed.set()
+                yield chunk
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+
+@contextmanager
+def _reporting(endpoint: Endpoint, doing: str) -> Iterator[None]:
+    """Turn what asyncpg raises inside into this program's error."""
+    try:
+        yield
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # What asyncpg says of a session whose connection has just gone.
+        message = f"{endpoint.side}: {doing} failed: {first_line(error)}"
+        raise endpoint.error(message, retryable=True) from error
+    except bulk.FAILURES as error:
+        raise translate(endpoint, error, doing=doing) from error
