@@ -77,6 +77,21 @@ def pin_session(connection: Connection[tuple[object, ...]], side: Side) -> None:
     connection.execute(pin_statement(side))
 
 
+def child_overrides(connection: Connection[tuple[object, ...]], side: Side) -> dict[str, str]:
+    """Return the settings that pg_dump and pg_restore need and neither set nor get by default.
+
+    They pin most settings themselves. Only those are returned for which the role, the database or
+    the server has another default, because some poolers refuse start-up options.
+    """
+    wanted = {name: VALUES[name] for name in ("IntervalStyle", "lc_monetary", "array_nulls")}
+    wanted |= LIMITS
+    if side is Side.TARGET:
+        wanted |= SIDES[side]
+    rows = connection.execute("select name, reset_val from pg_catalog.pg_settings")
+    defaults = {str(name): value for name, value in rows}
+    return {name: value for name, value in wanted.items() if defaults.get(name, value) != value}
+
+
 def use_raw_encoding(connection: Connection[tuple[object, ...]]) -> bool:
     """Send and receive the bytes of a SQL_ASCII database as they are; tell whether it is one.
 

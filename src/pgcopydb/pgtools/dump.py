@@ -1,0 +1,61 @@
+"""Writes the source's schema to an archive with pg_dump, in the snapshot of the copy."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from pgcopydb.model.access import ChildAccess
+from pgcopydb.pgtools.files import sync_folder, write_private
+from pgcopydb.pgtools.find import Tools
+from pgcopydb.pgtools.process import run_tool
+
+_OWN_SCHEMA: Final = "pgcopydb"
+
+
+def dump_schema(
+    tools: Tools,
+    access: ChildAccess,
+    snapshot: str | None,
+    output: Path,
+    *,
+    exclude_schemas: Iterable[str] = (),
+    lock_wait_seconds: int = 60,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write the schema as ``snapshot`` shows it to ``output``, an archive of the custom format.
+
+    The file appears under its name only when it is whole and on disk. Subscriptions are left out:
+    on a target they would compete for the source's slots. A table that cannot be locked within
+    ``lock_wait_seconds`` is an error: behind a statement that waits for the copy's own lock,
+    pg_dump would wait until the copy is over. Raises ExternalToolError.
+    """
+    unfinished = output.with_name(output.name + ".unfinished")
+    excluded = [f"--exclude-schema={_pattern(name)}" for name in (_OWN_SCHEMA, *exclude_schemas)]
+    arguments: list[str | Path] = [
+        tools.pg_dump,
+        f"--dbname={access.conninfo}",
+        "--no-password",
+        "--format=custom",
+        "--schema-only",
+        "--no-subscriptions",
+        f"--lock-wait-timeout={lock_wait_seconds * 1000}",
+        *excluded,
+        f"--file={unfinished}",
+    ]
+    if snapshot is not None:
+        arguments.append(f"--snapshot={snapshot}")
+    # pg_dump opens with the umask's mode; a schema is nobody else's business.
+    write_private(unfinished)
+    try:
+        done = run_tool(arguments, access.environment, stopping=stopping)
+        if done.status != 0:
+            raise done.error()
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(output.parent)
+
+
+def _pattern(name: str) -> str:
+    """Return the pattern that matches this schema only (psql, "Patterns")."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,208 @@
+"""The table of contents of a dump, as ``pg_restore --list`` prints it, and choices from it.
+
+A line reads ``DUMPID; CATALOG OID KIND SCHEMA NAME OWNER`` with single spaces between fields that
+may hold spaces themselves: kinds are known, schemas and owners can be told, and whoever knows an
+object's oid finds it without reading names at all. pg_restore prints line breaks in names as
+spaces and a missing schema as ``-``. Reading the list back, it looks at nothing but the DUMPID.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+_LINE = re.compile(r"(\d+); (\d+) (\d+) (.+)")
+_UPPER = re.compile(r"[A-Z]+(?: [A-Z]+)*(?= )")
+
+KINDS: Final = (
+    "ACCESS METHOD",
+    "ACL",
+    "AGGREGATE",
+    "BLOB",
+    "BLOB COMMENTS",
+    "BLOB METADATA",
+    "BLOBS",
+    "CAST",
+    "CHECK CONSTRAINT",
+    "COLLATION",
+    "COMMENT",
+    "CONSTRAINT",
+    "CONVERSION",
+    "DATABASE",
+    "DATABASE PROPERTIES",
+    "DEFAULT",
+    "DEFAULT ACL",
+    "DOMAIN",
+    "ENCODING",
+    "EVENT TRIGGER",
+    "EXTENSION",
+    "FK CONSTRAINT",
+    "FOREIGN DATA WRAPPER",
+    "FOREIGN TABLE",
+    "FUNCTION",
+    "INDEX",
+    "INDEX ATTACH",
+    "MATERIALIZED VIEW",
+    "MATERIALIZED VIEW DATA",
+    "OPERATOR",
+    "OPERATOR CLASS",
+    "OPERATOR FAMILY",
+    "POLICY",
+    "PROCEDURAL LANGUAGE",
+    "PROCEDURE",
+    "PUBLICATION",
+    "PUBLICATION TABLE",
+    "PUBLICATION TABLES IN SCHEMA",
+    "ROW SECURITY",
+    "RULE",
+    "SCHEMA",
+    "SEARCHPATH",
+    "SECURITY LABEL",
+    "SEQUENCE",
+    "SEQUENCE OWNED BY",
+    "SEQUENCE SET",
+    "SERVER",
+    "SHELL TYPE",
+    "STATISTICS",
+    "STATISTICS DATA",
+    "STDSTRINGS",
+    "SUBSCRIPTION",
+    "SUBSCRIPTION TABLE",
+    "TABLE",
+    "TABLE ATTACH",
+    "TABLE DATA",
+    "TEXT SEARCH CONFIGURATION",
+    "TEXT SEARCH DICTIONARY",
+    "TEXT SEARCH PARSER",
+    "TEXT SEARCH TEMPLATE",
+    "TRANSFORM",
+    "TRIGGER",
+    "TYPE",
+    "USER MAPPING",
+    "VIEW",
+)
+"""What pg_dump 12 to 18 call the entries of an archive."""
+
+_BY_LENGTH: Final = tuple(sorted(KINDS, key=len, reverse=True))
+
+
+@dataclass(frozen=True, slots=True)
+class TocEntry:
+    """One entry. ``catalog_oid`` and ``oid`` name the object on the dumped server, 0 where none.
+
+    ``schema`` is None for what lives in none. ``name`` is the object's, followed or preceded by
+    more for some kinds: ``t trigger`` for a TRIGGER, ``INDEX i`` for a COMMENT on one.
+    """
+
+    dump_id: int
+    catalog_oid: int
+    oid: int
+    kind: str
+    schema: str | None
+    name: str
+    owner: str
+    line: str
+
+    @property
+    def object_key(self) -> tuple[int, int]:
+        """The object's catalog and oid, as pg_depend names it."""
+        return self.catalog_oid, self.oid
+
+
+def parse_list(
+    text: str, *, schemas: Iterable[str] = (), owners: Iterable[str] = ()
+) -> list[TocEntry]:
+    """Return the entries of a list in its order; comments and empty lines are passed over.
+
+    ``schemas`` and ``owners`` are names of the dumped database: only a name with a space needs
+    them. Raises ValueError for a line of another form.
+    """
+    known_schemas = _spaced(schemas)
+    known_owners = _spaced(owners)
+    return [
+        _parse_line(line, known_schemas, known_owners)
+        for line in text.split("\n")
+        if line.strip() and not line.startswith(";")
+    ]
+
+
+def render_list(entries: Iterable[TocEntry]) -> str:
+    """Return the text that ``pg_restore --use-list`` takes: these entries, in this order."""
+    return "".join(f"{entry.line}\n" for entry in entries)
+
+
+def without_publications(
+    entries: Iterable[TocEntry], publications: Iterable[str]
+) -> Iterator[TocEntry]:
+    """Yield ``entries`` without the named publications and the tables added to them."""
+    listed = list(entries)
+    unwanted = {_one_line(name) for name in publications}
+    names = {entry.name for entry in listed if entry.kind == "PUBLICATION"} | unwanted
+    for entry in listed:
+        if entry.kind not in _OF_PUBLICATIONS or _publication(entry, names) not in unwanted:
+            yield entry
+
+
+_OF_PUBLICATIONS: Final = frozenset(
+    {"PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA"}
+)
+
+
+def _publication(entry: TocEntry, names: set[str]) -> str:
+    """Return the publication of an entry that reads ``PUBLICATION`` or ``PUBLICATION TABLE``."""
+    if entry.kind == "PUBLICATION":
+        return entry.name
+    matching = [name for name in names if entry.name.startswith(f"{name} ")]
+    return max(matching, key=len, default="")
+
+
+def _parse_line(line: str, schemas: tuple[str, ...], owners: tuple[str, ...]) -> TocEntry:
+    match = _LINE.fullmatch(line.rstrip("\r"))
+    if match is None:
+        raise ValueError(f"not a line of a dump's table of contents: {line!r}")
+    dump_id, catalog_oid, oid, rest = match.groups()
+    kind = _kind(rest)
+    rest = rest[len(kind) + 1 :]
+    schema = _first(rest, schemas)
+    rest = rest[len(schema) + 1 :]
+    owner = _last(rest, owners)
+    name = rest[: len(rest) - len(owner) - 1]
+    return TocEntry(
+        int(dump_id),
+        int(catalog_oid),
+        int(oid),
+        kind,
+        None if schema == "-" else schema,
+        name,
+        owner,
+        line,
+    )
+
+
+def _kind(rest: str) -> str:
+    for kind in _BY_LENGTH:
+        if rest.startswith(f"{kind} "):
+            return kind
+    # A kind of a newer pg_dump: they are written in capitals.
+    match = _UPPER.match(rest)
+    if match is None:
+        raise ValueError(f"no kind of object at the start of {rest!r}")
+    return match.group()
+
+
+def _first(rest: str, known: tuple[str, ...]) -> str:
+    return next((name for name in known if rest.startswith(f"{name} ")), rest.partition(" ")[0])
+
+
+def _last(rest: str, known: tuple[str, ...]) -> str:
+    return next((name for name in known if rest.endswith(f" {name}")), rest.rpartition(" ")[2])
+
+
+def _spaced(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that hold spaces when printed, longest first."""
+    printed = {_one_line(name) for name in names}
+    return tuple(sorted((name for name in printed if " " in name), key=len, reverse=True))
+
+
+def _one_line(name: str) -> str:
+    return name.replace("\n", " ").replace("\r", " ")
