@@ -105,8 +105,8 @@ class _TruncateLine(_Line, gc=False, tag="T"):
 
 
 class _MessageLine(_Line, gc=False, tag="M"):
-    prefix: str
-    content: str
+    prefix: Raw  # not text yet: nothing says that a message is in any encoding
+    content: Raw
     transactional: bool
     content_hex: str | None = None
 
@@ -128,6 +128,7 @@ _PART = rb'(?:"(?:[^"]|"")*"|[a-z_][a-z0-9_]*)'
 # A type name that wal2json printed with SQL's quotes where JSON's belong. Inside a JSON string the
 # quotes of `,"type":` would have backslashes, so that no value can look like this.
 _RAW_TYPE = re.compile(rb',"type":(%s(?:\.%s)?)(?=,"value":)' % (_PART, _PART))
+_MESSAGE_START = b'{"action":"M"'
 _RELATIONS_KEPT = 10_000  # each set of unchanged TOASTed columns of a table has one of its own
 _QUOTE = b'"'[0]
 _NUMBER_STARTS = frozenset(b"-0123456789")
@@ -159,11 +160,11 @@ class Wal2jsonDecoder:
         Raise ProtocolError for anything that is not such an object.
         """
         try:
-            if self._encoding is not None:
+            if self._encoding is not None and not payload.startswith(_MESSAGE_START):
                 payload = payload.decode(self._encoding).encode()
             try:
                 line = _decode_line(payload)
-            except msgspec.DecodeError:
+            except msgspec.DecodeError:  # which may be that of a type's name
                 line = _decode_line(_repaired(payload))
             return self._change(line, wal_start)
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
@@ -188,7 +189,7 @@ class Wal2jsonDecoder:
             return Commit(line.xid, end, self._time(line.timestamp))
         if isinstance(line, _TruncateLine):
             return self._truncate(line)
-        return _message(line)
+        return self._message(line)
 
     def _insert(self, line: _InsertLine) -> Insert:
         names, types, new = _row(line.columns)
@@ -262,6 +263,13 @@ class Wal2jsonDecoder:
         known = self._identities.get((table.schema, table.table))
         return Relation(table.schema, table.table, (), (), (), known is not None and known.full)
 
+    def _message(self, line: _MessageLine) -> Message:
+        prefix = _string(line.prefix).decode(self._encoding or "utf-8")
+        content = _string(line.content)
+        if line.content_hex is not None:
+            content = bytes.fromhex(line.content_hex)
+        return Message(line.transactional, prefix, content)
+
     def _time(self, text: str | None) -> int:
         return 0 if text is None else self._times.microseconds(text)
 
@@ -299,11 +307,19 @@ def _row(columns: list[_Column]) -> _Columns:
     return names, types, tuple(values)
 
 
+def _string(raw: Raw) -> bytes:
+    """Return the bytes of a JSON value that must be a string."""
+    text = bytes(raw)
+    if not text.startswith(b'"'):
+        raise ValueError("a message whose prefix or content is no string")
+    return _unescaped(text)
+
+
 def _unescaped(raw: bytes) -> bytes:
     """Return the text of a JSON string; bytes that are not UTF-8 (SQL_ASCII) stay as they are."""
     try:
         return _decode_string(raw).encode()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         text = json.loads(raw.decode("utf-8", "surrogateescape"), strict=False)
         return str(text).encode("utf-8", "surrogateescape")
 
@@ -345,8 +361,3 @@ def _as_json(name: bytes) -> bytes:
     if name.count(b'"') == 2 and name.startswith(b'"') and name.endswith(b'"'):
         return name  # one plain identifier in quotes is JSON already
     return msgspec.json.encode(name.decode())
-
-
-def _message(line: _MessageLine) -> Message:
-    content = line.content.encode() if line.content_hex is None else bytes.fromhex(line.content_hex)
-    return Message(line.transactional, line.prefix, content)
