@@ -4,6 +4,7 @@ Nothing but click is imported until a command is called, so that ``--help`` answ
 """
 
 import contextlib
+import errno
 import logging
 import os
 import select
@@ -80,7 +81,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError as error:
         return _BROKEN_PIPE_STATUS if _reader_left() else _defect(error)
     except Exception as error:
-        return _defect(error)
+        return _full(error) or _defect(error)
+    finally:
+        _settle_stdout()
 
 
 def _invoke(arguments: Sequence[str]) -> int:
@@ -92,21 +95,9 @@ def _invoke(arguments: Sequence[str]) -> int:
         status = 0
     except click.exceptions.Exit as ending:
         status = ending.exit_code
-    _flush_results()
+    if sys.stdout is not None:
+        sys.stdout.flush()  # a result that is still buffered may yet fail to be written
     return status
-
-
-def _flush_results() -> None:
-    """Write out what is still buffered: a result that did not get there is no success."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _give_up_stdout()
-        raise ConfigurationError(f"writing to stdout failed: {error.strerror}") from error
 
 
 def _usage(error: click.ClickException) -> int:
@@ -116,6 +107,15 @@ def _usage(error: click.ClickException) -> int:
     if context and not logs.current().json:
         click.echo(context.get_usage().replace("Usage:", "usage:", 1), err=True)
     return _USAGE_STATUS
+
+
+def _full(error: Exception) -> int | None:
+    """Report a full disk, which is no defect of this program; return None for anything else."""
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return None
+    place = f': "{error.filename}"' if error.filename else ""
+    _report(f"{error.strerror}{place}", hint="make room, then run it again", cause=error)
+    return ConfigurationError.exit_code
 
 
 def _defect(error: Exception) -> int:
@@ -146,21 +146,23 @@ def _configure_early() -> None:
 
 
 def _reader_left() -> bool:
-    """Tell whether it is stdout that nobody reads any more; if so, be silent about it."""
+    """Tell whether it is stdout that nobody reads any more, rather than some other pipe."""
     poll = select.poll()
     try:
         poll.register(1, 0)
-        left = any(events & select.POLLERR for _, events in poll.poll(0))
+        return any(events & select.POLLERR for _, events in poll.poll(0))
     except OSError:
         return False
-    if left:
-        _give_up_stdout()
-    return left
 
 
-def _give_up_stdout() -> None:
-    """Let what is still buffered go nowhere, or Python would complain about it at its exit."""
-    with contextlib.suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
+def _settle_stdout() -> None:
+    """Let what cannot be written go nowhere, or Python would complain about it at its exit."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.close(nowhere)

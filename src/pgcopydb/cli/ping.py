@@ -10,7 +10,7 @@ from pgcopydb.model.endpoint import Endpoint
 _RETRY_FOR = value(
     "--retry-for",
     kind=SECONDS,
-    default="60",
+    default="10",
     help="How long to go on trying a server that does not answer yet.",
 )
 
@@ -22,7 +22,8 @@ def ping(*, source: Endpoint, target: Endpoint, retry_for: float) -> None:
     Connects to the source and to the target, and tries again for a while where a server does not
     answer yet. The status says which side failed: 6 the source, 7 the target.
     """
+    from pgcopydb.cli.render import server_line
     from pgcopydb.postgres.ping import ping as ping_servers
 
-    for line in ping_servers(source, target, retry_for):
-        click.echo(line)
+    for side, facts in ping_servers(source, target, retry_for=retry_for).items():
+        click.echo(server_line(side, facts))

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pgcopydb.lsn import format_lsn
-from pgcopydb.model.objects import Table
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.results import CloneSummary, FollowSummary
 
 
@@ -71,6 +72,11 @@ def as_json_text(value: object) -> str:
     return json.dumps(value, indent=2, default=str, ensure_ascii=False)
 
 
+def server_line(side: Side, facts: ServerFacts) -> str:
+    """Return what a server that answered is."""
+    return f'{side}: PostgreSQL {facts.version}, database "{printable(facts.database)}"'
+
+
 def table_list(tables: Iterable[Table], *, without_pkey: bool, as_json: bool) -> str:
     """Return the tables that hold rows, with their sizes: all, or those without primary key."""
     shown = [
@@ -126,7 +132,8 @@ def clone_summary(summary: CloneSummary) -> str:
         ["step", "time", "jobs"],
         ([step.name, duration(step.seconds), step.concurrency] for step in summary.steps),
     )
-    total = f"{len(summary.tables)} tables, {size(summary.bytes)} copied"
+    count = len(summary.tables)
+    total = f"{count} table{'' if count == 1 else 's'}, {size(summary.bytes)} copied"
     return f"{tables}\n\n{steps}\n\n{total} in {duration(summary.total_seconds)}"
 
 

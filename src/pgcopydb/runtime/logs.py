@@ -99,11 +99,12 @@ _SECRETS: Final = (
     # last one in the word, so that a password with an unescaped "@" is not shown either.
     (re.compile(r"(?i)(postgres(?:ql)?://[^\s:@/]*):\S*@"), rf"\1:{HIDDEN}@"),
     # password=..., sslpassword='...', PGPASSWORD=...: libpq's keyword form, URI parameters and
-    # environment. Quoted values may hold blanks; a quote that never closes hides the rest.
+    # environment. Quoted values may hold blanks; a quote that never closes hides the rest. An
+    # unquoted one ends at a blank only: "&" and quotes may be part of it.
     (
         re.compile(
             r"(?i)(\b\w*(?:password|client_secret)\s*=\s*)"
-            r"(?:'(?:[^'\\]|\\.)*(?:'|$)|(?:\\.|[^\s&'\"])+)"
+            r"(?:'(?:[^'\\]|\\.)*(?:'|$)|(?:\\.|\S)+)"
         ),
         rf"\1{HIDDEN}",
     ),
