@@ -21,8 +21,7 @@ def snapshot(
     from pgcopydb.cdc.snapshot import export_snapshot
     from pgcopydb.workdir.directory import open_directory
 
-    name = "snapshot --follow" if follow else "snapshot"
-    with open_directory(work, command=name) as directory:
+    with open_directory(work, command="snapshot") as directory:
         export_snapshot(directory, source, copy, follow, announce=_announce)
 
 
