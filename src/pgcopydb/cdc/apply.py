@@ -1,0 +1,297 @@
+"""Applying: stored changes become rows on the target, each source transaction exactly once.
+
+There is one path: read the changelog from the target's own position to its end, and go on as more
+is stored. What is there now is written as one target transaction that ends at a source commit: one
+transaction at a time behind an idle source, thousands when far behind.
+"""
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import connection as pipes
+from multiprocessing.connection import Connection as Pipe
+from typing import Final, Self
+
+from pgcopydb.cdc.setup import read_capture
+from pgcopydb.cdc.transactions import Piece, TransactionReader, Void
+from pgcopydb.cdc.writer import TargetWriter
+from pgcopydb.errors import PgcopydbError, StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.capture import Capture
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import ApplyMode, Plugin
+from pgcopydb.runtime import signals
+from pgcopydb.workdir.changelog import ChangelogReader, prune, stored_end
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
+
+log = logging.getLogger(__name__)
+
+_MOST_CHANGES: Final = 20_000
+"""Changes written as one target transaction at most, unless one source transaction has more."""
+
+_LOOK_AROUND: Final = 0.1
+"""Seconds between looks at the sentinel."""
+
+_DURABLE_EVERY: Final = 1.0
+"""Seconds between questions to the target how far it has flushed, and reports of it."""
+
+_PRUNE_EVERY: Final = 10.0
+
+_POLL: Final = 0.02
+"""Seconds between looks into the changelog where no pipe tells that more is stored."""
+
+_GIVE_UP_AFTER: Final = 600.0
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyTask:
+    """What an apply process is to do; ``wake`` is a pipe that receive writes to."""
+
+    work: WorkDirectory
+    target: Endpoint
+    plugin: Plugin
+    mode: ApplyMode = ApplyMode.BATCH
+    wake: Pipe | None = None
+    wait_for_order: bool = True
+    """Whether to wait until the sentinel says that changes may be applied."""
+    stop_at_end: bool = False
+    """Whether to stop at the end of what is stored when no endpos is set."""
+
+
+def apply(task: ApplyTask) -> None:
+    """Apply stored changes until endpos, over as many connections as it takes.
+
+    Returns when every transaction up to endpos is durable on the target. Raises Interrupted on a
+    signal, ConflictError for a row that is not what the source says, StateError when the stored
+    changes do not reach back to the target's position, the target's error when it stays away.
+    """
+    wait_for_order(task)
+    last_progress = time.monotonic()
+    pause = _FIRST_PAUSE
+    while True:
+        applier: _Applier | None = None
+        try:
+            with _Applier(task) as applier:
+                applier.run()
+            return
+        except PgcopydbError as error:
+            if applier is not None and applier.committed_anything:
+                last_progress, pause = time.monotonic(), _FIRST_PAUSE
+            if not error.retryable or time.monotonic() - last_progress > _GIVE_UP_AFTER:
+                raise
+            log.warning("%s; connecting again", error.message)
+        signals.raise_if_stopped()
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def wait_for_order(task: ApplyTask) -> None:
+    """Wait until the base copy is there and the sentinel says that changes may be applied."""
+    told = False
+    while task.wait_for_order:
+        with task.work.store() as store:
+            if require_sentinel(store).apply:
+                return
+        if not told:
+            log.info("waiting for the base copy, or for: pgcopydb stream sentinel set apply")
+            told = True
+        signals.raise_if_stopped()
+        time.sleep(_LOOK_AROUND)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is written in the target's transaction under way and not committed."""
+
+    changes: int = 0
+    transactions: int = 0
+    end_lsn: int = 0
+    commit_time: int = 0
+
+
+class _Applier:
+    """One target session: from its position on, until endpos or an error."""
+
+    def __init__(self, task: ApplyTask) -> None:
+        self._task = task
+        self.committed_anything = False
+
+    def __enter__(self) -> Self:
+        work = self._task.work
+        header = work.header()
+        if header is None:
+            raise StateError("the work directory holds no migration")
+        capture = read_capture(work)
+        with ExitStack() as stack:
+            self._store = stack.enter_context(work.store())
+            self._reader = ChangelogReader(work.cdc)
+            stack.callback(self._reader.close)
+            self._writer = stack.enter_context(TargetWriter(self._task.target, header, capture))
+            self._sentinel = require_sentinel(self._store)
+            self._transactions = TransactionReader(
+                self._reader, self._task.plugin, capture, self._start(capture)
+            )
+            self._close = stack.pop_all()
+        self._batch = _Batch()
+        self._most_changes = 1 if self._task.mode is ApplyMode.TRANSACTION else _MOST_CHANGES
+        self._transactions_applied = self._sentinel.transactions
+        self._changes_applied = self._sentinel.changes
+        self._commit_time = self._sentinel.replay_commit_time
+        self._durable = 0
+        self._reported = (0, 0, 0)
+        self._next_look = self._next_durable = self._next_prune = 0.0
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close.close()
+
+    def _start(self, capture: Capture) -> int:
+        """Return where to begin; refuse an origin that somebody moved."""
+        position = self._writer.position
+        reachable = max(self._sentinel.received_lsn, stored_end(self._task.work.cdc), capture.start)
+        if position < capture.start or position > reachable:
+            raise StateError(
+                f"target: the replication origin stands at {format_lsn(position)}, outside of the"
+                f" changes from {format_lsn(capture.start)} to {format_lsn(reachable)} stored here",
+                hint="something else moved it, or the target was restored: clone again",
+            )
+        log.info("applying from %s", format_lsn(position))
+        return position
+
+    def run(self) -> None:
+        """Apply until the end; what is complete when a signal asks to stop is committed."""
+        while True:
+            self._look_around()
+            all_is_stored = self._all_is_stored()
+            passed_endpos = self._apply_stored()
+            if passed_endpos or all_is_stored:
+                break
+            signals.raise_if_stopped()
+            self._wait()
+        self._report(durable=True)
+
+    def _apply_stored(self) -> bool:
+        """Write everything that is stored; return whether endpos was passed."""
+        for piece in self._transactions.read():
+            if isinstance(piece, Void):
+                self._roll_back()
+            elif not piece.end_lsn:
+                self._write_piece(piece)
+            elif self._is_beyond_endpos(piece.end_lsn):
+                self._abandon(piece)
+                return True
+            else:
+                self._add(piece)
+                if self._batch.changes >= self._most_changes or self._look_is_due():
+                    self._commit()
+                    self._look_around()
+                    signals.raise_if_stopped()
+        self._commit()
+        return False
+
+    def _write_piece(self, piece: Piece) -> None:
+        """Write part of a transaction too large for memory, in a target transaction of its own."""
+        if not piece.continued:
+            self._commit()
+        self._writer.write(piece.xid, piece.changes)
+        self._batch.changes += len(piece.changes)
+        signals.raise_if_stopped()
+
+    def _abandon(self, piece: Piece) -> None:
+        """Leave out a transaction that ends beyond endpos, written in part or not at all."""
+        if piece.continued:
+            self._roll_back()
+        else:
+            self._commit()
+
+    def _roll_back(self) -> None:
+        self._writer.rollback()
+        self._batch = _Batch()
+
+    def _add(self, piece: Piece) -> None:
+        self._writer.write(piece.xid, piece.changes, end_lsn=piece.end_lsn)
+        batch = self._batch
+        batch.changes += len(piece.changes)
+        batch.transactions += 1
+        batch.end_lsn = piece.end_lsn
+        batch.commit_time = piece.commit_time
+
+    def _commit(self) -> None:
+        batch = self._batch
+        if not batch.end_lsn:
+            return
+        self._writer.commit(batch.end_lsn, batch.commit_time)
+        self.committed_anything = True
+        self._transactions_applied += batch.transactions
+        self._changes_applied += batch.changes
+        self._commit_time = batch.commit_time or self._commit_time
+        self._batch = _Batch()
+
+    def _is_beyond_endpos(self, end_lsn: int) -> bool:
+        return bool(self._sentinel.endpos) and end_lsn > self._sentinel.endpos
+
+    def _all_is_stored(self) -> bool:
+        """Tell whether everything up to the end is in the changelog by now."""
+        endpos = self._sentinel.endpos
+        if not endpos:
+            return self._task.stop_at_end
+        return self._sentinel.received_lsn >= endpos
+
+    def _look_is_due(self) -> bool:
+        return time.monotonic() >= self._next_look
+
+    def _look_around(self) -> None:
+        """Read the sentinel; now and then report what is durable and prune what is applied."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_AROUND
+        self._sentinel = require_sentinel(self._store)
+        self._refuse_endpos_in_the_past()
+        if not self._batch.end_lsn:
+            self._report(durable=now >= self._next_durable)
+        if now >= self._next_prune:
+            self._next_prune = now + _PRUNE_EVERY
+            for path in prune(self._task.work.cdc, self._durable):
+                log.debug("removed %s, which is applied", path.name)
+
+    def _refuse_endpos_in_the_past(self) -> None:
+        endpos = self._sentinel.endpos
+        if endpos and endpos < self._writer.position:
+            raise StateError(
+                f"endpos {format_lsn(endpos)} is in the past: the target has already applied up to"
+                f" {format_lsn(self._writer.position)}",
+                hint="set a later one: pgcopydb stream sentinel set endpos --current",
+            )
+
+    def _report(self, *, durable: bool) -> None:
+        """Write into the sentinel how far the target is; ask it what is on disk if need be."""
+        if durable and self._durable != self._writer.position:
+            self._durable = self._writer.durable_position()
+        if durable:
+            self._next_durable = time.monotonic() + _DURABLE_EVERY
+        report = (self._durable, self._writer.position, self._transactions_applied)
+        if report == self._reported:
+            return
+        self._reported = report
+        update_sentinel(
+            self._store,
+            replay_lsn=self._durable,
+            transform_lsn=self._writer.position,
+            replay_commit_time=self._commit_time,
+            transactions=self._transactions_applied,
+            changes=self._changes_applied,
+        )
+
+    def _wait(self) -> None:
+        """Wait until receive has stored more, but not longer than until the next look."""
+        pipe = self._task.wake
+        if pipe is None:
+            time.sleep(_POLL)
+        elif pipes.wait([pipe], _LOOK_AROUND):
+            os.read(pipe.fileno(), 4096)

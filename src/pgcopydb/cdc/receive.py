@@ -1,0 +1,308 @@
+"""Receiving: frames of the slot go into the changelog as they came, and only then are confirmed.
+
+What is told to the server as flushed is on disk here. While the source is idle the confirmed
+position follows the server's own reading of its log (so that it can free WAL), but only after that
+position is written down as received, and never into the positions that apply uses (ruling 10).
+"""
+
+import contextlib
+import logging
+import os
+import struct
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from typing import Any, Final, Self
+
+import psycopg
+
+from pgcopydb.cdc.chunks import ChunkAssembler, Cut
+from pgcopydb.cdc.setup import publications, read_capture
+from pgcopydb.decoding.plugin_options import plugin_options
+from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import Plugin
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.replication import (
+    POSTGRES_EPOCH_OFFSET,
+    ReplicationStream,
+    parse_keepalive,
+)
+from pgcopydb.postgres.slot import refuse_advanced, require_slot
+from pgcopydb.runtime import signals
+from pgcopydb.workdir.changelog import ChangelogWriter
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
+
+log = logging.getLogger(__name__)
+
+_XLOG_DATA: Final = 0x77
+_KEEPALIVE: Final = 0x6B
+_HEADER: Final = 25
+"""Bytes before the payload of XLogData: type, WAL start, WAL end, the server's clock."""
+
+_WAL_START: Final = struct.Struct(">Q").unpack_from
+
+_LOOK_AROUND: Final = 0.1
+"""Seconds between looks at the sentinel: ``set endpos`` is to be noticed within half a second."""
+
+_STATUS_EVERY: Final = 1.0
+"""Seconds between unsolicited status messages; far below any sane wal_sender_timeout."""
+
+_MESSAGES_BETWEEN_LOOKS: Final = 512
+
+_GIVE_UP_AFTER: Final = 600.0
+"""Seconds of failed reconnection after which receive ends with the source's error."""
+
+_FREE_SLOT_WITHIN: Final = 15.0
+
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+
+_PGOUTPUT_COMMIT_BYTES: Final = 26
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveTask:
+    """What a receive process is to do; ``wake`` is a pipe whose other end apply waits on."""
+
+    work: WorkDirectory
+    source: Endpoint
+    plugin: Plugin
+    slot_name: str
+    max_segment_bytes: int
+    wake: Pipe | None = None
+
+
+def receive(task: ReceiveTask) -> None:
+    """Store changes until endpos, over as many connections as it takes.
+
+    Returns when every transaction that committed at or before endpos is stored and durable.
+    Raises Interrupted on a signal, StateError when the slot cannot be used, the source's error
+    when it stays away.
+    """
+    last_progress = time.monotonic()
+    pause = _FIRST_PAUSE
+    while True:
+        receiver: _Receiver | None = None
+        try:
+            with _Receiver(task) as receiver:
+                receiver.run()
+            return
+        except PgcopydbError as error:
+            if receiver is not None and receiver.heard_anything:
+                last_progress, pause = time.monotonic(), _FIRST_PAUSE
+            if not error.retryable or time.monotonic() - last_progress > _GIVE_UP_AFTER:
+                raise
+            log.warning("%s; connecting again", error.message)
+        signals.raise_if_stopped()
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+class _Receiver:
+    """One walsender session: from connecting to the end of the stream or to endpos."""
+
+    def __init__(self, task: ReceiveTask) -> None:
+        self._task = task
+        self.heard_anything = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._store = stack.enter_context(self._task.work.store())
+            sentinel = require_sentinel(self._store)
+            self._writer = ChangelogWriter(
+                self._task.work.cdc, max_segment_bytes=self._task.max_segment_bytes
+            )
+            stack.callback(self._writer.close)
+            self._stored = max(self._writer.stored_end, sentinel.startpos)
+            self._received = max(self._stored, sentinel.received_lsn)
+            self._stream = stack.enter_context(self._start())
+            self._close = stack.pop_all()
+        self._assembler = ChunkAssembler(self._task.plugin)
+        self._replayed = sentinel.replay_lsn
+        self._source_lsn = self._received
+        self._commit_time = sentinel.received_commit_time
+        self._next_status = 0.0
+        self._written_down = (0, 0)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close.close()
+
+    def _start(self) -> ReplicationStream:
+        task = self._task
+        header = task.work.header()
+        capture = read_capture(task.work)
+        assert header is not None
+        with connect(task.source, purpose="receive check") as connection:
+            slot = require_slot(connection, task.source, task.slot_name, task.plugin.value)
+            refuse_advanced(slot, self._received)
+            free_slot(connection, task.source, task.slot_name)
+            version = connection.info.server_version
+        log.info('receiving from slot "%s" from %s', task.slot_name, format_lsn(self._stored))
+        return ReplicationStream.start(
+            task.source,
+            slot_name=task.slot_name,
+            start=self._stored,
+            options=dict(
+                plugin_options(
+                    task.plugin,
+                    server_version_num=version,
+                    publications=publications(header, capture),
+                )
+            ),
+        )
+
+    def run(self) -> None:
+        """Receive until endpos is reached; what has come when a signal asks to stop is stored."""
+        while True:
+            self._read_available()
+            self._look_around()
+            if self._reached_endpos():
+                self._write_down()
+                self._send_status()
+                return
+            if signals.stop_requested():
+                self._write_down()
+                self._send_status()
+                signals.raise_if_stopped()
+            self._stream.wait(_LOOK_AROUND)
+
+    def _read_available(self) -> None:
+        """Take what the socket holds, then store every complete transaction."""
+        next_message, add = self._stream.next_message, self._assembler.add
+        for _ in range(_MESSAGES_BETWEEN_LOOKS):
+            message = next_message()
+            if message is None:
+                self._store_complete()
+                return
+            self.heard_anything = True
+            if message[0] == _XLOG_DATA:
+                if len(message) <= _HEADER:
+                    raise ProtocolError("an XLogData message without a payload")
+                if add(_WAL_START(message, 1)[0], message[_HEADER:]):
+                    self._store_complete()
+                    if self._assembler.past_endpos:
+                        return
+            elif message[0] == _KEEPALIVE:
+                self._keepalive(message)
+            else:
+                raise ProtocolError(f"an unknown replication message of type {message[0]:#x}")
+
+    def _keepalive(self, message: bytes) -> None:
+        wal_end, wants_reply = parse_keepalive(message)
+        self._source_lsn = max(self._source_lsn, wal_end)
+        self._store_complete()
+        if not self._assembler.in_transaction:
+            # everything that committed before wal_end has been sent, and is stored
+            self._received = max(self._received, wal_end)
+        if wants_reply:
+            self._send_status()
+
+    def _store_complete(self) -> None:
+        while (cut := self._assembler.cut()) is not None:
+            self._append(cut)
+
+    def _append(self, cut: Cut) -> None:
+        commit_time = _commit_time(self._task.plugin, cut.last_commit)
+        self._writer.append(
+            cut.frames,
+            slice_number=cut.slice_number,
+            final=cut.final,
+            end_lsn=cut.end_lsn,
+            commit_time=commit_time,
+            transactions=cut.transactions,
+            relation_frames=cut.relations,
+        )
+        if cut.final:
+            self._stored = cut.end_lsn
+            self._received = max(self._received, cut.end_lsn)
+            self._commit_time = commit_time or self._commit_time
+        wake(self._task.wake)
+
+    def _look_around(self) -> None:
+        """Read the sentinel, write down positions, and keep the server informed."""
+        sentinel = require_sentinel(self._store)
+        self._assembler.endpos = sentinel.endpos
+        self._replayed = sentinel.replay_lsn
+        self._write_down()
+        now = time.monotonic()
+        if now >= self._next_status or sentinel.endpos:
+            self._send_status(reply=bool(sentinel.endpos))
+
+    def _write_down(self) -> None:
+        """Make the received position durable; only then may it be confirmed."""
+        if self._written_down == (self._received, self._source_lsn):
+            return
+        update_sentinel(
+            self._store,
+            write_lsn=self._stored,
+            flush_lsn=self._stored,
+            received_lsn=self._received,
+            source_lsn=max(self._source_lsn, self._received),
+            received_commit_time=self._commit_time,
+        )
+        self._written_down = (self._received, self._source_lsn)
+        wake(self._task.wake)
+
+    def _send_status(self, *, reply: bool = False) -> None:
+        durable = self._written_down[0]
+        self._stream.feedback(
+            write=durable, flush=durable, apply=min(self._replayed, durable), reply=reply
+        )
+        self._next_status = time.monotonic() + _STATUS_EVERY
+
+    def _reached_endpos(self) -> bool:
+        endpos = self._assembler.endpos
+        if endpos and self._assembler.past_endpos:
+            # a commit beyond endpos has come, and commits come in order
+            self._received = max(self._received, endpos)
+        return bool(endpos) and self._received >= endpos
+
+
+def wake(pipe: Pipe | None) -> None:
+    """Wake the process that waits at the other end; a byte more or less carries nothing."""
+    if pipe is None:
+        return
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
+        os.write(pipe.fileno(), b"\0")
+
+
+def free_slot(connection: psycopg.Connection[Any], source: Endpoint, name: str) -> None:
+    """Make sure that nobody streams from the slot, ending a stale session of this program's.
+
+    A receive that was killed leaves a walsender that takes a while to notice. Raises StateError
+    naming the process when it is somebody else's.
+    """
+    deadline = time.monotonic() + _FREE_SLOT_WITHIN
+    while True:
+        with reporting(source, "looking for a user of the slot"):
+            row = connection.execute(
+                "select s.active_pid, a.application_name from pg_catalog.pg_replication_slots as s"
+                " left join pg_catalog.pg_stat_activity as a on a.pid = s.active_pid"
+                " where s.slot_name = %s and s.active_pid is not null",
+                (name,),
+            ).fetchone()
+        if row is None:
+            return
+        pid, application = row
+        if application != "pgcopydb receive" or time.monotonic() > deadline:
+            raise StateError(
+                f'source: replication slot "{name}" is in use by process {pid}'
+                f" ({application or 'of another user'})",
+                hint="stop what reads from it, or choose another with --slot-name",
+            )
+        log.warning("source: ending session %s of an earlier receive", pid)
+        with reporting(source, "ending a stale session"):
+            connection.execute("select pg_catalog.pg_terminate_backend(%s)", (pid,))
+        time.sleep(0.1)
+
+
+def _commit_time(plugin: Plugin, commit: bytes) -> int:
+    """Return the time in a pgoutput COMMIT, in microseconds since 1970; 0 for other plugins."""
+    if plugin is not Plugin.PGOUTPUT or len(commit) < _PGOUTPUT_COMMIT_BYTES:
+        return 0
+    return int(_WAL_START(commit, 18)[0]) + POSTGRES_EPOCH_OFFSET

@@ -1,0 +1,45 @@
+"""The target's tables, as apply needs to know them."""
+
+from typing import Any
+
+import psycopg
+
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import Column, Table, TableKind
+from pgcopydb.model.targets import TargetColumn, TargetTable
+from pgcopydb.postgres import discover
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.sql.statements import is_exact
+
+TargetTables = dict[tuple[str, str], TargetTable]
+
+
+def read_target_tables(connection: psycopg.Connection[Any], target: Endpoint) -> TargetTables:
+    """Return the tables of the target that changes can be written to, by schema and name."""
+    with reporting(target, "reading the target's tables"):
+        tables = discover.list_tables(connection)
+    return {
+        (table.schema, table.name): _target_table(table)
+        for table in tables
+        if table.kind in {TableKind.TABLE, TableKind.PARTITIONED}
+    }
+
+
+def _target_table(table: Table) -> TargetTable:
+    return TargetTable(
+        schema=table.schema,
+        name=table.name,
+        partitioned=table.kind is TableKind.PARTITIONED,
+        columns={column.name: _target_column(column) for column in table.columns},
+        key=table.key_columns,
+    )
+
+
+def _target_column(column: Column) -> TargetColumn:
+    return TargetColumn(
+        name=column.name,
+        type=column.type,
+        generated=column.is_generated,
+        identity_always=column.identity == "a",
+        exact=is_exact(column.type, column.collation),
+    )

@@ -1,0 +1,111 @@
+"""From stored chunks to whole transactions, or to pieces of one that is too large for memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pgcopydb.decoding import Decoder, make_decoder
+from pgcopydb.errors import ProtocolError
+from pgcopydb.model.capture import Capture
+from pgcopydb.model.changes import Begin, Change, Commit, Message
+from pgcopydb.model.options import Plugin
+from pgcopydb.workdir.changelog import ChangelogReader, Chunk, Frame
+
+MARKER_PREFIX = "pgcopydb"
+"""The prefix of the logical messages by which this program marks a position of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Changes of one source transaction; ``end_lsn`` is 0 while more of it is to come.
+
+    ``continued`` says that earlier pieces of the same transaction were given before.
+    """
+
+    xid: int
+    changes: list[Change]
+    end_lsn: int
+    commit_time: int
+    continued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """The pieces given since the last complete transaction are void: its session broke off.
+
+    The source sends the whole transaction again in its next session (ruling 2).
+    """
+
+
+class TransactionReader:
+    """Decodes a changelog from ``position`` on; transactions that end there or before are left out.
+
+    :meth:`read` may be called again and again: each call gives what has been stored since.
+    """
+
+    def __init__(
+        self, reader: ChangelogReader, plugin: Plugin, capture: Capture, position: int
+    ) -> None:
+        self._reader = reader
+        self._plugin = plugin
+        self._capture = capture
+        self._position = position
+        self._session = 0
+        self._primer: list[Frame] | None = reader.seek(position)
+        self._decoder = self._new_decoder()
+        self._xid = 0
+        self._changes: list[Change] = []
+        self._continued = False
+
+    def read(self) -> Iterator[Piece | Void]:
+        """Give what is stored and has not been given yet."""
+        while (chunk := self._reader.read()) is not None:
+            if chunk.session != self._session:
+                yield from self._change_session(chunk)
+            yield from self._decode(chunk)
+
+    def _decode(self, chunk: Chunk) -> Iterator[Piece]:
+        decode = self._decoder.decode
+        for wal_start, payload in chunk.unpack():
+            change = decode(payload, wal_start)
+            if change is None:
+                continue
+            kind = type(change)
+            if kind is Commit:
+                yield from self._complete(change)  # type: ignore[arg-type]
+            elif kind is Begin:
+                self._begin_transaction(change.xid)  # type: ignore[union-attr]
+            elif kind is not Message or change.prefix == MARKER_PREFIX:  # type: ignore[union-attr]
+                self._changes.append(change)
+        if not chunk.final and self._changes:
+            yield Piece(self._xid, self._changes, 0, 0, self._continued)
+            self._changes = []
+            self._continued = True
+
+    def _complete(self, commit: Commit) -> Iterator[Piece]:
+        if commit.end_lsn > self._position:
+            self._position = commit.end_lsn
+            yield Piece(
+                self._xid, self._changes, commit.end_lsn, commit.commit_time, self._continued
+            )
+        self._begin_transaction(0)
+
+    def _begin_transaction(self, xid: int) -> None:
+        self._xid = xid
+        self._changes = []
+        self._continued = False
+
+    def _change_session(self, chunk: Chunk) -> Iterator[Void]:
+        """Start with a fresh decoder: the source describes its relations anew in each session."""
+        if self._continued:
+            yield Void()
+        self._begin_transaction(0)
+        self._session = chunk.session
+        if self._primer is None:
+            self._decoder = self._new_decoder()
+        for wal_start, payload in self._primer or ():
+            if self._decoder.decode(payload, wal_start) is not None:
+                raise ProtocolError("a stored relation frame is something else")
+        self._primer = None
+
+    def _new_decoder(self) -> Decoder:
+        return make_decoder(self._plugin, self._capture.identities(), self._capture.encoding)

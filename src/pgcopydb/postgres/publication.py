@@ -1,0 +1,119 @@
+"""Publications for pgoutput: made to measure, reused only when they fit exactly (ruling 16)."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgcopydb.errors import StateError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import Table
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.queries import query
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+
+WHOLE = "insert, update, delete, truncate"
+INSERT_ONLY = "insert, truncate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A publication as the source's catalogue has it; tables are (schema, name) pairs."""
+
+    all_tables: bool
+    actions: str
+    via_root: bool
+    restricted: bool
+    """Whether a row filter, a column list or a whole schema is part of it."""
+    tables: frozenset[tuple[str, str]]
+
+
+def ensure_publication(
+    connection: Connection, endpoint: Endpoint, name: str, tables: Iterable[Table], actions: str
+) -> bool:
+    """Make the publication ``name`` carry ``actions`` of exactly ``tables``.
+
+    Returns whether it was created. Raises StateError when one of that name exists and differs.
+    """
+    wanted = frozenset((table.schema, table.name) for table in tables)
+    found = read_publication(connection, endpoint, name)
+    if found is None:
+        _create(connection, endpoint, name, wanted, actions)
+        return True
+    differences = _differences(found, wanted, actions)
+    if differences:
+        raise StateError(
+            f'source: publication "{name}" exists and is not what is needed: {differences}',
+            hint="drop it, or choose another name with --publication",
+        )
+    return False
+
+
+def read_publication(connection: Connection, endpoint: Endpoint, name: str) -> Publication | None:
+    """Return the publication ``name``, or None when there is none."""
+    with reporting(endpoint, f'reading publication "{name}"'):
+        version = "publication" if connection.info.server_version >= 150000 else "publication.pre15"
+        row = connection.execute(query(version), {"name": name}).fetchone()
+    if row is None:
+        return None
+    all_tables, actions, via_root, restricted, tables = row
+    return Publication(
+        all_tables=all_tables,
+        actions=actions,
+        via_root=via_root,
+        restricted=restricted,
+        tables=frozenset((schema, table) for schema, table in tables),
+    )
+
+
+def drop_publication(connection: Connection, endpoint: Endpoint, name: str) -> None:
+    """Drop the publication if it exists."""
+    with reporting(endpoint, f'dropping publication "{name}"'):
+        connection.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(name)))
+
+
+def _create(
+    connection: Connection,
+    endpoint: Endpoint,
+    name: str,
+    tables: frozenset[tuple[str, str]],
+    actions: str,
+) -> None:
+    listed = sql.SQL(", ").join(
+        sql.SQL("only {}").format(sql.Identifier(schema, table)) for schema, table in sorted(tables)
+    )
+    for_tables = sql.SQL(" for table {}").format(listed) if tables else sql.SQL("")
+    statement = sql.SQL("create publication {}{} with (publish = {}{})").format(
+        sql.Identifier(name), for_tables, sql.Literal(actions), _not_via_root(connection)
+    )
+    with reporting(endpoint, f'creating publication "{name}"'):
+        connection.execute(statement)
+    log.info('created publication "%s" for %d tables on the source', name, len(tables))
+
+
+def _not_via_root(connection: Connection) -> sql.SQL:
+    """Return the option that keeps changes under their leaf's name, where the server has it."""
+    since_13 = connection.info.server_version >= 130000
+    return sql.SQL(", publish_via_partition_root = false") if since_13 else sql.SQL("")
+
+
+def _differences(found: Publication, wanted: frozenset[tuple[str, str]], actions: str) -> str:
+    parts = []
+    if found.all_tables:
+        parts.append("it is for all tables")
+    if found.actions != actions:
+        parts.append(f"it publishes {found.actions}")
+    if found.via_root:
+        parts.append("it publishes via the partition root")
+    if found.restricted:
+        parts.append("it has a row filter, a column list or a schema")
+    if not found.all_tables:
+        parts += [f"it lacks {s}.{t}" for s, t in sorted(wanted - found.tables)[:3]]
+        parts += [f"it also has {s}.{t}" for s, t in sorted(found.tables - wanted)[:3]]
+    return "; ".join(parts)

@@ -1,0 +1,167 @@
+"""Logical replication slots: looking at one, and saying why it cannot be used."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+
+from pgcopydb.errors import StateError
+from pgcopydb.lsn import format_lsn, parse_lsn
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.postgres.connect import connect, reporting
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+
+_FIRST_WORD: Final = 3.0
+"""Seconds that creating a slot may take before the transactions it waits for are named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A replication slot of the source, as ``pg_replication_slots`` shows it."""
+
+    name: str
+    plugin: str | None
+    database: str | None
+    active_pid: int | None
+    confirmed_flush: int
+    restart_lsn: int
+    wal_status: str | None
+    temporary: bool
+
+
+def read_slot(connection: Connection, endpoint: Endpoint, name: str) -> Slot | None:
+    """Return the slot ``name``, or None when there is none."""
+    with reporting(endpoint, f'reading replication slot "{name}"'):
+        row = connection.execute(
+            "select slot_name::text, plugin::text, database::text, active_pid,"
+            " coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(restart_lsn, '0/0')::text,"
+            " pg_catalog.to_jsonb(s) ->> 'wal_status', temporary"
+            " from pg_catalog.pg_replication_slots as s where slot_name = %s",
+            (name,),
+        ).fetchone()
+    if row is None:
+        return None
+    return Slot(
+        name=row[0],
+        plugin=row[1],
+        database=row[2],
+        active_pid=row[3],
+        confirmed_flush=parse_lsn(row[4]),
+        restart_lsn=parse_lsn(row[5]),
+        wal_status=row[6],
+        temporary=row[7],
+    )
+
+
+def require_slot(connection: Connection, endpoint: Endpoint, name: str, plugin: str) -> Slot:
+    """Return the slot if it can be streamed from with ``plugin`` in this database.
+
+    Raises StateError saying what is wrong with it: missing, of another plugin or database, lost.
+    """
+    slot = read_slot(connection, endpoint, name)
+    if slot is None:
+        raise StateError(
+            f'source: replication slot "{name}" does not exist',
+            hint="create it with snapshot --follow or stream setup --create-slot, or correct"
+            " --slot-name; changes that a dropped slot held back are gone: clone again",
+        )
+    if slot.plugin is None:
+        raise StateError(
+            f'source: replication slot "{name}" is a physical slot',
+            hint="name a logical slot with --slot-name",
+        )
+    if slot.plugin != plugin:
+        raise StateError(
+            f'source: replication slot "{name}" uses the output plugin {slot.plugin}, not {plugin}',
+            hint=f"give --plugin {slot.plugin}, or name another slot with --slot-name",
+        )
+    if slot.database != connection.info.dbname:
+        raise StateError(
+            f'source: replication slot "{name}" belongs to the database "{slot.database}"',
+            hint="name another slot with --slot-name",
+        )
+    if slot.wal_status == "lost":
+        raise StateError(
+            f'source: replication slot "{name}" is lost: the source removed WAL that it needed',
+            hint="raise max_slot_wal_keep_size on the source, drop the slot (stream cleanup) and"
+            " clone again",
+        )
+    return slot
+
+
+def refuse_advanced(slot: Slot, received: int) -> None:
+    """Raise StateError when the slot was confirmed beyond what is stored here.
+
+    The server would silently start at its own position and the changes between would be lost
+    (correctness M5).
+    """
+    if slot.confirmed_flush > received:
+        raise StateError(
+            f'source: replication slot "{slot.name}" stands at {format_lsn(slot.confirmed_flush)},'
+            f" beyond {format_lsn(received)}, up to which changes are stored here",
+            hint="something else has read from it, so changes are missing: clone again",
+        )
+
+
+def drop_slot(connection: Connection, endpoint: Endpoint, name: str) -> None:
+    """Drop the slot if it exists; raises the source's error while it is in use."""
+    if read_slot(connection, endpoint, name) is None:
+        return
+    with reporting(endpoint, f'dropping replication slot "{name}"'):
+        connection.execute("select pg_catalog.pg_drop_replication_slot(%s)", (name,))
+
+
+@contextmanager
+def naming_blockers(endpoint: Endpoint, waiting: Connection, *, limit: float) -> Iterator[None]:
+    """While ``waiting`` creates a slot, say which transactions it waits for; give up in the end.
+
+    A slot starts where no transaction older than it is left, so that one forgotten or prepared
+    transaction makes it wait for ever without a word. After ``limit`` seconds the statement is
+    cancelled, and the server leaves no slot behind (correctness M19).
+    """
+    done = threading.Event()
+    pid = waiting.info.backend_pid
+
+    def watch() -> None:
+        if done.wait(_FIRST_WORD):
+            return
+        with connect(endpoint, purpose="slot watch") as connection:
+            names = _blockers(connection, pid)
+            log.warning(
+                "creating the replication slot waits for older transactions on the source: %s",
+                "; ".join(names) or "none is visible to this role",
+            )
+        if not done.wait(limit - _FIRST_WORD):
+            log.error("gave up after %.0f s; end those transactions and try again", limit)
+            waiting.cancel_safe()
+
+    thread = threading.Thread(target=watch, name="slot watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(10)
+
+
+def _blockers(connection: Connection, pid: int) -> list[str]:
+    sessions = connection.execute(
+        "select pg_catalog.format('pid %%s (%%s, %%s since %%s)', pid, usename, state,"
+        " pg_catalog.date_trunc('second', xact_start))"
+        " from pg_catalog.pg_stat_activity"
+        " where backend_xid is not null and pid <> %s order by xact_start limit 5",
+        (pid,),
+    ).fetchall()
+    prepared = connection.execute(
+        "select pg_catalog.format('prepared transaction %%L of %%s', gid, prepared)"
+        " from pg_catalog.pg_prepared_xacts order by prepared limit 5",
+        (),
+    ).fetchall()
+    return [row[0] for row in sessions + prepared]
