@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from pgcopydb.errors import ExternalToolError
 from pgcopydb.model.access import ChildAccess
 from pgcopydb.pgtools.files import sync_folder, write_private
 from pgcopydb.pgtools.find import Tools
@@ -49,11 +50,21 @@ def dump_schema(
     try:
         done = run_tool(arguments, access.environment, stopping=stopping)
         if done.status != 0:
-            raise done.error()
+            raise _with_hint(done.error())
         unfinished.replace(output)
     finally:
         unfinished.unlink(missing_ok=True)
     sync_folder(output.parent)
+
+
+def _with_hint(error: ExternalToolError) -> ExternalToolError:
+    # pg_dump's lock timeout is a statement_timeout while it locks the tables.
+    if "statement timeout" not in error.message:
+        return error
+    return ExternalToolError(
+        error.message,
+        hint="a table could not be locked: end the session that holds or waits for its lock",
+    )
 
 
 def _pattern(name: str) -> str:

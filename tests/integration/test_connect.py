@@ -1,0 +1,349 @@
+"""Connections of every kind: their settings, their failures, and TLS as strong as asked for."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from pgcopydb.demo.cluster import Cluster
+from pgcopydb.errors import ConfigurationError, PgcopydbError, SourceError, TargetError
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.pgtools.dump import dump_schema
+from pgcopydb.pgtools.find import find_tools
+from pgcopydb.postgres.children import child_environment
+from pgcopydb.postgres.connect import (
+    connect,
+    connect_bulk,
+    connect_replication,
+    pin,
+    resolve,
+)
+from pgcopydb.postgres.ping import ping
+from pgcopydb.postgres.resolve import ResolvedServer
+from pgcopydb.postgres.session import pins
+from tests.support.servers import MakeCluster, MakeDatabase, Servers
+
+HOSTILE = """
+do $$ begin
+  execute format('alter database %I set datestyle = ''SQL, DMY''', current_database());
+  execute format('alter database %I set intervalstyle = ''sql_standard''', current_database());
+  execute format('alter database %I set bytea_output = ''escape''', current_database());
+  execute format('alter database %I set extra_float_digits = -5', current_database());
+  execute format('alter database %I set statement_timeout = 100', current_database());
+  execute format('alter database %I set search_path = public, pg_catalog', current_database());
+  execute format('alter database %I set default_transaction_read_only = on', current_database());
+  execute format('alter database %I set idle_in_transaction_session_timeout = 100',
+    current_database());
+end $$
+"""
+
+
+async def bulk_rows(
+    server: Endpoint | ResolvedServer, query: str, purpose: str = "test"
+) -> list[tuple[Any, ...]]:
+    connection = await connect_bulk(server, purpose=purpose)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+SETTINGS = "select name, setting from pg_catalog.pg_settings"
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+@pytest.mark.parametrize("kind", ["ordinary", "replication", "bulk"])
+@pytest.mark.parametrize("side", list(Side))
+def test_every_session_is_pinned(
+    servers: Servers, make_database: MakeDatabase, major: int, kind: str, side: Side
+) -> None:
+    database = make_database(servers.get(major))
+    database.execute(HOSTILE)
+    endpoint = database.endpoint(side)
+    if kind == "bulk":
+        settings = dict(asyncio.run(bulk_rows(endpoint, SETTINGS)))
+    else:
+        opened = connect if kind == "ordinary" else connect_replication
+        with opened(endpoint, purpose="test") as connection:
+            settings = dict(connection.execute(SETTINGS).fetchall())
+    expected = {name: value for name, value in pins(side).items() if name in settings}
+    assert {name: settings[name] for name in expected} == expected
+    assert settings["client_encoding"] == "UTF8"
+    assert settings["application_name"] == "pgcopydb test"
+
+
+def test_a_session_without_autocommit_keeps_its_settings(
+    pg16: Cluster, make_database: MakeDatabase
+) -> None:
+    endpoint = make_database(pg16).endpoint(Side.TARGET)
+    with connect(endpoint, purpose="test", autocommit=False) as connection:
+        connection.rollback()
+        assert connection.execute("show datestyle").fetchone() == ("ISO, MDY",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"port": 1}, "Connection refused"),
+        ({"dbname": "nowhere"}, 'database "nowhere" does not exist'),
+        ({"user": "nobody_here"}, 'role "nobody_here" does not exist'),
+        ({"host": "/nowhere"}, "No such file or directory"),
+        ({"sslmode": "require"}, "SSL"),
+        ({"service": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_failure_is_one_line_for_its_side(
+    pg16: Cluster, changed: dict[str, str | int], said: str
+) -> None:
+    endpoint = Endpoint(Side.TARGET, make_conninfo(pg16.conninfo(password="s3cret"), **changed))
+    with pytest.raises(TargetError) as caught:
+        connect(endpoint, purpose="test")
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "s3cret" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_ping_names_the_side_that_does_not_answer(pg16: Cluster) -> None:
+    there = Endpoint(Side.SOURCE, pg16.conninfo())
+    gone = Endpoint(Side.TARGET, pg16.conninfo(port=1))
+    with pytest.raises(TargetError, match="cannot connect to target"):
+        ping(there, gone, retry_for=0)
+    facts = ping(there, Endpoint(Side.TARGET, pg16.conninfo()), retry_for=0)
+    assert {side: fact.major for side, fact in facts.items()} == dict.fromkeys(Side, 16)
+
+
+def test_a_list_of_hosts_is_pinned_to_the_one_that_answers(pg16: Cluster) -> None:
+    several = pg16.conninfo(host="127.0.0.1,127.0.0.1", port=f"1,{pg16.port}")
+    pinned = pin(Endpoint(Side.SOURCE, several))
+    assert resolve(pinned).parameters["port"] == str(pg16.port)
+    one = Endpoint(Side.SOURCE, pg16.conninfo())
+    assert pin(one) is one
+
+
+def test_service_and_password_files_serve_every_kind_of_connection(
+    make_cluster: MakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awkward = r"p:a\ss wo'rd "
+    cluster = make_cluster(16, password=awkward)
+    service = tmp_path / "services"
+    service.write_text(
+        f"[shop]\nhost=127.0.0.1\nport={cluster.port}\nuser=postgres\ndbname=postgres\n"
+    )
+    passwords = tmp_path / "passwords"
+    escaped = awkward.replace("\\", "\\\\").replace(":", "\\:")
+    passwords.write_text(f"127.0.0.1:{cluster.port}:postgres:postgres:{escaped}\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGSERVICEFILE", str(service))
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    endpoint = Endpoint(Side.SOURCE, "service=shop")
+    with connect_replication(endpoint, purpose="test") as connection:
+        assert connection.execute("IDENTIFY_SYSTEM").fetchone()
+    assert asyncio.run(bulk_rows(endpoint, "select 1")) == [(1,)]
+    with child_environment(endpoint, tmp_path) as access:
+        dump_schema(find_tools(160000, 160000), access, None, tmp_path / "schema.dump")
+        assert awkward not in access.conninfo
+    assert (tmp_path / "schema.dump").stat().st_size > 0
+
+
+def test_a_wrong_password_is_the_sides_error(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(16, password="right")
+    endpoint = Endpoint(Side.SOURCE, cluster.conninfo(password="wr0ng"))
+    with pytest.raises(SourceError) as caught:
+        connect(endpoint, purpose="test", retry_for=30)
+    assert "password authentication failed" in caught.value.message
+    assert "wr0ng" not in caught.value.message
+    server = resolve(Endpoint(Side.SOURCE, cluster.conninfo()))
+    wrong = ResolvedServer(endpoint, {**server.parameters, "password": "wr0ng"}, False)
+    with pytest.raises(SourceError, match="password authentication failed"):
+        asyncio.run(bulk_rows(wrong, "select 1"))
+
+
+def test_a_child_gets_only_what_its_side_needs(
+    pg16: Cluster, make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCOPYDB_SOURCE_PGURI", "postgresql://x:s3cret@y/z")
+    monkeypatch.setenv("PGPASSWORD", "s3cret")
+    database = make_database(pg16)
+    database.execute(HOSTILE)
+    with child_environment(database.endpoint(Side.TARGET), tmp_path) as access:
+        assert access.conninfo == "service=pgcopydb_target"
+        assert "s3cret" not in "".join(access.environment.values())
+        assert "PGCOPYDB_SOURCE_PGURI" not in access.environment
+        (folder,) = tmp_path.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+        shown = subprocess.run(
+            [
+                str(pg16.bindir / "psql"),
+                "-XAtc",
+                "show default_transaction_read_only",
+                "-c",
+                "show intervalstyle",
+                "-c",
+                "show statement_timeout",
+                access.conninfo,
+            ],
+            env=dict(access.environment),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.split() == ["off", "postgres", "0"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class TlsServer:
+    cluster: Cluster
+    folder: Path
+
+    def conninfo(self, **parameters: str | int) -> str:
+        return make_conninfo(
+            self.cluster.conninfo(host="localhost", hostaddr="127.0.0.1"), **parameters
+        )
+
+    def endpoint(self, **parameters: str | int) -> Endpoint:
+        return Endpoint(Side.SOURCE, self.conninfo(**parameters))
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def _authority(folder: Path, name: str) -> None:
+    _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")  # fmt: skip
+
+
+def _certificate(folder: Path, name: str, common_name: str) -> None:
+    _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={common_name}",
+             "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+    (folder / "names").write_text(f"subjectAltName=DNS:{common_name}\n")
+    _openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+             "-CAcreateserial", "-days", "2", "-extfile", "names",
+             "-out", f"{name}.crt")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two authorities and the first one's certificates for server and client."""
+    folder = tmp_path_factory.mktemp("tls")
+    _authority(folder, "ca")
+    _authority(folder, "other")
+    _certificate(folder, "server", "localhost")
+    _certificate(folder, "client", "certified")
+    _openssl(folder, "rsa", "-aes256", "-passout", "pass:k3y", "-in", "client.key",
+             "-out", "locked.key")  # fmt: skip
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    return folder
+
+
+@pytest.fixture
+def tls_server(make_cluster: MakeCluster, certificates: Path) -> TlsServer:
+    """Debian's 15 that takes nothing but TLS on TCP, from ``certified`` only with a certificate."""
+    cluster = make_cluster(
+        15,
+        password="s3cret",
+        hba_lines=[
+            "hostssl all certified all cert",
+            "hostnossl all all all reject",
+            "hostnossl replication all all reject",
+        ],
+    )
+    owner = cluster.data_directory.stat()
+    for name in ("ca.crt", "server.crt", "server.key"):
+        copy = cluster.data_directory / name
+        shutil.copy(certificates / name, copy)
+        os.chown(copy, owner.st_uid, owner.st_gid)
+        copy.chmod(0o600)
+    with cluster.connect() as connection:
+        connection.execute("create role certified superuser login")
+        connection.execute("alter system set ssl_ca_file = 'ca.crt'")
+        connection.execute("alter system set ssl = on")
+    cluster.restart()
+    return TlsServer(cluster, certificates)
+
+
+IN_TLS = "select ssl from pg_catalog.pg_stat_ssl where pid = pg_catalog.pg_backend_pid()"
+
+
+def encrypted_everywhere(endpoint: Endpoint, folder: Path) -> set[bool]:
+    """Connect in all four ways; return whether each was encrypted."""
+    with connect(endpoint, purpose="test") as connection:
+        answers = connection.execute(IN_TLS).fetchall()
+    with connect_replication(endpoint, purpose="test") as connection:
+        answers += connection.execute(IN_TLS).fetchall()
+    answers += asyncio.run(bulk_rows(endpoint, IN_TLS))
+    with child_environment(endpoint, folder) as access:
+        # The server takes no other connection than an encrypted one.
+        dump_schema(find_tools(150000, 150000), access, None, folder / "schema.dump")
+    return {answer for (answer,) in answers}
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
+def test_tls_on_every_kind_of_connection(tls_server: TlsServer, tmp_path: Path, mode: str) -> None:
+    endpoint = tls_server.endpoint(sslmode=mode, sslrootcert=str(tls_server.folder / "ca.crt"))
+    assert encrypted_everywhere(endpoint, tmp_path) == {True}
+
+
+def test_a_client_certificate_with_a_locked_key_serves_every_kind_of_connection(
+    tls_server: TlsServer, tmp_path: Path
+) -> None:
+    folder = tls_server.folder
+    endpoint = tls_server.endpoint(
+        user="certified",
+        password="",
+        sslmode="verify-full",
+        sslrootcert=str(folder / "ca.crt"),
+        sslcert=str(folder / "client.crt"),
+        sslkey=str(folder / "locked.key"),
+        sslpassword="k3y",
+    )
+    assert encrypted_everywhere(endpoint, tmp_path) == {True}
+
+
+@pytest.mark.parametrize(
+    "weaker",
+    [
+        {"sslrootcert": "other.crt"},
+        {"host": "127.0.0.1"},
+        {"sslrootcert": "missing.crt"},
+    ],
+)
+def test_bulk_connections_verify_what_libpq_verifies(
+    tls_server: TlsServer, weaker: dict[str, str]
+) -> None:
+    """Parameters that libpq itself refuses are put in after it has resolved the right ones."""
+    endpoint = tls_server.endpoint(
+        sslmode="verify-full", sslrootcert=str(tls_server.folder / "ca.crt")
+    )
+    server = resolve(endpoint)
+    if "sslrootcert" in weaker:
+        weaker = {"sslrootcert": str(tls_server.folder / weaker["sslrootcert"])}
+    changed = ResolvedServer(endpoint, {**server.parameters, **weaker}, server.encrypted)
+    with pytest.raises(PgcopydbError, match=r"certificate"):
+        asyncio.run(bulk_rows(changed, "select 1"))
+    with pytest.raises(SourceError):
+        connect(Endpoint(Side.SOURCE, changed.conninfo()), purpose="test")
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [{"channel_binding": "require"}, {"require_auth": "scram-sha-256"}],
+)
+def test_what_the_bulk_driver_cannot_keep_is_refused_by_name(
+    tls_server: TlsServer, parameter: dict[str, str]
+) -> None:
+    endpoint = tls_server.endpoint(sslmode="require", **parameter)
+    with connect(endpoint, purpose="test"):
+        pass
+    with pytest.raises(ConfigurationError, match=next(iter(parameter))):
+        asyncio.run(bulk_rows(endpoint, "select 1"))

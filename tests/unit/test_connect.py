@@ -1,0 +1,120 @@
+"""Connection strings: what is refused, what is added, and that no secret is repeated."""
+
+import pickle
+
+import pytest
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+
+from pgcopydb.errors import SourceError, SqlError, TargetError, UsageError
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.postgres.connect import redacted, translate
+from pgcopydb.postgres.parameters import complete, parse
+from pgcopydb.postgres.resolve import ResolvedServer
+
+
+def source(conninfo: str) -> Endpoint:
+    return Endpoint(Side.SOURCE, conninfo)
+
+
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        "postgresql://user:s3/cret@host/db",
+        "postgresql://user:s3@cret@host/db",
+        "postgresql://user:s3%zzcret@host/db",
+        "postgresql://user:s3cret@[::1/db",
+        "postgresql://user:pw@host/db?s3cret=1",
+        "password=my s3cret host=x",
+        "host=x s3cret=x",
+        "host=x port=s3cret",
+        "host=x password='s3cret",
+    ],
+)
+def test_a_malformed_string_is_refused_without_repeating_it(conninfo: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(source(conninfo))
+    said = f"{caught.value.message} {caught.value.hint}"
+    assert "s3" not in said
+    assert "cret" not in said
+    assert caught.value.exit_code == 1
+    assert "\n" not in said
+    assert redacted(source(conninfo)) == "the source"
+
+
+def test_a_misspelt_parameter_is_answered_with_the_right_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(source("host=x slmode=require"))
+    assert caught.value.hint == 'did you mean the parameter "sslmode"?'
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "shown"),
+    [
+        ("postgresql://ann:pw@db.example:5433/shop?sslpassword=x", "ann@db.example:5433/shop"),
+        ("host=/run/pg dbname=shop", "/run/pg/shop"),
+        ("service=shop password=pw", "service shop"),
+        ("", "the source"),
+    ],
+)
+def test_a_server_is_shown_without_secrets(conninfo: str, shown: str) -> None:
+    assert redacted(source(conninfo)) == shown
+
+
+def test_defaults_are_added_where_nothing_is_said() -> None:
+    made = conninfo_to_dict(complete(source("host=x"), purpose="copy", environ={}))
+    assert made["connect_timeout"] == "10"
+    assert made["keepalives_idle"] == "30"
+    assert made["application_name"] == "pgcopydb copy"
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "environ"),
+    [
+        ("connect_timeout=3", {}),
+        ("service=shop", {}),
+        ("", {"PGSERVICE": "shop"}),
+        ("", {"PGCONNECT_TIMEOUT": "3"}),
+    ],
+)
+def test_what_the_user_says_elsewhere_wins(conninfo: str, environ: dict[str, str]) -> None:
+    made = conninfo_to_dict(complete(source(conninfo), purpose="copy", environ=environ))
+    assert made.get("connect_timeout") in {None, "3"}
+
+
+def test_a_long_purpose_fits_the_servers_limit() -> None:
+    made = conninfo_to_dict(complete(source(""), purpose="x" * 99, environ={}))
+    assert len(str(made["application_name"])) == 63
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable"),
+    [
+        (errors.InsufficientPrivilege("permission denied for table t"), SourceError, False),
+        (errors.SyntaxError("syntax error"), SqlError, False),
+        (errors.DeadlockDetected("deadlock detected"), SourceError, True),
+        (errors.AdminShutdown("terminating connection"), SourceError, True),
+        (errors.QueryCanceled("canceling statement"), SourceError, False),
+        (errors.OperationalError("server closed the connection unexpectedly"), SourceError, True),
+        (ConnectionResetError(104, "Connection reset by peer"), SourceError, True),
+    ],
+)
+def test_an_error_is_named_for_its_side(
+    error: Exception, kind: type[Exception], retryable: bool
+) -> None:
+    made = translate(source("host=x password=s3cret"), error, doing="reading tables")
+    assert type(made) is kind
+    assert made.retryable is retryable
+    assert made.message.startswith("source: reading tables failed: ")
+    assert "\n" not in made.message
+
+
+def test_the_targets_errors_are_the_targets() -> None:
+    target = Endpoint(Side.TARGET, "")
+    assert type(translate(target, OSError("gone"), doing="writing")) is TargetError
+
+
+def test_a_resolved_server_travels_between_processes_and_hides_its_secrets() -> None:
+    server = ResolvedServer(source("password=s3cret"), {"password": "s3cret"}, True)
+    assert "s3cret" not in repr(server)
+    assert pickle.loads(pickle.dumps(server)) == server
