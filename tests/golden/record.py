@@ -32,6 +32,7 @@ from tests.golden import forms
 DATABASE = "golden"
 PUBLICATION = 'gold"en'
 SETTINGS = {
+    "client_encoding": "UTF8",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",

@@ -98,7 +98,17 @@ CREATE TABLE public.dropped (id integer PRIMARY KEY, gone text, kept text);
 --
 ALTER TABLE public.dropped DROP COLUMN gone;
 --
+CREATE TABLE public.no_columns ();
+--
 -- SLOTS
+--
+INSERT INTO public.by_full VALUES (NULL, NULL, NULL, NULL, NULL), (NULL, NULL, NULL, NULL, NULL);
+--
+UPDATE public.by_full SET a = 0 WHERE ctid = (SELECT min(ctid) FROM public.by_full);
+--
+DELETE FROM public.by_full;
+--
+INSERT INTO public.no_columns DEFAULT VALUES;
 --
 INSERT INTO public.numbers VALUES
     (1, -32768, 9223372036854775807, 5.99, 0.100, 1.17549435e-38, 0.1, 4294967295, 1234.5, true),

@@ -4,9 +4,12 @@ Source of the format: the PostgreSQL manual, "Logical Replication Message Format
 one message: a type byte, then big-endian integers, zero-terminated names and tuples.
 
 A Relation message (R) describes a table before the first change to it in a session and again after
-its definition changed; a Type message (Y) names a column's type that is not built in. Both are
-remembered here and give no change. A decoder that goes on from stored changes is primed by
-decoding the stored R and Y messages first.
+its definition changed; a Type message (Y) names a column's type that is not built in. Both come in
+frames with position 0/0, are remembered here, and give no change. A decoder that goes on from
+stored changes is primed by decoding the stored R and Y messages first.
+
+Text comes in the client encoding of the walsender's session, which is the database's unless it is
+set to UTF8.
 
 Version 2 puts a transaction id after the type byte of each message inside a stream block; every
 reader below takes the offset at which its fields begin, which is all that such a block changes.

@@ -12,8 +12,9 @@ The format is meant for people and nowhere documented; it is what version 15 pri
 
 Names and types are SQL's, quoted where needed, so that they may hold every byte of the syntax
 around them. In a quoted value only the quote is doubled; a backslash is a backslash. Numbers, true
-and false are bare, bit strings are ``B'0101'``. A DELETE and an ``old-key`` leave out NULLs. The
-position of the COMMIT frame is the end of the transaction (correctness M9).
+and false are bare, bit strings are ``B'0101'``. A DELETE and an ``old-key`` leave out NULLs, so
+that a row of NULLs is printed as nothing at all. The position of the COMMIT frame is the end of
+the transaction (correctness M9).
 
 A line does not say which columns are the identity, so ``Identities`` must. The columns of a
 relation are known once a line of its printed them all; the reader of a line compares it with what
@@ -299,8 +300,6 @@ def _read_columns(line: bytes, at: int) -> _Parsed:
         prefixes.append(match[0])
         value, at = _value(line, match.end())
         values.append(value)
-    if not prefixes:
-        _reject("a row without columns")
     return tuple(prefixes), tuple(values), at
 
 

@@ -207,6 +207,15 @@ def test_text_full_delete_has_its_nulls_back(seen_before: bool) -> None:
     assert (change.relation.columns, change.old) == (("a", "b", "c"), (b"2", None, None))
 
 
+def test_text_full_old_row_of_nulls_is_printed_as_nothing() -> None:
+    update = text("table public.fu: UPDATE: old-key: new-tuple: a[integer]:2 b[text]:null", FULL)
+    assert isinstance(update, Update)
+    assert (update.old, update.new) == ((None, None), (b"2", None))
+    delete = text("table public.fu: DELETE:", FULL)
+    assert isinstance(delete, Delete)
+    assert delete.old == (None, None, None)
+
+
 def test_text_delete_without_identity_says_so_by_having_no_key() -> None:
     change = text("table public.nokey: DELETE: (no-tuple-data)")
     assert change == Delete(Relation("public", "nokey", (), ()), ())
@@ -236,7 +245,7 @@ def test_text_commit_ends_at_its_frames_position() -> None:
         "", "BEGIN", "BEGIN x", "COMMIT", "COMMIT 1 (at today)", "table ",
         "table t: INSERT: a[b]:1",
         "table a.b: UPSERT: a[b]:1", "table a.b: INSERT: a[b]:'x", "table a.b: INSERT: a[b]:",
-        "table a.b: INSERT: a[b", "table a.b: INSERT: (no-tuple-data)", "table a.b: INSERT:",
+        "table a.b: INSERT: a[b", "table a.b: INSERT: (no-tuple-data)",
         "table a.b: UPDATE: old-key: a[b]:1", "table a.b: TRUNCATE: sometimes",
         "message: transactional: 1 prefix: p, sz: 5 content:abc", "opening a streamed block",
         "table a.b: INSERT: a[b]:'x'y", "table a.b: INSERT: a[b]:B'01",
@@ -376,8 +385,9 @@ def test_json_insert_whose_key_is_missing_is_an_error() -> None:
         (Plugin.TEST_DECODING, 'table public."tä": INSERT: "ö"[text]:\'ü\''),
         (
             Plugin.WAL2JSON,
-            '{"action":"I","schema":"s","table":"tä",'
-            + '"columns":[{"name":"ö","type":"text","value":"ü"}]}',
+            f'{{"action":"I",{ROW}]}}'.replace('"t"', '"tä"')
+            .replace("id", "ö")
+            .replace("1}", '"ü"}'),
         ),
     ],
 )
