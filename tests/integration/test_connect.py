@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,22 @@ def test_every_session_is_pinned(
     assert {name: settings[name] for name in expected} == expected
     assert settings["client_encoding"] == "UTF8"
     assert settings["application_name"] == "pgcopydb test"
+
+
+def test_bytes_of_a_sql_ascii_database_pass_unchanged(pg15: Cluster) -> None:
+    with pg15.connect() as connection:
+        connection.execute("create database raw encoding 'SQL_ASCII' locale 'C' template template0")
+    try:
+        endpoint = Endpoint(Side.SOURCE, pg15.conninfo("raw"))
+        with connect_replication(endpoint, purpose="test") as connection:
+            assert connection.execute("select 'plain'::text").fetchone() == ("plain",)
+            rows = connection.execute(rb"select E'\xfcA'::text").fetchone()
+            assert rows is not None
+            assert rows[0].encode("utf-8", "surrogateescape") == b"\xfcA"
+        with connect(endpoint, purpose="test") as connection:
+            assert connection.execute("show client_encoding").fetchone() == ("UTF8",)
+    finally:
+        pg15.drop_database("raw")
 
 
 def test_a_session_without_autocommit_keeps_its_settings(
@@ -197,6 +214,38 @@ def test_a_child_gets_only_what_its_side_needs(
         )
         assert shown.stdout.split() == ["off", "postgres", "0"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [" odd =\nname ", "x" * 63, "it's \\ #"])
+def test_odd_names_reach_the_child_and_the_bulk_driver(
+    pg16: Cluster, tmp_path: Path, name: str
+) -> None:
+    pg16.create_database(name)
+    try:
+        # By the socket's folder, which is a kind of host of its own.
+        conninfo = pg16.conninfo(name, host=str(pg16.socket_directory))
+        endpoint = Endpoint(Side.SOURCE, conninfo)
+        query = "select pg_catalog.current_database()"
+        assert asyncio.run(bulk_rows(endpoint, query)) == [(name,)]
+        with child_environment(endpoint, tmp_path) as access:
+            shown = subprocess.run(
+                [str(pg16.bindir / "psql"), "-XAtc", query, access.conninfo],
+                env=dict(access.environment), capture_output=True, text=True, check=True,
+            )  # fmt: skip
+        assert shown.stdout == f"{name}\n"
+    finally:
+        pg16.drop_database(name)
+
+
+def test_a_server_that_comes_back_is_waited_for(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(16)
+    endpoint = Endpoint(Side.TARGET, cluster.conninfo())
+    cluster.stop()
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(connect, endpoint, purpose="test", retry_for=60)
+        cluster.start()
+        with opened.result(60) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ _LOOK_EVERY: Final = 0.2
 _GRACE: Final = 5.0
 _PR_SET_PDEATHSIG: Final = 1
 
+_NO_TLS: Final = "SSL support is not compiled in"
+_NO_TLS_HINT: Final = (
+    "the programs of pgcopydb[demo] have no TLS: install PostgreSQL's client programs, "
+    "and have them in PATH or named by PG_CONFIG"
+)
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -40,7 +46,10 @@ class Finished:
         if self.status < 0:
             reason = f"ended by {signal.Signals(-self.status).name}"
         more = [line for line in self.complaints if line != reason][-3:]
-        return ExternalToolError(f"{self.program} failed: {reason}", hint="; ".join(more) or None)
+        hint = _NO_TLS_HINT if _NO_TLS in reason else "; ".join(more) or None
+        return ExternalToolError(
+            f"{self.program} failed: {reason.removeprefix('error: ')}", hint=hint
+        )
 
 
 def run_tool(

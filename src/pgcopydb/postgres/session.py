@@ -6,9 +6,11 @@ settings that the server has are touched, so one list serves every version. It i
 query, the only kind that a walsender takes.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from psycopg import Connection, sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 from pgcopydb.model.endpoint import Side
 
@@ -72,12 +74,12 @@ def pin_statement(side: Side) -> sql.Composed:
     return _STATEMENT.format(pins=sql.SQL(", ").join(rows))
 
 
-def pin_session(connection: Connection[tuple[object, ...]], side: Side) -> None:
+def pin_session(connection: Connection[tuple[Any, ...]], side: Side) -> None:
     """Pin the settings of ``connection``; raises psycopg.Error."""
     connection.execute(pin_statement(side))
 
 
-def child_overrides(connection: Connection[tuple[object, ...]], side: Side) -> dict[str, str]:
+def child_overrides(connection: Connection[tuple[Any, ...]], side: Side) -> dict[str, str]:
     """Return the settings that pg_dump and pg_restore need and neither set nor get by default.
 
     They pin most settings themselves. Only those are returned for which the role, the database or
@@ -92,13 +94,23 @@ def child_overrides(connection: Connection[tuple[object, ...]], side: Side) -> d
     return {name: value for name, value in wanted.items() if defaults.get(name, value) != value}
 
 
-def use_raw_encoding(connection: Connection[tuple[object, ...]]) -> bool:
+class _RawText(Loader):
+    """Reads text of any encoding; what is no UTF-8 survives as lone surrogates."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
+def use_raw_encoding(connection: Connection[tuple[Any, ...]]) -> bool:
     """Send and receive the bytes of a SQL_ASCII database as they are; tell whether it is one.
 
-    Such a database may hold bytes that are no UTF-8, which a session in UTF8 refuses. psycopg
-    returns text as bytes afterwards, so only sessions that carry rows as bytes want this.
+    Such a database may hold bytes that are no UTF-8, which a session in UTF8 refuses to print or
+    to take. Statements of such a session must be ASCII or bytes.
     """
     if connection.info.parameter_status("server_encoding") != "SQL_ASCII":
         return False
     connection.execute("set client_encoding to 'SQL_ASCII'")
+    for name in ("text", "name", "varchar", "bpchar"):
+        # psycopg would return bytes in this encoding.
+        connection.adapters.register_loader(name, _RawText)
     return True
