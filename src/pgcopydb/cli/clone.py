@@ -39,7 +39,7 @@ def _clone(
 
             summary = clone_and_follow(directory, source, target, copy, follow)
         else:
-            from pgcopydb.clone.run import clone as copy_database
+            from pgcopydb.online import clone as copy_database
 
             summary = copy_database(directory, source, target, copy)
     click.echo(clone_summary(summary))

@@ -1,0 +1,145 @@
+"""The online migration: base copy and change capture together. The one module that knows both.
+
+::
+
+    slot and its snapshot ─► receive ════════════════════════════════════╗ stored changes
+                        └──► base copy from that snapshot ─► origin ─► apply ─► endpos ─► sequences
+
+Receiving goes on beside the copy, so that the source need not keep its WAL; nothing is applied
+before the copy is complete. What is finished is written down, so that ``--resume`` goes on from
+there: the copy as long as its snapshot lives, the stream for ever.
+"""
+
+import logging
+from contextlib import ExitStack
+from dataclasses import replace
+
+from pgcopydb.cdc.capture import refuse_other_source
+from pgcopydb.cdc.follow import Following, finish_follow, set_endpos_from, settle
+from pgcopydb.cdc.setup import enable_apply
+from pgcopydb.cdc.snapshot import hold_snapshot
+from pgcopydb.cdc.target_setup import prepare_target
+from pgcopydb.clone import run as copying
+from pgcopydb.errors import StateError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import CopyOptions, FollowOptions
+from pgcopydb.model.results import CloneSummary
+from pgcopydb.runtime.signals import stop_on_signals
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import RunHeader, update_header
+
+log = logging.getLogger(__name__)
+
+
+def clone(
+    work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions
+) -> CloneSummary:
+    """Copy the database; in the directory of a capture, from its snapshot, and let apply begin."""
+    header = work.header()
+    if copy.snapshot is None and header is not None and header.snapshot is not None:
+        copy = replace(copy, snapshot=header.snapshot)
+    summary = copying.clone(work, source, target, copy)
+    _finish_copy(work)
+    return summary
+
+
+def clone_and_follow(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    follow: FollowOptions,
+) -> CloneSummary:
+    """Copy the database, then replay what happened meanwhile and since, until endpos.
+
+    Returns when everything up to endpos is durable on the target and the sequences are set.
+    """
+    with stop_on_signals():
+        header = work.header()
+        if header is None or header.consistent_point is None:
+            return _begin(work, source, target, copy, follow)
+        return _resume(work, source, target, copy, follow)
+
+
+def _begin(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    follow: FollowOptions,
+) -> CloneSummary:
+    """Start an online migration from nothing."""
+    copying.check(work, source, target, copy)
+    with Following(work, source, target, follow) as following, ExitStack() as holders:
+        held = holders.enter_context(hold_snapshot(work, source, follow))
+        following.start_receive()
+        summary = copying.copy_database(
+            work, source, target, copy, snapshot=held.id, watch=following.watch
+        )
+        holders.close()
+        _finish_copy(work)
+        return _drain(work, source, target, following, summary)
+
+
+def _resume(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    follow: FollowOptions,
+) -> CloneSummary:
+    """Go on with an online migration: with its copy if that is not complete, then its stream."""
+    follow = settle(work, follow)
+    refuse_other_source(work, source)
+    if work.not_consistent:
+        raise StateError(
+            "--not-consistent cannot be used with a replication slot: rows copied at a newer"
+            " snapshot would be changed again by the stream",
+            hint="start over with --restart",
+        )
+    set_endpos_from(work, follow)
+    header = work.header()
+    assert header is not None
+    with Following(work, source, target, follow) as following:
+        following.start_receive()
+        summary = _NOTHING_COPIED
+        if not header.copy_finished:
+            summary = copying.copy_database(
+                work, source, target, copy, snapshot=_snapshot(header), watch=following.watch
+            )
+            _finish_copy(work)
+        return _drain(work, source, target, following, summary)
+
+
+def _snapshot(header: RunHeader) -> str:
+    if header.snapshot is None:
+        raise StateError(
+            "the base copy was interrupted and the snapshot that it read from is gone",
+            hint="start over with --restart: a newer snapshot does not fit the slot's changes",
+        )
+    return header.snapshot
+
+
+def _finish_copy(work: WorkDirectory) -> None:
+    """Write down that the base copy is complete, and let changes be applied."""
+    with work.store() as store:
+        update_header(store, copy_finished=True)
+    enable_apply(work)
+
+
+def _drain(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    following: Following,
+    summary: CloneSummary,
+) -> CloneSummary:
+    """Apply until endpos, then look for what the stream did not carry and set the sequences."""
+    prepare_target(work, target)
+    following.start_apply(wait_for_order=True)
+    following.wait()
+    finish_follow(work, source, target)
+    return summary
+
+
+_NOTHING_COPIED = CloneSummary(tables=(), steps=(), total_seconds=0.0, bytes=0)
