@@ -14,7 +14,7 @@ from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection as Pipe
 from typing import Final, Self
 
-from pgcopydb.cdc.setup import read_capture
+from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.transactions import Piece, TransactionReader, Void
 from pgcopydb.cdc.writer import TargetWriter
 from pgcopydb.errors import PgcopydbError, StateError

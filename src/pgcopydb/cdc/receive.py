@@ -17,8 +17,9 @@ from typing import Any, Final, Self
 
 import psycopg
 
+from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.chunks import ChunkAssembler, Cut
-from pgcopydb.cdc.setup import publications, read_capture
+from pgcopydb.cdc.source_setup import publications
 from pgcopydb.decoding.plugin_options import plugin_options
 from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
 from pgcopydb.lsn import format_lsn

@@ -21,6 +21,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class _Requested:
     number: int | None = None
+    handled = False
 
 
 def stop_requested() -> bool:
@@ -42,7 +43,14 @@ def _note(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn the stop signals into a request for a clean stop while the block runs."""
+    """Turn the stop signals into a request for a clean stop while the block runs.
+
+    Inside another such block it does nothing: a request made there counts for both.
+    """
+    if _Requested.handled:
+        yield
+        return
+    _Requested.handled = True
     previous = {number: signal.signal(number, _note) for number in STOP_SIGNALS}
     try:
         yield
@@ -50,6 +58,7 @@ def stop_on_signals() -> Iterator[None]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         _Requested.number = None
+        _Requested.handled = False
 
 
 def install_in_worker() -> None:
@@ -57,3 +66,4 @@ def install_in_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _note)
+    _Requested.handled = True

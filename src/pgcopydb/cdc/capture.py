@@ -1,0 +1,128 @@
+"""What a migration captures: the shape of the followed tables when the slot was made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgcopydb.errors import StateError
+from pgcopydb.model.capture import Capture, FollowedTable, differences
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table
+from pgcopydb.postgres import discover
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.rules.publication import is_followed, plan_publication
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import read_fact
+
+Connection = psycopg.Connection[Any]
+
+CAPTURE_FACT = "capture"
+
+
+def read_facts(connection: Connection, endpoint: Endpoint) -> ServerFacts:
+    """Return what the server and the connected database are."""
+    with reporting(endpoint, "reading the server's settings"):
+        return discover.server_facts(connection)
+
+
+def read_tables(connection: Connection, source: Endpoint) -> list[Table]:
+    """Return the source's tables."""
+    with reporting(source, "reading the list of tables"):
+        return discover.list_tables(connection)
+
+
+def identify(facts: ServerFacts) -> str:
+    """Return what tells this database from every other: system identifier and database oid."""
+    return f"{facts.system_identifier}/{facts.database_oid}"
+
+
+def capture_in_snapshot(source: Endpoint, snapshot: str, start: int) -> Capture:
+    """Return what is followed, as the slot's own snapshot shows it."""
+    with connect(source, purpose="setup", autocommit=False) as connection:
+        with reporting(source, "importing the slot's snapshot"):
+            connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
+        facts = read_facts(connection, source)
+        tables = read_tables(connection, source)
+    return Capture(
+        start=start,
+        encoding=facts.encoding,
+        version_num=facts.version_num,
+        tables=fingerprint(tables),
+    )
+
+
+def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
+    """Return the followed tables with all of their shape that the stream rests on."""
+    keyless = {table.oid for table in plan_publication(tables).keyless}
+    return tuple(
+        FollowedTable(
+            schema=table.schema,
+            name=table.name,
+            columns=tuple(_column_text(column) for column in table.columns),
+            identity=_identity_columns(table),
+            full=table.replica_identity is ReplicaIdentity.FULL,
+            keyless=table.oid in keyless,
+            filenode=table.filenode,
+        )
+        for table in tables
+        if is_followed(table)
+    )
+
+
+def _identity_columns(table: Table) -> tuple[str, ...]:
+    if table.replica_identity is ReplicaIdentity.FULL:
+        return tuple(column.name for column in table.copied_columns)
+    return table.identity_columns
+
+
+def _column_text(column: Column) -> str:
+    null = " not null" if column.not_null else ""
+    default = f" default {column.default}" if column.default else ""
+    return f"{column.name} {column.type}{null}{default}"
+
+
+def read_capture(work: WorkDirectory) -> Capture:
+    """Return what this migration captures; raise StateError when none was set up."""
+    with work.store() as store:
+        capture = read_fact(store, CAPTURE_FACT, Capture)
+    if not isinstance(capture, Capture):
+        raise StateError(
+            "no change capture has been set up in this work directory",
+            hint="set one up with clone --follow, snapshot --follow or stream setup",
+        )
+    return capture
+
+
+def refuse_drift(connection: Connection, source: Endpoint, capture: Capture) -> None:
+    """Raise StateError when a followed table changed in a way that the stream does not carry."""
+    found = differences(capture.tables, fingerprint(read_tables(connection, source)))
+    if found:
+        raise StateError(
+            "source: the tables changed while they were followed, which the stream does not carry: "
+            + "; ".join(found[:5]),
+            hint="what was applied is right up to that change, but the target may differ after"
+            " it: compare it, or clone again",
+        )
+
+
+def refuse_other_source(work: WorkDirectory, source: Endpoint) -> None:
+    """Raise StateError when the source is not the server that this migration began on."""
+    header = work.header()
+    if header is None or header.source is None:
+        return
+    with connect(source, purpose="check") as connection:
+        facts = read_facts(connection, source)
+    if identify(facts) != header.source:
+        raise StateError(
+            f"{work.path} belongs to a migration of another source database",
+            hint="give the --source of that migration, or another --dir",
+        )
+    if header.source_timeline is not None and facts.timeline != header.source_timeline:
+        raise StateError(
+            f"source: the server is on timeline {facts.timeline}, the migration began on"
+            f" timeline {header.source_timeline}",
+            hint="after a failover the slot's changes cannot be trusted: clone again",
+        )

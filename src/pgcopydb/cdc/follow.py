@@ -1,0 +1,285 @@
+"""Following: receive and apply side by side, watched by this process, until endpos is applied.
+
+``follow`` is ``replay`` with its ends: it makes sure that the target is prepared, and when the
+drain is done it looks whether the source's tables are still what the stream carried, and brings
+the sequences up to date. It returns only when everything up to endpos is durable on the target.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Final, Self
+
+from pgcopydb.cdc.apply import ApplyTask, apply
+from pgcopydb.cdc.capture import read_capture, refuse_drift, refuse_other_source
+from pgcopydb.cdc.receive import ReceiveTask, receive
+from pgcopydb.cdc.target_setup import prepare_target
+from pgcopydb.errors import StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.options import FollowOptions, Plugin
+from pgcopydb.model.results import FollowSummary
+from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.sequences import synchronize_sequences
+from pgcopydb.runtime.signals import stop_on_signals
+from pgcopydb.runtime.workers import Worker, WorkerGroup
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.sentinel import Sentinel, require_sentinel, update_sentinel
+from pgcopydb.workdir.store import update_header
+
+log = logging.getLogger(__name__)
+
+RECEIVE: Final = "receive"
+APPLY: Final = "apply"
+
+_REPORT_EVERY: Final = 10.0
+"""Seconds between lines that say how far the follow is."""
+
+
+def settle(work: WorkDirectory, follow: FollowOptions) -> FollowOptions:
+    """Return the options as this migration began them; what was not given now need not be.
+
+    Raises StateError when an option given now contradicts what the migration was begun with.
+    """
+    header = work.header()
+    if header is None or header.consistent_point is None:
+        return follow
+    begun = replace(
+        follow,
+        plugin=Plugin(header.plugin) if header.plugin else follow.plugin,
+        slot_name=header.slot_name or follow.slot_name,
+        publication=header.publication or follow.publication,
+        origin=header.origin or follow.origin,
+    )
+    for name in ("plugin", "slot_name", "publication", "origin"):
+        if name in follow.given and getattr(follow, name) != getattr(begun, name):
+            raise StateError(
+                f"this migration was begun with {name.replace('_', ' ')} {getattr(begun, name)},"
+                f" not {getattr(follow, name)}",
+                hint="leave the option out, or use another --dir",
+            )
+    return begun
+
+
+def set_endpos_from(work: WorkDirectory, follow: FollowOptions) -> None:
+    """Write an ``--endpos`` of the command line into the sentinel."""
+    if follow.endpos is not None:
+        with work.store() as store:
+            require_sentinel(store)
+            update_sentinel(store, endpos=follow.endpos)
+
+
+class Following:
+    """The receive and apply processes of one follow; a context manager that ends them."""
+
+    def __init__(
+        self, work: WorkDirectory, source: Endpoint, target: Endpoint | None, follow: FollowOptions
+    ) -> None:
+        self._work = work
+        self._source = source
+        self._target = target
+        self._follow = follow
+        self._group = WorkerGroup()
+        self._wake_reader, self._wake_writer = _wake_pipe()
+        self._next_report = time.monotonic() + _REPORT_EVERY
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self._group.stop()
+        finally:
+            self._wake_reader.close()
+            self._wake_writer.close()
+
+    def start_receive(self) -> None:
+        """Start storing changes."""
+        task = ReceiveTask(
+            work=self._work,
+            source=self._source,
+            plugin=self._follow.plugin,
+            slot_name=self._follow.slot_name,
+            max_segment_bytes=self._follow.max_segment_bytes,
+            wake=self._wake_writer,
+        )
+        self._group.start(Worker(RECEIVE, receive, task))
+
+    def start_apply(self, *, wait_for_order: bool) -> None:
+        """Start applying what is stored."""
+        assert self._target is not None
+        task = ApplyTask(
+            work=self._work,
+            target=self._target,
+            plugin=self._follow.plugin,
+            mode=self._follow.apply_mode,
+            wake=self._wake_reader,
+            wait_for_order=wait_for_order,
+        )
+        self._group.start(Worker(APPLY, apply, task))
+
+    def watch(self) -> None:
+        """Raise what a process has failed with, if one has; returns at once."""
+        self._group.poll()
+
+    def wait(self) -> FollowSummary:
+        """Wait until both processes have come to endpos; raise what one of them failed with."""
+        while self._group.alive():
+            self._group.poll(0.2)
+            if self._target is not None and self._source.side is Side.SOURCE:
+                self._receive_further()
+            self._report()
+        return self._summary()
+
+    def _receive_further(self) -> None:
+        """Start receive again when endpos was moved on after it had come to the old one."""
+        if self._group.alive(RECEIVE) or not self._group.alive(APPLY):
+            return
+        sentinel = self._sentinel()
+        if not sentinel.endpos or sentinel.received_lsn < sentinel.endpos:
+            self.start_receive()
+
+    def _report(self) -> None:
+        if time.monotonic() < self._next_report:
+            return
+        self._next_report = time.monotonic() + _REPORT_EVERY
+        sentinel = self._sentinel()
+        behind = max(0, sentinel.source_lsn - sentinel.transform_lsn)
+        log.info(
+            "received %s, applied %s (%s bytes behind), %d transactions, %d changes",
+            format_lsn(sentinel.received_lsn),
+            format_lsn(sentinel.transform_lsn),
+            f"{behind:,}",
+            sentinel.transactions,
+            sentinel.changes,
+        )
+
+    def _sentinel(self) -> Sentinel:
+        with self._work.store() as store:
+            return require_sentinel(store)
+
+    def _summary(self) -> FollowSummary:
+        sentinel = self._sentinel()
+        return FollowSummary(
+            endpos=sentinel.endpos or None,
+            applied_lsn=sentinel.replay_lsn,
+            transactions=sentinel.transactions,
+            changes=sentinel.changes,
+            seconds=time.monotonic() - self._started,
+        )
+
+
+def follow(
+    work: WorkDirectory, source: Endpoint, target: Endpoint, follow: FollowOptions
+) -> FollowSummary:
+    """Replay changes until endpos, then bring the sequences up to date."""
+
+    def finish() -> None:
+        finish_follow(work, source, target)
+
+    return _run(work, source, target, follow, wait_for_order=True, finish=finish)
+
+
+def replay(
+    work: WorkDirectory, source: Endpoint, target: Endpoint, follow: FollowOptions
+) -> FollowSummary:
+    """``stream replay``: receive and apply until endpos, and nothing else."""
+    refuse_unfinished_copy(work)
+    return _run(work, source, target, follow, wait_for_order=False)
+
+
+def _run(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    follow: FollowOptions,
+    *,
+    wait_for_order: bool,
+    finish: Callable[[], None] = lambda: None,
+) -> FollowSummary:
+    options = settle(work, follow)
+    read_capture(work)
+    refuse_other_source(work, source)
+    prepare_target(work, target)
+    set_endpos_from(work, options)
+    with stop_on_signals(), Following(work, source, target, options) as following:
+        following.start_receive()
+        following.start_apply(wait_for_order=wait_for_order)
+        summary = following.wait()
+        finish()
+        return summary
+
+
+def prefetch(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint | None,  # noqa: ARG001 - accepted as the other stream commands do
+    follow: FollowOptions,
+) -> FollowSummary:
+    """``stream prefetch``: receive into the store until endpos."""
+    options = settle(work, follow)
+    read_capture(work)
+    refuse_other_source(work, source)
+    set_endpos_from(work, options)
+    with stop_on_signals(), Following(work, source, None, options) as following:
+        following.start_receive()
+        return following.wait()
+
+
+def catchup(
+    work: WorkDirectory,
+    source: Endpoint,  # noqa: ARG001 - nothing is asked of the source
+    target: Endpoint,
+    follow: FollowOptions,
+) -> FollowSummary:
+    """``stream catchup``: apply from the store until endpos."""
+    options = settle(work, follow)
+    read_capture(work)
+    refuse_unfinished_copy(work)
+    prepare_target(work, target)
+    set_endpos_from(work, options)
+    with stop_on_signals(), Following(work, target, target, options) as following:
+        following.start_apply(wait_for_order=False)
+        return following.wait()
+
+
+def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """After the drain: make sure the stream told everything, and set the sequences.
+
+    Raises StateError when a followed table changed in a way that no stream carries, so that such
+    a run never ends in status 0.
+    """
+    with connect(source, purpose="final check") as connection:
+        refuse_drift(connection, source, read_capture(work))
+    synchronize_sequences(source, target)
+    with work.store() as store:
+        update_header(store, sequences_synchronized=True)
+
+
+def refuse_unfinished_copy(work: WorkDirectory) -> None:
+    """Raise StateError while the base copy of this migration is under way or was interrupted."""
+    with work.store() as store:
+        row = store.execute(
+            "select command, outcome from command_run where role = 'clone' order by id desc limit 1"
+        ).fetchone()
+    if row is None or row[1] == "done":
+        return
+    header = work.header()
+    if header is not None and header.copy_finished:
+        return
+    raise StateError(
+        f"the base copy (pgcopydb {row[0]}) is not finished",
+        hint="wait for it, or finish it with --resume, before changes are applied",
+    )
+
+
+def _wake_pipe() -> tuple[Connection, Connection]:
+    """Return a pipe through which receive wakes apply; writing to it never waits."""
+    reader, writer = Pipe(duplex=False)
+    os.set_blocking(writer.fileno(), False)
+    return reader, writer

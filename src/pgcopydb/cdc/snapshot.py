@@ -1,0 +1,77 @@
+"""``snapshot``: hold a view of the source, and with ``--follow`` the slot that continues it."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from pgcopydb.cdc.source_setup import create_capture
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import CopyOptions, FollowOptions
+from pgcopydb.postgres.snapshot import HeldSnapshot, locked_snapshot
+from pgcopydb.runtime import signals
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import RunHeader, read_header, update_header, write_header
+
+log = logging.getLogger(__name__)
+
+_CHECK_EVERY = 0.1
+
+
+def export_snapshot(
+    work: WorkDirectory,
+    source: Endpoint,
+    options: CopyOptions,
+    follow: FollowOptions | None,
+    *,
+    announce: Callable[[str], None],
+) -> None:
+    """Hold a snapshot until a signal asks to stop; ``announce`` is told its id once.
+
+    Later commands in the same directory find it there. Raises the source's error when the session
+    that holds it is lost.
+    """
+    with (
+        signals.stop_on_signals(),
+        hold_snapshot(work, source, follow, from_snapshot=options.snapshot) as held,
+    ):
+        announce(held.id)
+        try:
+            while not signals.stop_requested():
+                held.check()
+                time.sleep(_CHECK_EVERY)
+        finally:
+            with work.store() as store:
+                update_header(store, snapshot=None)
+
+
+@contextmanager
+def hold_snapshot(
+    work: WorkDirectory,
+    source: Endpoint,
+    follow: FollowOptions | None,
+    *,
+    from_snapshot: str | None = None,
+) -> Iterator[HeldSnapshot]:
+    """Hold a snapshot in which the tables are locked, and write its id into the header.
+
+    With ``follow`` a slot is created, and the snapshot is the slot's own: what it shows and what
+    the slot streams afterwards meet without a gap.
+    """
+    with ExitStack() as stack:
+        if follow is None:
+            held = stack.enter_context(locked_snapshot(source, from_snapshot))
+            _remember(work, held.id)
+        else:
+            with create_capture(work, source, follow) as slot:
+                held = stack.enter_context(locked_snapshot(source, slot.snapshot))
+                _remember(work, held.id)
+        yield held
+
+
+def _remember(work: WorkDirectory, snapshot: str) -> None:
+    with work.store() as store:
+        header = read_header(store) or RunHeader(run_id=uuid.uuid4().hex)
+        write_header(store, replace(header, snapshot=snapshot))

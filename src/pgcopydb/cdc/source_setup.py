@@ -1,0 +1,297 @@
+"""Making a change capture on the source: publication, slot, and what they are for.
+
+Everything that would make the capture fail, or break the application's own writes, is looked for
+before anything is created; a set-up that fails half-way leaves nothing behind on the source, where
+a forgotten slot would hold back WAL until the disk is full (correctness M10).
+"""
+
+import logging
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgcopydb.cdc.capture import (
+    CAPTURE_FACT,
+    capture_in_snapshot,
+    identify,
+    read_facts,
+    read_tables,
+)
+from pgcopydb.errors import ConfigurationError, PgcopydbError, StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.capture import Capture
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts, Table
+from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
+from pgcopydb.postgres import publication
+from pgcopydb.postgres.connect import connect, connect_replication, reporting
+from pgcopydb.postgres.replication import create_slot
+from pgcopydb.postgres.slot import drop_slot, naming_blockers, read_slot
+from pgcopydb.rules.publication import PublicationPlan, plan_publication
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.sentinel import create_sentinel
+from pgcopydb.workdir.store import RunHeader, read_header, update_header, write_fact, write_header
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+
+_SLOT_WAIT = 300.0
+"""Seconds to wait for older transactions of the source before giving up."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSlot:
+    """A slot that was just created: where its stream starts, and the snapshot of that moment."""
+
+    start: int
+    snapshot: str
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceSetup:
+    """What the steps of a set-up share; ``undo`` takes back what they created."""
+
+    work: WorkDirectory
+    source: Endpoint
+    follow: FollowOptions
+    connection: Connection
+    undo: ExitStack
+
+
+@contextmanager
+def create_capture(
+    work: WorkDirectory, source: Endpoint, follow: FollowOptions
+) -> Iterator[NewSlot]:
+    """Create publication and slot, and hold the slot's exported snapshot while the block runs.
+
+    Whoever copies must have imported the snapshot (or have a holder that did) before the block is
+    left. Raises ConfigurationError with every reason for which the source cannot be captured,
+    StateError when slot or publication exist already, the source's error when it refuses.
+    """
+    with connect(source, purpose="setup") as connection:
+        facts = read_facts(connection, source)
+        drop_left_by(work.previous, connection, source, facts)
+        tables = read_tables(connection, source)
+        plan = _plan(tables, follow)
+        refuse_unfit_source(connection, source, facts, follow)
+        _refuse_existing_slot(connection, source, follow.slot_name)
+        with ExitStack() as undo:
+            header = _begin(work, facts, follow)
+            step = _SourceSetup(work, source, follow, connection, undo)
+            _publish(step, plan)
+            yield from _create_slot(step, header)
+
+
+def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
+    """Create the slot, write down what it captures, and give it; see create_capture."""
+    work, source, follow = step.work, step.source, step.follow
+    with connect_replication(source, purpose="slot") as walsender:
+        with naming_blockers(source, walsender, limit=_SLOT_WAIT):
+            start, snapshot = _create_slot_or_explain(walsender, source, follow)
+        step.undo.callback(_forget, work)
+        step.undo.callback(drop_slot, step.connection, source, follow.slot_name)
+        capture = capture_in_snapshot(source, snapshot, start)
+        with work.store() as store:
+            write_fact(store, CAPTURE_FACT, capture)
+            create_sentinel(store, start, follow.endpos or 0)
+            update_header(
+                store,
+                snapshot=snapshot,
+                slot_created=True,
+                consistent_point=start,
+            )
+        log.info(
+            'created replication slot "%s" (%s), which starts at %s, in run %s',
+            follow.slot_name,
+            follow.plugin,
+            format_lsn(start),
+            header.run_id[:8],
+        )
+        yield NewSlot(start, snapshot)
+        step.undo.pop_all()  # from here on it is the migration's own, and stream cleanup drops it
+
+
+def _forget(work: WorkDirectory) -> None:
+    """Write down that the slot of a set-up that failed is gone again."""
+    with work.store() as store:
+        update_header(store, snapshot=None, slot_created=False, consistent_point=None)
+
+
+def _create_slot_or_explain(
+    walsender: Connection, source: Endpoint, follow: FollowOptions
+) -> tuple[int, str]:
+    try:
+        return create_slot(
+            walsender, source, slot_name=follow.slot_name, plugin=follow.plugin.value
+        )
+    except PgcopydbError as error:
+        if "could not access file" in error.message or "output_plugin" in error.message:
+            raise ConfigurationError(
+                f"source: the output plugin {follow.plugin} cannot be used: {error.message}",
+                hint=f"install {follow.plugin} on the source server (and list it in"
+                " output_plugin_libraries where that setting exists), or use --plugin pgoutput",
+            ) from error
+        raise
+
+
+def refuse_unfit_source(
+    connection: Connection, source: Endpoint, facts: ServerFacts, follow: FollowOptions
+) -> None:
+    """Raise ConfigurationError naming every setting of the source that prevents the capture."""
+    findings = []
+    if facts.wal_level != "logical":
+        findings.append(f"wal_level is {facts.wal_level}: set it to logical and restart the server")
+    if not facts.may_replicate:
+        findings.append(f'role "{facts.role}" may not replicate: ALTER ROLE ... REPLICATION')
+    with reporting(source, "reading the replication settings"):
+        row = connection.execute(
+            "select pg_catalog.current_setting('output_plugin_libraries', true),"
+            " pg_catalog.current_setting('max_replication_slots')::integer,"
+            " (select pg_catalog.count(*) from pg_catalog.pg_replication_slots)"
+        ).fetchone()
+    assert row is not None
+    allowed, most_slots, used_slots = row
+    if allowed is not None and follow.plugin.value not in _listed(allowed):
+        findings.append(
+            f"output_plugin_libraries is '{allowed}' and does not allow {follow.plugin}:"
+            f" set it to '{allowed}, {follow.plugin}' and reload the server"
+        )
+    if used_slots >= most_slots:
+        findings.append(
+            f"all {most_slots} replication slots are in use: raise max_replication_slots"
+        )
+    if findings:
+        raise ConfigurationError(
+            "source: changes cannot be captured: " + "; ".join(findings),
+            hint="nothing has been created; mend this and run the same command again",
+        )
+
+
+def _listed(setting: str) -> set[str]:
+    return {name.strip().strip('"') for name in setting.split(",")}
+
+
+def _begin(work: WorkDirectory, facts: ServerFacts, follow: FollowOptions) -> RunHeader:
+    """Write the migration's header before anything is created, so that it is known as ours."""
+    with work.store() as store:
+        known = read_header(store)
+        if known is not None and known.consistent_point is not None:
+            raise StateError(
+                f'{work.path} already holds a change capture with slot "{known.slot_name}"',
+                hint="go on with it (--resume), or start over (--restart)",
+            )
+        header = replace(
+            known or RunHeader(run_id=uuid.uuid4().hex),
+            source=identify(facts),
+            source_timeline=facts.timeline,
+            plugin=follow.plugin.value,
+            slot_name=follow.slot_name,
+            publication=follow.publication,
+            origin=follow.origin,
+        )
+        write_header(store, header)
+    return header
+
+
+def _plan(tables: Sequence[Table], follow: FollowOptions) -> PublicationPlan:
+    plan = plan_publication(tables)
+    if not plan.keyless or follow.no_identity is not NoIdentity.REFUSE:
+        return plan
+    shown = plan.keyless[:5]
+    statements = " ".join(
+        sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL;")
+        .format(sql.Identifier(table.schema, table.name))
+        .as_string()
+        for table in shown
+    )
+    more = len(plan.keyless) - len(shown)
+    raise ConfigurationError(
+        f"source: {len(plan.keyless)} tables have no usable replica identity, so that their"
+        " updates and deletes cannot be followed: "
+        + ", ".join(f"{table.schema}.{table.name}" for table in shown)
+        + (f" and {more} more" if more else ""),
+        hint=f"add primary keys, or run {statements} or pass --no-identity full (the same for"
+        " all of them) or insert-only (their updates and deletes are not carried)",
+    )
+
+
+def _publish(step: _SourceSetup, plan: PublicationPlan) -> None:
+    """Make the publications that pgoutput needs; other plugins need none."""
+    connection, source, follow = step.connection, step.source, step.follow
+    whole = plan.whole
+    if plan.keyless and follow.no_identity is NoIdentity.FULL:
+        _set_identity_full(connection, source, plan.keyless)
+        whole = plan_publication(read_tables(connection, source)).whole
+    if follow.plugin is not Plugin.PGOUTPUT:
+        return
+    created = [
+        name
+        for name, tables, actions in (
+            (follow.publication, whole, publication.WHOLE),
+            (
+                insert_publication(follow.publication),
+                _insert_only(plan, follow),
+                publication.INSERT_ONLY,
+            ),
+        )
+        if (tables or name == follow.publication)
+        and publication.ensure_publication(connection, source, name, tables, actions)
+    ]
+    for name in created:
+        step.undo.callback(publication.drop_publication, connection, source, name)
+    with step.work.store() as store:
+        update_header(store, publication_created=bool(created))
+
+
+def _insert_only(plan: PublicationPlan, follow: FollowOptions) -> tuple[Table, ...]:
+    return plan.keyless if follow.no_identity is NoIdentity.INSERT_ONLY else ()
+
+
+def insert_publication(name: str) -> str:
+    """Return the name of the second publication, which carries key-less tables (ruling 17)."""
+    return f"{name}_insert"
+
+
+def publications(header: RunHeader, capture: Capture) -> tuple[str, ...]:
+    """Return the publications that a run streams from."""
+    name = header.publication or "pgcopydb"
+    keyless = any(table.keyless for table in capture.tables)
+    return (name, insert_publication(name)) if keyless else (name,)
+
+
+def _set_identity_full(connection: Connection, source: Endpoint, tables: Sequence[Table]) -> None:
+    for table in tables:
+        name = sql.Identifier(table.schema, table.name)
+        with reporting(source, f"setting the replica identity of {table.schema}.{table.name}"):
+            connection.execute(sql.SQL("alter table {} replica identity full").format(name))
+        log.info("source: set replica identity FULL on %s.%s", table.schema, table.name)
+
+
+def _refuse_existing_slot(connection: Connection, source: Endpoint, name: str) -> None:
+    slot = read_slot(connection, source, name)
+    if slot is None:
+        return
+    raise StateError(
+        f'source: replication slot "{name}" already exists',
+        hint="if it is left from an earlier migration drop it (stream cleanup with the --dir of"
+        " that migration), else choose another with --slot-name",
+    )
+
+
+def drop_left_by(
+    previous: RunHeader | None, connection: Connection, source: Endpoint, facts: ServerFacts
+) -> None:
+    """Drop what ``previous`` created on this source; nothing when it was about another one."""
+    if previous is None or previous.source != identify(facts):
+        return
+    if previous.slot_created and previous.slot_name:
+        drop_slot(connection, source, previous.slot_name)
+    if previous.publication_created and previous.publication:
+        publication.drop_publication(connection, source, previous.publication)
+        publication.drop_publication(connection, source, insert_publication(previous.publication))

@@ -1,0 +1,86 @@
+"""What a migration keeps on the target about what it has applied."""
+
+import logging
+from typing import Any
+
+import psycopg
+
+from pgcopydb.cdc.capture import identify, read_facts
+from pgcopydb.errors import StateError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.postgres import helper_schema, progress
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import RunHeader, update_header
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+
+
+def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
+    """Create on the target what records how far it is applied, unless that is done already.
+
+    Decides once a run between origin and progress row (ruling 22), and lets apply begin by writing
+    that down only when the origin stands where it must. Raises StateError when an origin of that
+    name belongs to somebody else.
+    """
+    header = work.header()
+    if header is None or header.consistent_point is None:
+        raise StateError(
+            "no change capture has been set up in this work directory",
+            hint="set one up with clone --follow, snapshot --follow or stream setup",
+        )
+    with connect(target, purpose="setup") as connection:
+        refuse_other_target(header, read_facts(connection, target))
+        if header.progress is not None:
+            return
+        with reporting(target, "creating the schema pgcopydb"):
+            helper_schema.create_helper_schema(connection, header.run_id)
+        kind = _create_progress(header, connection, target)
+        facts = read_facts(connection, target)
+    with work.store() as store:
+        update_header(store, progress=kind, origin_created=kind == "origin", target=identify(facts))
+
+
+def _create_progress(header: RunHeader, connection: Connection, target: Endpoint) -> str:
+    assert header.consistent_point is not None
+    assert header.origin is not None
+    if not progress.may_use_origins(connection):
+        log.warning("target: the role may not use replication origins; progress is kept in a table")
+        progress.create_progress_row(connection, target, header.run_id, header.consistent_point)
+        return "table"
+    if progress.read_origin(connection, target, header.origin) is not None:
+        if not _owns_origin(connection, target, header):
+            raise StateError(
+                f'target: replication origin "{header.origin}" exists and belongs to another run',
+                hint="choose another with --origin, or drop it with stream cleanup and the --dir"
+                " of that migration",
+            )
+        progress.drop_origin(connection, target, header.origin)
+    with reporting(target, "recording the origin"):
+        connection.execute(
+            "update pgcopydb.run set origin = %s where run_id = %s",
+            (header.origin, header.run_id),
+        )
+    progress.create_origin(connection, target, header.origin, header.consistent_point)
+    return "origin"
+
+
+def _owns_origin(connection: Connection, target: Endpoint, header: RunHeader) -> bool:
+    with reporting(target, "reading the origin's owner"):
+        row = connection.execute(
+            "select from pgcopydb.run where run_id = %s and origin = %s",
+            (header.run_id, header.origin),
+        ).fetchone()
+    return row is not None
+
+
+def refuse_other_target(header: RunHeader, facts: ServerFacts) -> None:
+    """Raise StateError when the target is not the one that this migration writes to."""
+    if header.target is not None and header.target != identify(facts):
+        raise StateError(
+            "the work directory belongs to a migration to another target database",
+            hint="give the --target of that migration, or another --dir",
+        )
