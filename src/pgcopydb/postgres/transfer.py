@@ -150,6 +150,10 @@ class Lane:
         finally:
             self._terminate()
 
+    async def connect(self) -> None:
+        """Open both sessions, so that the snapshot is imported while it is surely there."""
+        await self._sessions()
+
     async def copy(self, parts: Sequence[TablePart]) -> list[Moved]:
         """Copy ``parts`` in one transaction of the target; none, or all of them, is then there.
 
@@ -304,8 +308,11 @@ class Lane:
         connection = await connect_bulk(server, purpose=self._purpose)
         try:
             with _reporting(server.endpoint, "importing the snapshot"):
+                # Behind a statement that waits for the holder of the copy's table locks a lane
+                # would wait for ever, and no deadlock detector sees it.
                 await connection.execute(
-                    "begin isolation level repeatable read, read only;"
+                    "set lock_timeout to '10s';"
+                    " begin isolation level repeatable read, read only;"
                     f" set transaction snapshot {quote_literal(self._route.snapshot)}"
                 )
         except PgcopydbError as error:

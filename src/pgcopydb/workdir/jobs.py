@@ -70,7 +70,8 @@ class NewJob:
 
     ``pool`` names the workers that take it and ``kind`` what they do; ``weight`` (bytes) decides
     the order, largest first; ``waits_for`` lists units. A unit without any job counts as done.
-    ``parameters`` is for whoever does the job and means nothing here.
+    ``parameters`` is for whoever does the job and means nothing here. ``done`` puts it in as done:
+    there turned out to be nothing to do.
     """
 
     pool: str
@@ -83,6 +84,7 @@ class NewJob:
     weight: int = 0
     parameters: bytes = b""
     waits_for: Sequence[str] = ()
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,8 @@ class JobQueue:
 
     def _insert(self, job: NewJob) -> None:
         identity = self._connection.execute(
-            "insert into job (pool, kind, unit, oid, schema, name, part, weight, parameters)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into job (pool, kind, unit, oid, schema, name, part, weight, parameters, state,"
+            " rows, bytes) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.pool,
                 job.kind,
@@ -164,6 +166,9 @@ class JobQueue:
                 job.part,
                 job.weight,
                 job.parameters,
+                "done" if job.done else "pending",
+                0 if job.done else None,
+                0 if job.done else None,
             ),
         ).lastrowid
         self._connection.executemany(
@@ -247,6 +252,18 @@ class JobQueue:
         connection.execute(
             "update job set state = 'pending', pid = null, started = null, finished = null,"
             " error = null where state in ('running', 'failed')"
+        )
+        self._count_open_units()
+        connection.execute("commit")
+
+    def repeat(self, jobs: Iterable[Job]) -> None:
+        """Make ``jobs`` pending again although they were done; what waits for them waits again."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        connection.executemany(
+            "update job set state = 'pending', pid = null, started = null, finished = null,"
+            " rows = null, bytes = null where id = ?",
+            [(job.id,) for job in jobs],
         )
         self._count_open_units()
         connection.execute("commit")

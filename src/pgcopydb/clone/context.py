@@ -1,0 +1,101 @@
+"""What every step of a base copy works with."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from pgcopydb.errors import StateError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.options import CopyOptions
+from pgcopydb.model.results import StepSummary
+from pgcopydb.pgtools.find import Tools
+from pgcopydb.runtime import signals
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import RunHeader, read_fact, read_header, write_fact, write_header
+
+COPY: Final = "copy"
+"""The pool of parts of tables."""
+
+BUILD: Final = "build"
+"""The pool of indexes, key constraints and vacuum, table by table."""
+
+FOREIGN_KEYS: Final = "foreign keys"
+"""The pool of foreign keys."""
+
+STATEMENT_POOLS: Final = (BUILD, FOREIGN_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """A base copy under way.
+
+    ``watch`` is called whenever the copy waits, many times a second, and may raise to end it: so
+    that what runs beside the copy (receiving changes) fails together with it.
+    """
+
+    work: WorkDirectory
+    source: Endpoint
+    target: Endpoint
+    options: CopyOptions
+    header: RunHeader
+    source_facts: ServerFacts
+    target_facts: ServerFacts
+    tools: Tools
+    watch: Callable[[], None] = lambda: None
+    steps: list[StepSummary] = field(default_factory=list)
+
+    @property
+    def archive(self) -> Path:
+        """The schema dump, below the work directory."""
+        return self.work.schema / "schema.dump"
+
+    @contextmanager
+    def timed(self, name: str, concurrency: int = 1) -> Iterator[None]:
+        """Note how long a step took; a stop that was asked for ends the run between steps."""
+        signals.raise_if_stopped()
+        self.watch()
+        started = monotonic()
+        yield
+        signals.raise_if_stopped()
+        self.steps.append(
+            StepSummary(name=name, seconds=monotonic() - started, concurrency=concurrency)
+        )
+
+    def is_done(self, step: str) -> bool:
+        """Tell whether this run, or the one it resumes, has finished ``step``."""
+        with self.work.store() as store:
+            return bool(read_fact(store, f"copy step: {step}", bool))
+
+    def mark_done(self, step: str) -> None:
+        """Remember that ``step`` is finished, for a run that resumes this one."""
+        with self.work.store() as store:
+            write_fact(store, f"copy step: {step}", True)
+
+
+def identity(facts: ServerFacts) -> str:
+    """Return what tells a database from every other: system identifier and database oid."""
+    return f"{facts.system_identifier}/{facts.database_oid}"
+
+
+def open_run(work: WorkDirectory, source: ServerFacts, target: ServerFacts) -> RunHeader:
+    """Return the header of the run in ``work``, begun now or earlier, which names both databases.
+
+    Raises StateError when the directory belongs to a migration between other databases.
+    """
+    ours = {"source": identity(source), "target": identity(target)}
+    with work.store() as store:
+        known = read_header(store) or RunHeader(run_id=uuid.uuid4().hex)
+        for side, found in ours.items():
+            if getattr(known, side) not in {None, found}:
+                raise StateError(
+                    f"{work.path} belongs to a migration with another {side} database",
+                    hint=f"give the --{side} of that migration, or another --dir",
+                )
+        header = replace(known, source=ours["source"], target=ours["target"])
+        write_header(store, header)
+    return header

@@ -1,0 +1,117 @@
+"""Foreign keys, last: their rows are compared when both tables are whole.
+
+Where the source's own rows violate one (they were written with triggers off), it is created NOT
+VALID, as far as the target can, and reported; the run then does not end with status 0.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from psycopg import Connection
+
+from pgcopydb.clone.plan import ForeignKey
+from pgcopydb.errors import SqlError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.sql.quote import qualified_name
+from pgcopydb.workdir.jobs import Job
+
+log = logging.getLogger(__name__)
+
+Session = Connection[tuple[Any, ...]]
+
+_STATE: Final = (
+    "select convalidated from pg_catalog.pg_constraint"
+    " where conrelid = pg_catalog.to_regclass(%s) and conname = %s and contype = 'f'"
+)
+
+
+def create(target: Endpoint, session: Session, jobs: Sequence[Job], _repeated: bool) -> None:
+    """Create the foreign keys of ``jobs`` and check the rows under each."""
+    for job in jobs:
+        key = msgspec.json.decode(job.parameters, type=ForeignKey)
+        with reporting(target, f'creating foreign key "{key.name}" of {key.schema}.{key.table}'):
+            _create(session, key)
+
+
+def create_unchecked(
+    target: Endpoint, session: Session, jobs: Sequence[Job], _repeated: bool
+) -> None:
+    """Create the foreign keys of ``jobs`` NOT VALID where the target can; new rows are checked."""
+    for job in jobs:
+        key = msgspec.json.decode(job.parameters, type=ForeignKey)
+        with reporting(target, f'creating foreign key "{key.name}" of {key.schema}.{key.table}'):
+            if _validated(session, key) is None:
+                _run(session, key, key.create_not_valid or key.create)
+
+
+def validate(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> None:
+    """Check the rows under foreign keys that were created without; blocks no writes."""
+    for key in keys:
+        with reporting(target, f'checking foreign key "{key.name}" of {key.schema}.{key.table}'):
+            _validate(session, key)
+
+
+def refuse_unvalidated(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> None:
+    """Raise SqlError naming the foreign keys that the source counts as valid and the target not."""
+    with reporting(target, "reading the state of the foreign keys"):
+        invalid = [
+            f'"{key.name}" of {key.schema}.{key.table}'
+            for key in keys
+            if key.validate is not None and not _validated(session, key)
+        ]
+    if invalid:
+        raise SqlError(
+            f"everything is copied, but rows of the source violate {', '.join(invalid[:5])}"
+            + (f" and {len(invalid) - 5} more" if len(invalid) > 5 else ""),
+            hint="these foreign keys are NOT VALID on the target: mend the rows, then"
+            " ALTER TABLE ... VALIDATE CONSTRAINT",
+        )
+
+
+def _create(session: Session, key: ForeignKey) -> None:
+    state = _validated(session, key)
+    if state is None:
+        try:
+            _run(session, key, key.create)
+        except psycopg.errors.ForeignKeyViolation as error:
+            if key.create_not_valid is None:
+                raise
+            _warn(key, error)
+            _run(session, key, key.create_not_valid)
+    elif not state:
+        _validate(session, key)
+
+
+def _validate(session: Session, key: ForeignKey) -> None:
+    if key.validate is None:
+        return
+    try:
+        session.execute(key.validate.encode())
+    except psycopg.errors.ForeignKeyViolation as error:
+        _warn(key, error)
+
+
+def _warn(key: ForeignKey, error: psycopg.Error) -> None:
+    log.warning(
+        'rows of the source violate foreign key "%s" of %s.%s, which stays NOT VALID: %s',
+        key.name,
+        key.schema,
+        key.table,
+        error.diag.message_primary,
+    )
+
+
+def _run(session: Session, key: ForeignKey, statement: str) -> None:
+    with session.transaction():
+        session.execute(key.lock.encode())
+        session.execute(statement.encode())
+
+
+def _validated(session: Session, key: ForeignKey) -> bool | None:
+    """Return whether the foreign key's rows were checked, None when it is not there."""
+    row = session.execute(_STATE, (qualified_name(key.schema, key.table), key.name)).fetchone()
+    return None if row is None else bool(row[0])

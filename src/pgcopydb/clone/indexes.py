@@ -1,0 +1,67 @@
+"""Indexes, key and exclusion constraints, and vacuum: what is built on a table once it is there."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from psycopg import Connection
+
+from pgcopydb.clone.plan import Build, Step
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.sql.quote import qualified_name
+from pgcopydb.workdir.jobs import Job
+
+Session = Connection[tuple[Any, ...]]
+
+_INDEX_IS_THERE: Final = (
+    "select from pg_catalog.pg_index as i join pg_catalog.pg_class as c on c.oid = i.indexrelid"
+    " where i.indexrelid = pg_catalog.to_regclass(%s) and (i.indisvalid or c.relkind = 'I')"
+)
+_CONSTRAINT_IS_THERE: Final = (
+    "select from pg_catalog.pg_constraint"
+    " where conrelid = pg_catalog.to_regclass(%s) and conname = %s"
+)
+
+
+def build(target: Endpoint, session: Session, jobs: Sequence[Job], repeated: bool) -> None:
+    """Do jobs of the pool BUILD: their steps in one transaction, then each one's VACUUM.
+
+    With ``repeated`` what is there already is left as it is. Raises the target's error or
+    SqlError, naming the table when there is only one.
+    """
+    builds = [msgspec.json.decode(job.parameters, type=Build) for job in jobs]
+    steps = [step for one in builds for step in one.steps]
+    doing = f"building indexes and constraints of {described(jobs)}"
+    with reporting(target, doing):
+        if repeated:
+            steps = [step for step in steps if not is_there(session, step)]
+        run_steps(session, steps)
+    for job, one in zip(jobs, builds, strict=True):
+        with reporting(target, f"vacuuming {described([job])}"):
+            for statement in one.afterwards:
+                session.execute(statement.encode())
+
+
+def run_steps(session: Session, steps: Sequence[Step]) -> None:
+    """Run the statements of ``steps`` as one transaction in one round trip."""
+    statements = [statement for step in steps for statement in step.statements]
+    if statements:
+        session.execute("; ".join(("begin", *statements, "commit")).encode())
+
+
+def is_there(session: Session, step: Step) -> bool:
+    """Tell whether the object that ``step`` makes is on the target, valid."""
+    if step.index is not None:
+        return session.execute(_INDEX_IS_THERE, (qualified_name(*step.index),)).rowcount > 0
+    if step.constraint is not None:
+        schema, table, name = step.constraint
+        found = session.execute(_CONSTRAINT_IS_THERE, (qualified_name(schema, table), name))
+        return found.rowcount > 0
+    return False
+
+
+def described(jobs: Sequence[Job]) -> str:
+    """Return the table of one job, or how many there are."""
+    first = f"{jobs[0].schema}.{jobs[0].name}"
+    return first if len(jobs) == 1 else f"{first} and {len(jobs) - 1} more"

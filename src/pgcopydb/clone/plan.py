@@ -1,0 +1,474 @@
+"""What there is to do, table by table: the catalogue becomes jobs.
+
+Pure but for the bounds of integer keys, which are asked for through a function. Per table there is
+a *unit* of parts and, after it, what is built on it:
+
+::
+
+    copy T ──► indexes T ──► constraints T ──► vacuum
+                                  │
+           (of every partition)   └──► attach P
+
+A small table's indexes, constraints and vacuum are one job, so that thousands of them are not
+thousands of round trips; a large one's are separate, so that several are built at once.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS
+from pgcopydb.model.objects import (
+    Constraint,
+    ConstraintKind,
+    Index,
+    ServerFacts,
+    Table,
+    TableKind,
+)
+from pgcopydb.model.options import CopyOptions
+from pgcopydb.model.parts import Part
+from pgcopydb.postgres.transfer import TablePart
+from pgcopydb.rules import partition
+from pgcopydb.sql import ddl
+from pgcopydb.workdir.jobs import NewJob
+
+SMALL_TABLE: Final = 32 << 20
+"""Bytes up to which all that is built on a table is one job."""
+
+FROZEN_FROM: Final = 4 << 20
+"""Bytes from which a table in one part is emptied and loaded frozen. The TRUNCATE costs a file and
+a forced flush, which a small table never earns back."""
+
+_PG_CLASS: Final = 1259
+_PG_CONSTRAINT: Final = 2606
+
+_INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
+
+KeyBounds = Callable[[Table], tuple[int, int] | None]
+"""Gives the lowest and highest value of a table's integer key, None when it has no rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Statements that belong together, and the object that shows that they were run."""
+
+    statements: tuple[str, ...]
+    index: tuple[str, str] | None = None
+    constraint: tuple[str, str, str] | None = None
+    """Schema and table, and the constraint's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What a job of the pool BUILD runs: ``steps`` in one transaction, then ``afterwards``."""
+
+    steps: tuple[Step, ...] = ()
+    afterwards: tuple[str, ...] = ()
+    indexes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignKey:
+    """What a job of the pool FOREIGN_KEYS makes."""
+
+    schema: str
+    table: str
+    name: str
+    create: str
+    create_not_valid: str | None
+    """None where a foreign key can only be made checked: on a partitioned table."""
+    lock: str
+    validate: str | None
+    """None for a foreign key that is not validated on the source either."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIndex:
+    """An index that must be on the target in the end, with the constraint that it serves."""
+
+    schema: str
+    name: str
+    constraint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remainder:
+    """What later steps, and a run that resumes this one, have to know of the catalogue."""
+
+    indexes: tuple[BuiltIndex, ...] = ()
+    views: tuple[Table, ...] = ()
+    """Materialised views."""
+    view_indexes: tuple[Index, ...] = ()
+    built: tuple[tuple[int, int], ...] = ()
+    """Catalog and oid of each object that pg_restore must leave to this program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All jobs of a copy; ``bytes`` and ``parts`` are what there is to copy."""
+
+    jobs: tuple[NewJob, ...]
+    remainder: Remainder
+    bytes: int
+    parts: int
+
+
+def encode(parameters: TablePart | Build | ForeignKey) -> bytes:
+    """Return a job's parameters as they are kept in the queue."""
+    return msgspec.json.encode(parameters)
+
+
+def plan_copy(
+    tables: Sequence[Table],
+    indexes: Sequence[Index],
+    constraints: Sequence[Constraint],
+    *,
+    source: ServerFacts,
+    target: ServerFacts,
+    options: CopyOptions,
+    key_bounds: KeyBounds,
+) -> Plan:
+    """Return all jobs for ``tables``, which are those of the snapshot."""
+    known = {table.oid: table for table in tables}
+    own = [index for index in indexes if index.table_oid in known and _is_dumped(index)]
+    of_table: dict[int, list[Index]] = defaultdict(list)
+    for index in own:
+        of_table[index.table_oid].append(index)
+    copies = list(_copy_jobs([t for t in tables if t.has_rows], source, options, key_bounds))
+    foreign_keys = [
+        key
+        for key in constraints
+        if key.kind is ConstraintKind.FOREIGN_KEY
+        and key.parent_oid is None
+        and key.table_oid in known
+        and key.referenced_oid in known
+    ]
+    jobs = [*copies]
+    for table in tables:
+        if table.kind is TableKind.TABLE:
+            jobs += _table_jobs(table, of_table[table.oid], options)
+        elif table.kind is TableKind.PARTITIONED:
+            jobs += _root_jobs(table, of_table[table.oid], target, options, _leaves(table, known))
+    jobs += _attach_jobs(own)
+    jobs += [_foreign_key_job(key, known) for key in foreign_keys]
+    return Plan(
+        jobs=tuple(jobs),
+        remainder=_remainder(known, own, foreign_keys),
+        bytes=sum(job.weight for job in copies if not job.done),
+        parts=sum(not job.done for job in copies),
+    )
+
+
+def _remainder(
+    known: Mapping[int, Table], indexes: Sequence[Index], foreign_keys: Sequence[Constraint]
+) -> Remainder:
+    views = {
+        oid: table for oid, table in known.items() if table.kind is TableKind.MATERIALIZED_VIEW
+    }
+    built = [(_PG_CLASS, index.oid) for index in indexes]
+    built += [
+        (_PG_CONSTRAINT, index.constraint_oid)
+        for index in indexes
+        if index.constraint_oid is not None
+    ]
+    built += [(_PG_CONSTRAINT, key.oid) for key in foreign_keys]
+    return Remainder(
+        indexes=tuple(
+            BuiltIndex(index.schema, index.name, index.constraint_name)
+            for index in indexes
+            # A partitioned index that lacks a partition is invalid on the source as well.
+            if index.is_valid
+        ),
+        views=tuple(views.values()),
+        view_indexes=tuple(index for index in indexes if index.table_oid in views),
+        built=tuple(built),
+    )
+
+
+def copy_unit(oid: int) -> str:
+    """Return the unit of all parts of a table."""
+    return f"copy {oid}"
+
+
+def indexes_unit(oid: int) -> str:
+    """Return the unit of the indexes of a table."""
+    return f"indexes {oid}"
+
+
+def constraints_unit(oid: int) -> str:
+    """Return the unit after which everything that a table's indexes serve is there."""
+    return f"constraints {oid}"
+
+
+# -- parts ------------------------------------------------------------------------------------
+
+
+def _copy_jobs(
+    tables: Sequence[Table], source: ServerFacts, options: CopyOptions, key_bounds: KeyBounds
+) -> Iterator[NewJob]:
+    part_bytes = partition.part_size(
+        (table.bytes for table in tables),
+        lanes=options.table_jobs,
+        split_tables_larger_than=options.split_tables_larger_than,
+    )
+    for table in sorted(tables, key=lambda table: -table.bytes):
+        count = partition.part_count(
+            table.bytes, part_bytes=part_bytes, max_parts=options.split_max_parts
+        )
+        for part in _parts(table, count, source, options, key_bounds):
+            yield _copy_job(table, part, options)
+
+
+def _parts(
+    table: Table, count: int, source: ServerFacts, options: CopyOptions, key_bounds: KeyBounds
+) -> tuple[Part, ...]:
+    if count == 1:
+        return partition.whole_table(table.bytes)
+    by_block = (
+        not options.skip_split_by_ctid
+        and source.version_num >= partition.FIRST_CTID_RANGE_VERSION
+        and table.access_method == "heap"
+    )
+    if by_block:
+        return partition.block_parts(table.pages, count, size=table.bytes)
+    column = integer_key(table)
+    bounds = key_bounds(table) if column is not None else None
+    if column is None or bounds is None:
+        return partition.whole_table(table.bytes)
+    return partition.key_parts(column, *bounds, count, size=table.bytes)
+
+
+def integer_key(table: Table) -> str | None:
+    """Return the column of a primary key that is one integer, None when there is none such."""
+    if len(table.key_columns) != 1:
+        return None
+    (name,) = table.key_columns
+    types = {column.name: column.type for column in table.columns}
+    return name if types[name] in _INTEGERS else None
+
+
+def _copy_job(table: Table, part: Part, options: CopyOptions) -> NewJob:
+    frozen = part.count == 1 and table.bytes >= FROZEN_FROM
+    return NewJob(
+        pool=COPY,
+        kind="copy",
+        unit=copy_unit(table.oid),
+        oid=table.oid,
+        schema=table.schema,
+        name=table.name,
+        part=part.number,
+        weight=part.bytes,
+        # A heap without a page has no row in the snapshot either: nothing to copy.
+        done=table.access_method == "heap" and table.pages == 0,
+        parameters=encode(
+            TablePart(
+                table_oid=table.oid,
+                schema=table.schema,
+                name=table.name,
+                columns=tuple(column.name for column in table.copied_columns),
+                part=part,
+                truncate=frozen,
+                freeze=frozen,
+                binary=options.use_copy_binary,
+            )
+        ),
+    )
+
+
+# -- what is built on tables --------------------------------------------------------------------
+
+
+def _is_dumped(index: Index) -> bool:
+    """Tell whether pg_dump would write it: an index whose building failed is nobody's loss."""
+    return index.is_valid or index.is_partitioned
+
+
+def _table_jobs(table: Table, indexes: Sequence[Index], options: CopyOptions) -> Iterator[NewJob]:
+    creating = [create_step(index, options) for index in indexes if ddl.is_built_as_index(index)]
+    completing = list(_complete_steps(table, indexes, options))
+    vacuum = tuple(_vacuum(table, options))
+    if len(creating) <= 1 or table.bytes <= SMALL_TABLE:
+        if creating or completing or vacuum:
+            yield _build_job(
+                table,
+                Build(steps=(*creating, *completing), afterwards=vacuum, indexes=len(indexes)),
+                unit=constraints_unit(table.oid),
+                waits_for=[copy_unit(table.oid)],
+            )
+        return
+    for step in creating:
+        yield _build_job(
+            table,
+            Build(steps=(step,), indexes=1),
+            unit=indexes_unit(table.oid),
+            waits_for=[copy_unit(table.oid)],
+        )
+    # After all indexes: adding a constraint locks the table against those still being built.
+    yield _build_job(
+        table,
+        Build(steps=tuple(completing), afterwards=vacuum, indexes=len(indexes) - len(creating)),
+        unit=constraints_unit(table.oid),
+        waits_for=[indexes_unit(table.oid)],
+    )
+
+
+def _root_jobs(
+    table: Table,
+    indexes: Sequence[Index],
+    target: ServerFacts,
+    options: CopyOptions,
+    leaves: Sequence[Table],
+) -> Iterator[NewJob]:
+    """The indexes of a partitioned table are made empty; attaching its partitions' fills them."""
+    if indexes:
+        creating = [
+            create_step(index, options) for index in indexes if ddl.is_built_as_index(index)
+        ]
+        completing = list(_complete_steps(table, indexes, options))
+        yield _build_job(
+            table,
+            Build(steps=(*creating, *completing)),
+            unit=constraints_unit(table.oid),
+            waits_for=[copy_unit(leaf.oid) for leaf in leaves],
+        )
+    if not options.skip_vacuum and not options.skip_analyze:
+        statement = ddl.analyze_root(table.schema, table.name, only=target.version_num >= 180000)
+        yield _build_job(
+            table,
+            Build(afterwards=(statement,)),
+            unit=f"analyze {table.oid}",
+            waits_for=[constraints_unit(one.oid) for one in (table, *leaves)],
+        )
+
+
+def _attach_jobs(indexes: Sequence[Index]) -> Iterator[NewJob]:
+    by_oid = {index.oid: index for index in indexes}
+    children: dict[int, list[Index]] = defaultdict(list)
+    for index in indexes:
+        if index.parent_oid in by_oid:
+            children[index.parent_oid].append(index)
+    for parent_oid, attached in children.items():
+        parent = by_oid[parent_oid]
+        yield NewJob(
+            pool=BUILD,
+            kind="attach",
+            unit=f"attach {parent_oid}",
+            oid=parent.table_oid,
+            schema=parent.table_schema,
+            name=parent.table_name,
+            parameters=encode(
+                Build(
+                    steps=tuple(
+                        Step(statements=(ddl.attach_index(parent, child),)) for child in attached
+                    )
+                )
+            ),
+            waits_for=[
+                constraints_unit(parent.table_oid),
+                *(constraints_unit(child.table_oid) for child in attached),
+            ],
+        )
+
+
+def _build_job(table: Table, build: Build, *, unit: str, waits_for: Iterable[str]) -> NewJob:
+    return NewJob(
+        pool=BUILD,
+        kind="build",
+        unit=unit,
+        oid=table.oid,
+        schema=table.schema,
+        name=table.name,
+        weight=table.bytes,
+        parameters=encode(build),
+        waits_for=tuple(waits_for),
+    )
+
+
+def create_step(index: Index, options: CopyOptions) -> Step:
+    """Return the step that creates ``index``."""
+    tablespace = None if options.no_tablespaces else index.tablespace
+    return Step(
+        statements=tuple(ddl.in_tablespace(tablespace, index.definition)),
+        index=(index.schema, index.name),
+    )
+
+
+def _complete_steps(table: Table, indexes: Sequence[Index], options: CopyOptions) -> Iterator[Step]:
+    """Constraints from ready indexes are one ALTER TABLE; those that build their own follow."""
+    ready = [
+        index
+        for index in indexes
+        if index.constraint_oid is not None and ddl.is_built_as_index(index)
+    ]
+    building = [index for index in indexes if not ddl.is_built_as_index(index)]
+    for index in (*ready, *building):
+        clause = ddl.add_constraint_clause(index)
+        statement = ddl.alter_table_only(table.schema, table.name, [clause])
+        own = not ddl.is_built_as_index(index) and not options.no_tablespaces
+        yield Step(
+            statements=tuple(ddl.in_tablespace(index.tablespace if own else None, statement)),
+            constraint=(table.schema, table.name, index.constraint_name or index.name),
+        )
+    properties = [statement for index in indexes for statement in ddl.index_properties(index)]
+    if properties:
+        yield Step(statements=tuple(properties))
+
+
+def _vacuum(table: Table, options: CopyOptions) -> Iterator[str]:
+    if options.skip_vacuum or (table.access_method == "heap" and table.pages == 0):
+        return
+    yield ddl.vacuum(table.schema, table.name, analyze=not options.skip_analyze)
+
+
+def _leaves(root: Table, known: Mapping[int, Table]) -> list[Table]:
+    """Return the partitions of ``root`` that hold rows, of every level below."""
+    below = {root.oid}
+    while True:
+        more = {
+            table.oid
+            for table in known.values()
+            if table.is_partition and below.intersection(table.parent_oids)
+        }
+        if more <= below:
+            break
+        below |= more
+    return [known[oid] for oid in below if known[oid].has_rows]
+
+
+# -- foreign keys -------------------------------------------------------------------------------
+
+
+def _foreign_key_job(key: Constraint, known: Mapping[int, Table]) -> NewJob:
+    table = known[key.table_oid]
+    assert key.referenced_oid is not None
+    referenced = known[key.referenced_oid]
+    checked_here = not key.definition.endswith(ddl.NOT_VALID) and key.is_validated
+    partitioned = table.kind is TableKind.PARTITIONED
+    return NewJob(
+        pool=FOREIGN_KEYS,
+        kind="foreign key",
+        unit=f"foreign key {key.oid}",
+        oid=key.table_oid,
+        schema=key.table_schema,
+        name=key.name,
+        weight=table.bytes,
+        parameters=encode(
+            ForeignKey(
+                schema=key.table_schema,
+                table=key.table_name,
+                name=key.name,
+                create=ddl.add_foreign_key(key),
+                create_not_valid=None if partitioned else ddl.add_foreign_key(key, not_valid=True),
+                lock=ddl.lock_for_foreign_key(
+                    [(table.schema, table.name), (referenced.schema, referenced.name)]
+                ),
+                validate=ddl.validate_constraint(key.table_schema, key.table_name, key.name)
+                if checked_here and not partitioned
+                else None,
+            )
+        ),
+    )

@@ -1,0 +1,62 @@
+"""What must be true before anything is written to the target."""
+
+from typing import Any
+
+from psycopg import Connection
+
+from pgcopydb.errors import ConfigurationError, TargetError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.options import CopyOptions
+from pgcopydb.postgres import discover
+from pgcopydb.postgres.connect import reporting
+
+Session = Connection[tuple[Any, ...]]
+
+_SHOWN = 5
+
+
+def refuse_same_database(source: ServerFacts, target: ServerFacts) -> None:
+    """Raise ConfigurationError when both sides are one and the same database."""
+    same_cluster = (
+        source.system_identifier == target.system_identifier
+        if source.system_identifier is not None and target.system_identifier is not None
+        # A role that may not read the control file still sees when the server was started.
+        else (source.started_at, source.version) == (target.started_at, target.version)
+    )
+    # A standby has its primary's identity too, and the copy would go into what it reads.
+    if same_cluster and source.database_oid == target.database_oid:
+        raise ConfigurationError(
+            f'source and target are the same database "{target.database}"',
+            hint="check --source and --target",
+        )
+
+
+def refuse_unwritable(target: ServerFacts) -> None:
+    """Raise TargetError when the target is a standby."""
+    if target.in_recovery:
+        raise TargetError(
+            "target: the server is a standby and takes no writes",
+            hint="give the primary as --target, or promote the server first",
+        )
+
+
+def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptions) -> None:
+    """Raise TargetError (exit status 7) when the target holds tables already.
+
+    Rows of somebody else must neither be mixed with the copy nor be dropped unasked. What belongs
+    to extensions, and this program's own schema, does not count.
+    """
+    if options.drop_if_exists:
+        return
+    with reporting(endpoint, "reading the list of tables"):
+        tables = discover.list_tables(connection)
+    if not tables:
+        return
+    names = ", ".join(f"{table.schema}.{table.name}" for table in tables[:_SHOWN])
+    more = f" and {len(tables) - _SHOWN} more" if len(tables) > _SHOWN else ""
+    raise TargetError(
+        f"target: the database is not empty: it has {names}{more}",
+        hint="give an empty database as --target, or --drop-if-exists to replace what both sides"
+        " have, or --resume to go on with a copy that was interrupted",
+    )

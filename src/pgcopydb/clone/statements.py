@@ -1,0 +1,186 @@
+"""Threads that run statements on the target, each with a session of its own.
+
+Building an index burns the server's CPU and none of ours, so threads of the supervising process do:
+processes are for what burns our CPU, threads for what waits on the server.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg import Connection
+
+from pgcopydb.clone.context import Copying
+from pgcopydb.errors import PgcopydbError, WorkerError, first_line
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.workdir.jobs import Job, JobQueue
+
+log = logging.getLogger(__name__)
+
+Session = Connection[tuple[Any, ...]]
+
+Perform = Callable[[Session, Sequence[Job], bool], None]
+"""Does jobs on a target session in autocommit mode. The last argument says whether something of
+them may be there already: a run is resumed, or an attempt was lost."""
+
+_TOGETHER_BYTES: Final = 1 << 20
+_TOGETHER_COUNT: Final = 32
+"""Jobs on small tables are done together, in one transaction and one round trip."""
+
+_IDLE: Final = 0.02
+_ATTEMPTS: Final = 6
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 5.0
+_JOIN_WITHIN: Final = 10.0
+
+_SETTINGS: Final = (
+    # A lost commit is found when the result is verified, and all is flushed once before that.
+    "set synchronous_commit to off;"
+    # Memory that the server's owner meant for one maintenance task, or a share of the cache when
+    # that is more: all sessions together then use at most a quarter as much again as the cache.
+    " select pg_catalog.set_config('maintenance_work_mem', greatest("
+    "  pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')),"
+    "  least(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / {shares},"
+    "   2147483648)) / 1024 || 'kB', false)"
+)
+
+
+class StatementPool:
+    """Does the jobs of one pool with some threads; leaving the block stops them all."""
+
+    def __init__(
+        self, copying: Copying, pool: str, *, threads: int, perform: Perform, resumed: bool
+    ) -> None:
+        self._copying = copying
+        self._pool = pool
+        self._perform = perform
+        self._resumed = resumed
+        self._stop = threading.Event()
+        self._errors: list[PgcopydbError] = []
+        self._sessions: dict[int, Session] = {}
+        self._settings = _SETTINGS.format(shares=4 * threads).encode()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{pool} {number}", daemon=True)
+            for number in range(1, threads + 1)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        for session in list(self._sessions.values()):
+            _cancel(session)
+        for thread in self._threads:
+            thread.join(_JOIN_WITHIN)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether any thread is still at work."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def poll(self) -> None:
+        """Raise the first error of a thread."""
+        if self._errors:
+            raise self._errors[0]
+
+    def _work(self) -> None:
+        try:
+            with self._copying.work.store() as store:
+                queue = JobQueue(store)
+                while not self._stop.is_set():
+                    jobs = queue.claim_several(
+                        self._pool, weight=_TOGETHER_BYTES, count=_TOGETHER_COUNT
+                    )
+                    if jobs:
+                        self._do(queue, jobs)
+                    elif queue.is_finished(self._pool):
+                        return
+                    else:
+                        self._stop.wait(_IDLE)
+        except PgcopydbError as error:
+            if not self._stop.is_set():
+                self._errors.append(error)
+        except Exception as error:
+            log.debug("a thread of the pool %s failed", self._pool, exc_info=True)
+            self._errors.append(
+                WorkerError(
+                    f"building {self._pool} failed: {type(error).__name__}: {first_line(error)}",
+                    hint="this is a defect of pgcopydb: run again with --debug for the details",
+                )
+            )
+        finally:
+            session = self._sessions.pop(threading.get_ident(), None)
+            if session is not None:
+                session.close()
+
+    def _do(self, queue: JobQueue, jobs: Sequence[Job]) -> None:
+        try:
+            self._attempt(jobs, repeated=self._resumed)
+        except PgcopydbError as error:
+            if len(jobs) == 1:
+                queue.fail(jobs[0], error.message)
+                raise
+            # One by one, so that the failure has a name and the others are done.
+            self._one_by_one(queue, jobs)
+        else:
+            queue.finish_several((job, 0, 0) for job in jobs)
+
+    def _one_by_one(self, queue: JobQueue, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            try:
+                self._attempt([job], repeated=True)
+            except PgcopydbError as error:
+                queue.fail(job, error.message)
+                raise
+            queue.finish(job)
+
+    def _attempt(self, jobs: Sequence[Job], *, repeated: bool) -> None:
+        """Do ``jobs``; after a lost session, a deadlock and the like again, a few times."""
+        pause = _FIRST_PAUSE
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._perform(self._session(), jobs, repeated or attempt > 1)
+            except PgcopydbError as error:
+                self._recover()
+                if not error.retryable or attempt == _ATTEMPTS or self._stop.is_set():
+                    raise
+                log.warning("%s; trying again", error.message)
+            else:
+                return
+            self._stop.wait(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _session(self) -> Session:
+        key = threading.get_ident()
+        session = self._sessions.get(key)
+        if session is None:
+            target = self._copying.target
+            session = connect(target, purpose=self._pool)
+            with reporting(target, "preparing to build"):
+                session.execute(self._settings)
+            self._sessions[key] = session
+        return session
+
+    def _recover(self) -> None:
+        """Leave a session that can be used again, or none."""
+        session = self._sessions.pop(threading.get_ident(), None)
+        if session is not None:
+            session.close()
+
+
+def _cancel(session: Session) -> None:
+    try:
+        session.cancel_safe(timeout=2)
+    except psycopg.Error:
+        log.debug("a statement could not be cancelled", exc_info=True)

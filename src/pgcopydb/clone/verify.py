@@ -1,0 +1,82 @@
+"""The proof that a copy is complete: looked up on the target, not in this program's memory."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from pgcopydb.clone.context import COPY, Copying
+from pgcopydb.clone.plan import BuiltIndex
+from pgcopydb.errors import PgcopydbError, TargetError
+from pgcopydb.postgres import discover, helper_schema
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.workdir.jobs import JobQueue
+
+_SHOWN: Final = 5
+
+
+def make_durable(copying: Copying) -> None:
+    """Have all that was committed so far on the target's disk.
+
+    Lanes and builders commit without waiting for the disk; one commit that waits covers them all.
+    """
+    with (
+        connect(copying.target, purpose="verify") as connection,
+        reporting(copying.target, "flushing what was copied"),
+        connection.transaction(),
+    ):
+        connection.execute("set local synchronous_commit to on")
+        connection.execute(
+            "update pgcopydb.run set created_at = created_at where run_id = %s",
+            (copying.header.run_id,),
+        )
+
+
+def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
+    """Raise TargetError unless the marker of every part that had rows is on the target."""
+    with copying.work.store() as store:
+        jobs = JobQueue(store).jobs(COPY)
+    with (
+        connect(copying.target, purpose="verify") as connection,
+        reporting(copying.target, "reading the copy markers"),
+    ):
+        copied = {
+            (marker.table_oid, marker.part): marker.rows
+            for snapshot in snapshots
+            for marker in helper_schema.copied_parts(connection, copying.header.run_id, snapshot)
+        }
+    missing = {
+        f"{job.schema}.{job.name}"
+        for job in jobs
+        if job.rows and copied.get((job.oid or 0, job.part or 0)) != job.rows
+    }
+    if missing:
+        raise _lacks(sorted(missing), "rows")
+
+
+def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:
+    """Raise TargetError unless every index and key constraint of ``wanted`` is there and valid."""
+    with (
+        connect(copying.target, purpose="verify") as connection,
+        reporting(copying.target, "reading the list of indexes"),
+    ):
+        present = {
+            (one.schema, one.name): one.constraint_name
+            for one in discover.list_indexes(connection)
+            if one.is_valid
+        }
+    missing = [
+        f"{index.schema}.{index.name}"
+        for index in wanted
+        if present.get((index.schema, index.name), "") != index.constraint
+    ]
+    if missing:
+        raise _lacks(missing, "indexes")
+
+
+def _lacks(names: list[str], what: str) -> PgcopydbError:
+    shown = ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )
+    return TargetError(
+        f"target: {what} that were written are not there any more: {shown}",
+        hint="did the server crash meanwhile? run again with --resume",
+    )
