@@ -1,0 +1,82 @@
+"""The tests' own judges: they accept what is right, and notice every kind of wrong."""
+
+import pytest
+
+from pgcopydb.demo.cluster import Cluster
+from tests.support import litter
+from tests.support.clock import wait_for
+from tests.support.ledger import Commit, Ledger
+from tests.support.oracles import PrefixReader, Sighting, assert_migrated, assert_prefixes
+from tests.support.servers import MakeDatabase, SourceTarget
+from tests.support.workload import APPLICATION, WRITERS, Workload
+
+
+@pytest.mark.parametrize("source_target", [(15, 15, APPLICATION)], indirect=True)
+def test_the_application_works_and_every_wrong_is_noticed(
+    source_target: SourceTarget, make_database: MakeDatabase
+) -> None:
+    source, ledger = source_target.source, Ledger()
+    with Workload(source, ledger) as workload, PrefixReader(source) as reader:
+        workload.wait_for_transactions(20)
+        workload.stop()
+    assert_prefixes(reader, ledger)
+    assert ledger.commits.keys() == set(WRITERS)
+
+    target = make_database(source.cluster, None)
+    source.cluster.drop_database(target.name)
+    source.cluster.create_database(target.name, source.name)
+    copy = SourceTarget(source, target)
+    assert_migrated(copy, ledger)
+    for damage, told in (
+        ("delete from app.ledger where n = 2 and writer = 'move_money'", "'lost': (1,"),
+        ("insert into app.ledger (writer, n) values ('nobody', 1)", "'phantom': (1,"),
+        ("insert into app.echo select * from app.echo limit 1", "'duplicated': (1,"),
+        ("delete from app.echo where n = 10", "'without its other half'"),
+        ("update app.documents set body = body || ' ' where id = 50", "app.documents"),
+        ("delete from app.machines where power = 20", "app.machines"),
+        ("create table app.new ()", "app.new is only on the target"),
+        ("select setval('app.tickets', 1)", "app.tickets"),
+        ("select setval('app.countdown', 100)", "app.countdown"),
+    ):
+        target.execute(f"begin; create schema undo; {damage}; commit")
+        with pytest.raises(AssertionError) as wrong:
+            assert_migrated(copy, ledger)
+        assert told in str(wrong.value)
+        source.cluster.drop_database(target.name)
+        source.cluster.create_database(target.name, source.name)
+
+
+def test_an_order_that_never_was_is_noticed() -> None:
+    ledger = Ledger()
+    for commit in (Commit("a", 1, 1.0, 2.0), Commit("b", 1, 3.0, 4.0), Commit("a", 2, 3.5, 5.0)):
+        ledger.acknowledge(commit)
+
+    def judge(a: tuple[int, int], b: tuple[int, int]) -> None:
+        reader = PrefixReader.__new__(PrefixReader)
+        reader.sightings = [Sighting(balances=20_000, transfers=0, commits={"a": a, "b": b})]  # type: ignore[arg-type]
+        assert_prefixes(reader, ledger)
+
+    judge((0, 0), (0, 0))
+    judge((1, 1), (0, 0))
+    judge((2, 2), (0, 0))  # b's and a's second overlapped: either may be first
+    with pytest.raises(AssertionError, match="gaps"):
+        judge((2, 1), (1, 1))
+    with pytest.raises(AssertionError, match="seen later"):
+        judge((0, 0), (1, 1))
+
+
+def test_what_is_left_behind_is_found(pg16: Cluster, make_database: MakeDatabase) -> None:
+    database = make_database(pg16)
+    before = litter.litter(database)
+    database.execute("create schema pgcopydb; create publication p")
+    database.rows("select pg_create_logical_replication_slot('s', 'pgoutput')")
+    database.rows("select pg_replication_origin_create('o')")
+    assert set(litter.litter(database)) - set(before) == {
+        "schema pgcopydb",
+        "publication p",
+        "slot s",
+        "origin o",
+    }
+    with database.connect(application_name="pgcopydb test"):
+        assert litter.sessions(database)
+    assert wait_for(lambda: not litter.sessions(database))

@@ -1,0 +1,174 @@
+"""What must hold at the end of a migration, and at every moment of it."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from tests.support.equality import assert_equal_databases
+from tests.support.ledger import Commit, Ledger
+from tests.support.servers import Connection, Database, SourceTarget
+
+_SEQUENCES = """
+select format('%I.%I', n.nspname, c.relname), s.seqincrement,
+       pg_sequence_last_value(c.oid), s.seqstart
+  from pg_sequence s
+  join pg_class c on c.oid = s.seqrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname not in ('pgcopydb')
+ order by 1
+"""
+
+
+def assert_migrated(pair: SourceTarget, ledger: Ledger) -> None:
+    """Assert that the target is what the source is, with everything that was acknowledged."""
+    assert_ledger_is_exact(pair.source, ledger)
+    assert_ledger_is_exact(pair.target, ledger)
+    assert_equal_databases(pair.source.conninfo, pair.target.conninfo)
+    assert_sequences_are_past(pair.source, pair.target)
+
+
+# -- the ledger (O1) -------------------------------------------------------------------------------
+
+
+def assert_ledger_is_exact(database: Database, ledger: Ledger) -> None:
+    """Assert that each acknowledged commit is in a database once, and no other is."""
+    there = Counter(database.rows("select writer, n from app.ledger"))
+    echoes = Counter(database.rows("select writer, n from app.echo"))
+    acknowledged = {
+        (commit.writer, commit.n) for commits in ledger.commits.values() for commit in commits
+    }
+    wrong = {
+        "lost": acknowledged - there.keys(),
+        "phantom": there.keys() - acknowledged,
+        "duplicated": {
+            entry for rows in (there, echoes) for entry, count in rows.items() if count > 1
+        },
+        "without its other half": {
+            entry for entry in acknowledged if (entry[1] % 5 == 0) != (entry in echoes)
+        },
+    }
+    told = {what: (len(found), sorted(found)[:5]) for what, found in wrong.items() if found}
+    assert acknowledged, "the application has written nothing"
+    assert not told, f"of {len(acknowledged)} acknowledged commits: {told}"
+
+
+# -- sequences -------------------------------------------------------------------------------------
+
+
+def assert_sequences_are_past(source: Database, target: Database) -> None:
+    """Assert that no sequence of the target would give a number that the source has given."""
+    theirs, ours = _next_values(source), _next_values(target)
+    assert theirs.keys() == ours.keys()
+    behind = {
+        name: (value, ours[name][1])
+        for name, (increment, value) in theirs.items()
+        if (ours[name][1] - value) * increment < 0
+    }
+    assert not behind, f"sequences whose next value on the source and on the target is: {behind}"
+
+
+def _next_values(database: Database) -> dict[str, tuple[int, int]]:
+    """Return the increment of every sequence and the next value that it would give."""
+    return {
+        name: (increment, start if last is None else last + increment)
+        for name, increment, last, start in database.rows(_SEQUENCES)
+    }
+
+
+# -- every state of the target was one of the source (O3) ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one snapshot of the target showed."""
+
+    balances: Decimal
+    transfers: int
+    commits: Mapping[str, tuple[int, int]]
+    """For each writer the highest number in the ledger, and how many there are."""
+
+
+class PrefixReader:
+    """Reads the target again and again while it is written to; a context manager.
+
+    To be begun when the base copy is there. Ended, ``assert_prefixes`` judges what it saw.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
+        self._error: BaseException | None = None
+        self.sightings: list[Sighting] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(30)
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def _read(self) -> None:
+        try:
+            with self._database.connect() as connection:
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                while not self._stopped.wait(0.03):
+                    self.sightings.append(_look(connection))
+        except BaseException as error:
+            self._error = error
+
+
+def _look(connection: Connection) -> Sighting:
+    with connection.transaction():
+        row = connection.execute(
+            "select (select sum(balance) from app.accounts), (select count(*) from app.transfers)"
+        ).fetchone()
+        counts = connection.execute(
+            "select writer, max(n), count(*) from app.ledger group by writer"
+        ).fetchall()
+    assert row is not None
+    balances, transfers = row
+    return Sighting(balances, transfers, {writer: (last, count) for writer, last, count in counts})
+
+
+def assert_prefixes(reader: PrefixReader, ledger: Ledger) -> None:
+    """Assert that each state of the target that was seen is one that the source had.
+
+    Money is neither made nor lost, no writer has a gap, and where a commit is seen, so is every
+    commit of any writer that was acknowledged before that one was asked for.
+    """
+    commits = ledger.commits
+    assert reader.sightings, "the reader has seen nothing"
+    for sighting in reader.sightings:
+        assert sighting.balances == 20 * 1000
+        assert sighting.transfers == sighting.commits.get("move_money", (0, 0))[1]
+        _assert_prefix(sighting.commits, commits)
+
+
+def _assert_prefix(
+    seen: Mapping[str, tuple[int, int]], commits: Mapping[str, list[Commit]]
+) -> None:
+    asked, unseen = 0.0, []
+    for writer, own in commits.items():
+        last, count = seen.get(writer, (0, 0))
+        visible = [commit for commit in own if commit.n <= last]
+        assert len(visible) == count, f"{writer} has gaps up to {last}: {count} of {len(visible)}"
+        if visible:
+            asked = max(asked, visible[-1].asked)
+        unseen += own[len(visible) : len(visible) + 1]
+    overtaken = [commit for commit in unseen if commit.answered < asked]
+    assert not overtaken, f"seen later than commits that followed them: {overtaken}"
