@@ -8,6 +8,7 @@ The digests are computed by the servers, in any order of rows, over the text of 
 settings that make equal values equal text. Nothing of the program under test is used.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +43,15 @@ _DEFINITIONS = {
             pg_get_expr(c.relpartbound, c.oid), pg_get_partkeydef(c.oid),
             coalesce(c.reloptions::text, ''), coalesce(c.relacl::text, ''),
             obj_description(c.oid, 'pg_class'),
-            case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end,
             (select string_agg(p.inhparent::regclass::text, ',' order by p.inhseqno)
               from pg_inherits p where p.inhrelid = c.oid))
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+    """,
+    "view": """
+        select n.nspname || '.' || c.relname, pg_get_viewdef(c.oid)
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.relkind in ('v', 'm')
     """,
     "column": """
         select n.nspname || '.' || c.relname || '.' || a.attname,
@@ -70,7 +75,8 @@ _DEFINITIONS = {
         from pg_index i join pg_class c on c.oid = i.indexrelid
         join pg_namespace n on n.oid = c.relnamespace
     """,
-    # From 18 on NOT NULL is a constraint too; the columns above tell it on every version.
+    # From 18 on NOT NULL is a constraint too, which the columns above tell on every version; and
+    # what follows from the foreign key of a partitioned table has names of each version's own.
     "constraint": """
         select concat_ws('.', n.nspname, coalesce(c.relname, t.typname), k.conname),
           concat_ws(' ', pg_get_constraintdef(k.oid), k.convalidated, k.conislocal,
@@ -79,7 +85,7 @@ _DEFINITIONS = {
         join pg_namespace n on n.oid = k.connamespace
         left join pg_class c on c.oid = k.conrelid
         left join pg_type t on t.oid = k.contypid
-        where k.contype <> 'n'
+        where k.contype <> 'n' and not (k.contype = 'f' and k.conparentid <> 0)
     """,
     "trigger": """
         select n.nspname || '.' || c.relname || '.' || t.tgname,
@@ -122,6 +128,9 @@ _DEFINITIONS = {
 }
 """For each kind of object a query of names, which begin with the schema, and what they are."""
 
+_QUALIFIER = re.compile(r"\b\w+\.(?=[\w\"])")
+"""Which columns a server prints with their table's name depends on its version."""
+
 _FOREIGN = ("pg_catalog", "information_schema", "pgcopydb", "pg_toast", "pg_temp")
 
 
@@ -163,7 +172,7 @@ def definitions(database: Database) -> dict[str, str]:
         for kind, query in _DEFINITIONS.items():
             for name, text in connection.execute(query.encode()):
                 if not str(name).startswith(_FOREIGN):
-                    found[f"{kind} {name}"] = str(text)
+                    found[f"{kind} {name}"] = _QUALIFIER.sub("", str(text))
     return found
 
 

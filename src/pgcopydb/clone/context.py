@@ -68,13 +68,18 @@ class Copying:
 
     def is_done(self, step: str) -> bool:
         """Tell whether this run, or the one it resumes, has finished ``step``."""
-        with self.work.store() as store:
-            return bool(read_fact(store, f"copy step: {step}", bool))
+        return is_done(self.work, step)
 
     def mark_done(self, step: str) -> None:
         """Remember that ``step`` is finished, for a run that resumes this one."""
         with self.work.store() as store:
             write_fact(store, f"copy step: {step}", True)
+
+
+def is_done(work: WorkDirectory, step: str) -> bool:
+    """Tell whether a copy in this directory has finished ``step``."""
+    with work.store() as store:
+        return bool(read_fact(store, f"copy step: {step}", bool))
 
 
 def identity(facts: ServerFacts) -> str:

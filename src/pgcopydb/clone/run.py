@@ -31,7 +31,7 @@ from pgcopydb.clone import (
     tables,
     verify,
 )
-from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS, Copying, open_run
+from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS, Copying, is_done, open_run
 from pgcopydb.clone.plan import BuiltIndex, ForeignKey, Plan, Remainder, plan_copy
 from pgcopydb.clone.schema import After
 from pgcopydb.clone.statements import StatementPool
@@ -41,7 +41,7 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import CloneSummary, StepSummary
-from pgcopydb.pgtools.find import find_tools
+from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.postgres import discover, helper_schema, sequences
 from pgcopydb.postgres.connect import connect, pin, reporting, resolve
 from pgcopydb.postgres.snapshot import LockedSnapshot, locked_snapshot
@@ -146,22 +146,60 @@ def finish_constraints(
 # -- preparing ----------------------------------------------------------------------------------
 
 
-def _prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> Copying:
-    """Look at both sides, refuse what cannot go well, and begin or find the run."""
+def check(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> None:
+    """Refuse what cannot go well, before anything is created on either side.
+
+    Raises ConfigurationError for options, tools or sides that do not fit together, TargetError
+    when the target is not empty or takes no writes.
+    """
+    _look_at(work, source, target, copy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Both sides as they were found: each one server, fit for the copy."""
+
+    source: Endpoint
+    target: Endpoint
+    source_facts: ServerFacts
+    target_facts: ServerFacts
+    tools: Tools
+
+
+def _look_at(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> _Sides:
     _refuse_unsupported(copy)
     # The snapshot lives on one server: a list of hosts must not lead elsewhere later.
     source, target = pin(source), pin(target)
     source_facts, target_facts = _facts(source), _facts(target)
     preflight.refuse_same_database(source_facts, target_facts)
     preflight.refuse_unwritable(target_facts)
-    tools = find_tools(source_facts.version_num, target_facts.version_num)
-    header = open_run(work, source_facts, target_facts)
-    copying = Copying(work, source, target, copy, header, source_facts, target_facts, tools)
-    if not copying.is_done(_CHECKED):
+    if not is_done(work, _CHECKED):
         with connect(target, purpose="clone") as connection:
             preflight.refuse_not_empty(target, connection, copy)
-            with reporting(target, "creating the schema pgcopydb"):
-                helper_schema.create_helper_schema(connection, header.run_id)
+    tools = find_tools(source_facts.version_num, target_facts.version_num)
+    return _Sides(source, target, source_facts, target_facts, tools)
+
+
+def _prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> Copying:
+    """Look at both sides, refuse what cannot go well, and begin or find the run."""
+    sides = _look_at(work, source, target, copy)
+    header = open_run(work, sides.source_facts, sides.target_facts)
+    copying = Copying(
+        work,
+        sides.source,
+        sides.target,
+        copy,
+        header,
+        sides.source_facts,
+        sides.target_facts,
+        sides.tools,
+    )
+    if not copying.is_done(_CHECKED):
+        with (
+            connect(sides.target, purpose="clone") as connection,
+            reporting(sides.target, "creating the schema pgcopydb"),
+        ):
+            helper_schema.create_helper_schema(connection, header.run_id)
         copying.mark_done(_CHECKED)
     return copying
 

@@ -6,14 +6,16 @@ build, pg_restore does, so nothing that pg_dump knows is ever lost.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+import psycopg
 from psycopg import Connection, sql
 
 from pgcopydb.clone.context import Copying
-from pgcopydb.model.objects import ConstraintKind, Table
+from pgcopydb.errors import TargetError
+from pgcopydb.model.objects import ConstraintKind
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_section
 from pgcopydb.postgres import discover
@@ -21,6 +23,8 @@ from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.rules.toc import TocEntry, without_publications
 from pgcopydb.runtime import signals
+
+Session = Connection[tuple[Any, ...]]
 
 
 class After(StrEnum):
@@ -62,7 +66,7 @@ def restore_before_data(copying: Copying, *, replacing: bool) -> None:
     because an interrupted run of this migration left a part of it.
     """
     if replacing:
-        _drop_foreign_keys(copying)
+        _drop_replaced(copying)
     entries = list_archive(copying.tools, copying.archive, section=Section.PRE_DATA)
     options = copying.options
     left_out = _left_out(
@@ -138,24 +142,69 @@ def _left_out(extensions: bool, comments: bool, collations: bool) -> Callable[[T
     return left_out
 
 
-def _drop_foreign_keys(copying: Copying) -> None:
-    """Drop the foreign keys between the target's tables that are about to be replaced.
+_RELATIONS: Final = (
+    "select c.relkind::text, n.nspname::text, c.relname::text"
+    " from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
+    " where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'"
+    " and n.nspname not in ('pg_catalog', 'information_schema', 'pgcopydb')"
+    " and n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+    " and not exists (select from pg_catalog.pg_depend as e"
+    "  where e.classid = 'pg_catalog.pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')"
+)
 
-    pg_restore drops the tables one by one and, without this, would be stopped by the first that
-    another one refers to.
+_DROP: Final = {
+    "v": sql.SQL("drop view if exists {}"),
+    "m": sql.SQL("drop materialized view if exists {}"),
+    "f": sql.SQL("drop foreign table if exists {}"),
+    "r": sql.SQL("drop table if exists {}"),
+    "p": sql.SQL("drop table if exists {}"),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Relation:
+    kind: str
+    schema: str
+    name: str
+
+
+def _drop_replaced(copying: Copying) -> None:
+    """Drop from the target the relations that both sides have, and what would hold them back.
+
+    pg_restore drops object by object in the order of the archive; foreign keys, and views that the
+    archive makes after the data, would stop it. Nothing that only the target has is dropped.
     """
     source, target = copying.source, copying.target
     with connect(source, purpose="clone") as one, reporting(source, "reading the list of tables"):
-        replaced = {_name(table) for table in discover.list_tables(one)}
-    with connect(target, purpose="clone") as other, reporting(target, "dropping foreign keys"):
+        replaced = {(relation.schema, relation.name) for relation in _relations(one)}
+    entries = list_archive(copying.tools, copying.archive, section=Section.POST_DATA)
+    with connect(target, purpose="clone") as other, reporting(target, "dropping what is replaced"):
+        _drop_unqualified(other, entries)
         _drop_keys_to(other, replaced)
+        common = [one for one in _relations(other) if (one.schema, one.name) in replaced]
+        _drop_relations(other, common)
 
 
-def _drop_keys_to(connection: Connection[tuple[Any, ...]], replaced: set[tuple[str, str]]) -> None:
+def _relations(connection: Session) -> list[_Relation]:
+    return [_Relation(*row) for row in connection.execute(_RELATIONS)]
+
+
+def _drop_unqualified(connection: Session, entries: Iterable[TocEntry]) -> None:
+    for entry in entries:
+        if entry.kind == "EVENT TRIGGER":
+            statement = sql.SQL("drop event trigger if exists {}")
+        elif entry.kind == "PUBLICATION":
+            statement = sql.SQL("drop publication if exists {}")
+        else:
+            continue
+        connection.execute(statement.format(sql.Identifier(entry.name)))
+
+
+def _drop_keys_to(connection: Session, replaced: set[tuple[str, str]]) -> None:
     for key in discover.list_constraints(connection):
         if key.kind is not ConstraintKind.FOREIGN_KEY or key.parent_oid is not None:
             continue
-        if (key.referenced_schema, key.referenced_name) in replaced:
+        if (key.referenced_schema or "", key.referenced_name or "") in replaced:
             connection.execute(
                 sql.SQL("alter table {} drop constraint {}").format(
                     sql.Identifier(key.table_schema, key.table_name), sql.Identifier(key.name)
@@ -163,5 +212,21 @@ def _drop_keys_to(connection: Connection[tuple[Any, ...]], replaced: set[tuple[s
             )
 
 
-def _name(table: Table) -> tuple[str, str]:
-    return table.schema, table.name
+def _drop_relations(connection: Session, relations: Iterable[_Relation]) -> None:
+    """Drop ``relations``, those that others depend on after these; views come first."""
+    waiting = sorted(relations, key=lambda one: (one.kind not in {"v", "m"}, one))
+    while waiting:
+        held: list[_Relation] = []
+        for relation in waiting:
+            statement = _DROP[relation.kind].format(sql.Identifier(relation.schema, relation.name))
+            try:
+                connection.execute(statement)
+            except psycopg.errors.DependentObjectsStillExist as error:
+                held.append(relation)
+                if len(held) == len(waiting):
+                    raise TargetError(
+                        f"target: {relation.schema}.{relation.name} cannot be replaced: "
+                        + (error.diag.message_detail or "something depends on it").split("\n")[0],
+                        hint="drop what only the target has and depends on it",
+                    ) from error
+        waiting = held

@@ -1,0 +1,174 @@
+"""A clone is equal to its source: rows, definitions and sequences, whatever the database holds."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgcopydb.clone.run import clone
+from pgcopydb.errors import ConfigurationError, PgcopydbError, SqlError, StateError, TargetError
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.options import CopyOptions, WorkOptions
+from pgcopydb.model.results import CloneSummary
+from pgcopydb.workdir.directory import open_directory
+from tests.support.clock import wait_for
+from tests.support.equality import differences, differing_tables
+from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
+
+OBJECTS = (Path(__file__).parents[1] / "support" / "objects.sql").read_text()
+
+VERSIONS = [(15, 15, OBJECTS), (15, 18, OBJECTS), (16, 18, OBJECTS)]
+
+TWO_JOBS = CopyOptions(table_jobs=2, index_jobs=2)
+
+
+def run_clone(
+    sides: SourceTarget,
+    directory: Path,
+    copy: CopyOptions = TWO_JOBS,
+    *,
+    resume: bool = False,
+    not_consistent: bool = False,
+) -> CloneSummary:
+    options = WorkOptions(directory=directory, resume=resume, not_consistent=not_consistent)
+    with open_directory(options, command="clone") as work:
+        return clone(
+            work, sides.source.endpoint(Side.SOURCE), sides.target.endpoint(Side.TARGET), copy
+        )
+
+
+def helper_schemas(database: Database) -> int:
+    return len(database.rows("select from pg_namespace where nspname = 'pgcopydb'"))
+
+
+@pytest.mark.parametrize("source_target", VERSIONS, indirect=True)
+def test_every_kind_of_object(source_target: SourceTarget, tmp_path: Path) -> None:
+    summary = run_clone(source_target, tmp_path / "work")
+    assert differences(source_target.source, source_target.target) == []
+    rows = {f"{table.schema}.{table.name}": table.rows for table in summary.tables}
+    assert rows["shop.items"] == 1002
+    assert rows["shop.nothing"] == 2
+    assert rows["shop.empty"] == 0
+    assert summary.bytes > 0
+    assert helper_schemas(source_target.target) == 0
+
+
+@pytest.mark.parametrize("source_target", VERSIONS, indirect=True)
+@pytest.mark.parametrize("by_ctid", [True, False], ids=["blocks", "keys"])
+def test_tables_in_parts(source_target: SourceTarget, by_ctid: bool, tmp_path: Path) -> None:
+    copy = replace(
+        TWO_JOBS, split_tables_larger_than=8192, split_max_parts=5, skip_split_by_ctid=not by_ctid
+    )
+    run_clone(source_target, tmp_path / "work", copy)
+    assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_binary_and_a_single_job(source_target: SourceTarget, tmp_path: Path) -> None:
+    run_clone(
+        source_target,
+        tmp_path / "work",
+        CopyOptions(table_jobs=1, index_jobs=1, use_copy_binary=True),
+    )
+    assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_an_earlier_copy_is_refused_or_replaced(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    run_clone(source_target, tmp_path / "first")
+    source_target.source.execute("insert into shop.keyless values (7, 'new')")
+    with pytest.raises(TargetError, match=r"not empty: it has .*and \d+ more") as refused:
+        run_clone(source_target, tmp_path / "second")
+    assert refused.value.status == 7
+    assert helper_schemas(source_target.target) == 0
+    run_clone(source_target, tmp_path / "third", replace(TWO_JOBS, drop_if_exists=True))
+    assert differences(source_target.source, source_target.target) == []
+
+
+def test_the_source_as_target_is_refused(
+    servers: Servers, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    database = make_database(servers.get(16))
+    with pytest.raises(ConfigurationError, match="same database"):
+        run_clone(SourceTarget(database, database), tmp_path / "work")
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_the_view_of_another_session(source_target: SourceTarget, tmp_path: Path) -> None:
+    source = source_target.source
+    with source.connect() as holder:
+        holder.execute("begin isolation level repeatable read")
+        (snapshot,) = holder.execute("select pg_export_snapshot()").fetchone() or ("",)
+        source.execute("insert into shop.keyless values (7, 'too late')")
+        run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, snapshot=snapshot))
+    assert source_target.target.rows("select count(*) from shop.keyless") == [(3,)]
+
+
+def test_a_snapshot_that_is_gone(source_target: SourceTarget, tmp_path: Path) -> None:
+    copy = replace(TWO_JOBS, snapshot="00000003-0000001B-1")
+    with pytest.raises(StateError, match="not exported"):
+        run_clone(source_target, tmp_path / "work", copy)
+
+
+@pytest.mark.parametrize("change", ["alter column i type bigint", "rename to other"])
+def test_a_table_changed_after_the_snapshot(
+    source_target: SourceTarget, change: str, tmp_path: Path
+) -> None:
+    source = source_target.source
+    source.execute("create table t (i integer); insert into t select generate_series(1, 1000)")
+    with source.connect() as holder:
+        holder.execute("begin isolation level repeatable read")
+        (snapshot,) = holder.execute("select pg_export_snapshot()").fetchone() or ("",)
+        source.execute(f"alter table t {change}")
+        with pytest.raises(StateError, match=r"changed after the snapshot.*public\.t"):
+            run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, snapshot=snapshot))
+
+
+def test_rows_that_violate_a_foreign_key(source_target: SourceTarget, tmp_path: Path) -> None:
+    source_target.source.execute("""
+        create table a (id integer primary key); create table b (a integer references a);
+        create table c (a integer references a);
+        insert into a values (1); insert into c values (1);
+        set session_replication_role = replica; insert into b values (1), (2);
+    """)
+    with pytest.raises(SqlError, match=r'violate "b_a_fkey" of public\.b$'):
+        run_clone(source_target, tmp_path / "work")
+    assert differing_tables(source_target.source, source_target.target) == []
+    states = "select conname, convalidated from pg_constraint where contype = 'f' order by 1"
+    assert source_target.target.rows(states) == [("b_a_fkey", False), ("c_a_fkey", True)]
+
+
+# -- failures -----------------------------------------------------------------------------------
+
+BIG = "create table big (id bigint primary key, pad text not null);"
+FILL = "insert into big select g, repeat('x', 200) from generate_series(1, 200000) g;"
+
+
+class Cloning:
+    """A clone in a thread, to be disturbed; ``error`` is what it ended with."""
+
+    def __init__(self, run: Callable[[], object]) -> None:
+        self.error: PgcopydbError | None = None
+        self._run = run
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except PgcopydbError as error:
+            self.error = error
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), f"the clone still hangs after {seconds} s"
