@@ -111,7 +111,14 @@ def restore_after_data(copying: Copying, what: After, built: Iterable[tuple[int,
 
 def _remaining(copying: Copying, built: frozenset[tuple[int, int]]) -> Iterable[TocEntry]:
     """Return the entries of the post-data section that pg_restore has to make."""
-    entries = list_archive(copying.tools, copying.archive, section=Section.POST_DATA)
+    before = list_archive(copying.tools, copying.archive, section=Section.PRE_DATA)
+    entries = list_archive(
+        copying.tools,
+        copying.archive,
+        section=Section.POST_DATA,
+        # A name with a space is read right only where it is known.
+        schemas=[entry.name for entry in before if entry.kind == "SCHEMA"],
+    )
     remaining = [
         entry
         for entry in entries
