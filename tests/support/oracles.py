@@ -3,16 +3,20 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
 from typing import Self
 
 import psycopg
+from psycopg import sql
 
-from tests.support.equality import assert_equal_databases
+from tests.support.equality import differences
 from tests.support.ledger import Commit, Ledger
 from tests.support.servers import Connection, Database, SourceTarget
+
+_SHOWN_ROWS = 3
 
 _SEQUENCES = """
 select format('%I.%I', n.nspname, c.relname), s.seqincrement,
@@ -29,8 +33,31 @@ def assert_migrated(pair: SourceTarget, ledger: Ledger) -> None:
     """Assert that the target is what the source is, with everything that was acknowledged."""
     assert_ledger_is_exact(pair.source, ledger)
     assert_ledger_is_exact(pair.target, ledger)
-    assert_equal_databases(pair.source.conninfo, pair.target.conninfo)
+    found = differences(pair.source, pair.target)
+    assert not found, "the databases differ:\n" + "\n".join(
+        line + _rows_of_one_side(pair, line.partition(":")[0]) for line in found
+    )
     assert_sequences_are_past(pair.source, pair.target)
+
+
+def _rows_of_one_side(pair: SourceTarget, name: str) -> str:
+    """Return a few rows that only one side has, if ``name`` is a table on both."""
+    sides = [_rows(database, name) for database in (pair.source, pair.target)]
+    source, target = (Counter(rows) for rows in sides)
+    told = (("source", source - target), ("target", target - source))
+    return "".join(
+        f"\n  only on the {side}: {row[:300]}"
+        for side, rows in told
+        for row in sorted(rows)[:_SHOWN_ROWS]
+    )
+
+
+def _rows(database: Database, name: str) -> list[str]:
+    schema, _, table = name.partition(".")
+    query = sql.SQL("select t::text from only {} as t").format(sql.Identifier(schema, table))
+    with database.connect() as connection, suppress(psycopg.Error):
+        return [row for (row,) in connection.execute(query)]
+    return []
 
 
 # -- the ledger (O1) -------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from tests.support.servers import Connection, Database
 APPLICATION = Path(__file__).with_name("application.sql").read_text()
 """The script of the application's database, for ``make_database`` and ``source_target``."""
 
-_PAUSE = 0.02
+_PAUSE = 0.08
 """Seconds between a writer's transactions: the tests share a small machine with the servers."""
 
 
@@ -45,6 +45,7 @@ class Session:
     ledger: Ledger
     random: Random
     specials: bool
+    may_truncate: threading.Event
     connection: Connection
     n: int = 0
     longest: float = 0.0
@@ -262,7 +263,7 @@ def load_and_truncate(session: Session) -> None:
             " select id, %s from placed, generate_series(1, 3)",
             [values.text(session.random)],
         )
-    if session.random.random() < 0.15:
+    if session.random.random() < 0.15 and session.may_truncate.is_set():
         with session.transaction() as connection:
             connection.execute("truncate app.orders, app.order_lines restart identity")
             connection.execute("insert into app.orders default values")
@@ -413,6 +414,8 @@ class Workload:
         self._sessions: dict[str, Session] = {}
         self._errors: dict[str, BaseException] = {}
         self._stopped = threading.Event()
+        self._may_truncate = threading.Event()
+        self._may_truncate.set()
         self._threads: list[threading.Thread] = []
         self._resources = ExitStack()
 
@@ -426,6 +429,7 @@ class Workload:
                     ledger=self.ledger,
                     random=Random(f"{self.seed} {name}"),
                     specials=self._specials,
+                    may_truncate=self._may_truncate,
                     connection=own.enter_context(self.database.connect()),
                     resources=own,
                 )
@@ -459,6 +463,17 @@ class Workload:
         self._raise_errors()
         stuck = [name for name, now in self._counts().items() if now < before[name] + count]
         assert enough, f"in {seconds} s these writers did not commit {count} times: {stuck}"
+
+    @contextmanager
+    def not_truncating(self) -> Iterator[None]:
+        """Let no table be truncated while the block runs: a TRUNCATE that has begun is over."""
+        self._may_truncate.clear()
+        if "load_and_truncate" in self._writers:
+            before = self._counts()["load_and_truncate"]
+            # One call commits three times at most, so the fourth belongs to a later one.
+            assert wait_for(lambda: self._counts()["load_and_truncate"] > before + 3)
+        yield
+        self._may_truncate.set()
 
     @property
     def longest(self) -> float:
