@@ -1,21 +1,16 @@
 """A clone is equal to its source: rows, definitions and sequences, whatever the database holds."""
 
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from pgcopydb.clone.run import clone
-from pgcopydb.errors import ConfigurationError, PgcopydbError, SqlError, StateError, TargetError
+from pgcopydb.errors import ConfigurationError, SqlError, StateError, TargetError
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.options import CopyOptions, WorkOptions
 from pgcopydb.model.results import CloneSummary
 from pgcopydb.workdir.directory import open_directory
-from tests.support.clock import wait_for
 from tests.support.equality import differences, differing_tables
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 
@@ -142,33 +137,3 @@ def test_rows_that_violate_a_foreign_key(source_target: SourceTarget, tmp_path: 
     assert differing_tables(source_target.source, source_target.target) == []
     states = "select conname, convalidated from pg_constraint where contype = 'f' order by 1"
     assert source_target.target.rows(states) == [("b_a_fkey", False), ("c_a_fkey", True)]
-
-
-# -- failures -----------------------------------------------------------------------------------
-
-BIG = "create table big (id bigint primary key, pad text not null);"
-FILL = "insert into big select g, repeat('x', 200) from generate_series(1, 200000) g;"
-
-
-class Cloning:
-    """A clone in a thread, to be disturbed; ``error`` is what it ended with."""
-
-    def __init__(self, run: Callable[[], object]) -> None:
-        self.error: PgcopydbError | None = None
-        self._run = run
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        try:
-            self._run()
-        except PgcopydbError as error:
-            self.error = error
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def wait(self, seconds: float) -> None:
-        self._thread.join(seconds)
-        assert not self._thread.is_alive(), f"the clone still hangs after {seconds} s"

@@ -1,0 +1,268 @@
+"""A clone that is disturbed goes on, or ends with the cause; it never hangs and never lies."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pgcopydb.clone.context import Copying
+from pgcopydb.errors import PgcopydbError, SourceError, SqlError, StateError, TargetError
+from pgcopydb.postgres.transfer import ATTEMPTS
+from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_clone
+from tests.support.clock import wait_for
+from tests.support.commands import PgcopydbBackground
+from tests.support.equality import differences
+from tests.support.servers import Connection, Database, SourceTarget
+
+BIG = """
+create table big (id bigint primary key, pad text not null);
+insert into big select g, repeat(md5(g::text), 8) from generate_series(1, 150000) g;
+create index big_pad on big (left(pad, 10));
+create table small (id integer primary key references big);
+insert into small select generate_series(1, 100);
+"""
+
+SIDES = [(16, 18, BIG)]
+
+_MOVING = "select pid from pg_stat_progress_copy where datname = current_database() and {}"
+READING = _MOVING.format("command = 'COPY TO' and bytes_processed > 100000")
+WRITING = _MOVING.format("command = 'COPY FROM' and bytes_processed > 100000")
+HOLDING = "select pid from pg_stat_activity where application_name like 'pgcopydb lock holder%'"
+
+
+@contextmanager
+def disturbing(database: Database, act: Callable[[Connection], None]) -> Iterator[None]:
+    """Run ``act`` beside the block, with a connection of its own; it must have come to its end."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with database.connect() as connection:
+                act(connection)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(20)
+    assert not failure, failure
+    assert not thread.is_alive()
+
+
+def pids(connection: Connection, query: str) -> list[int]:
+    return [pid for (pid,) in connection.execute(query.encode())]
+
+
+def end_one(connection: Connection, query: str) -> bool:
+    """End the first session that ``query`` finds; tell whether there was one."""
+    statement = f"select pg_terminate_backend(pid, 5000) from ({query} limit 1) as found"
+    return connection.execute(statement.encode()).fetchall() == [(True,)]
+
+
+def ending(query: str, times: int = 1) -> Callable[[Connection], None]:
+    """Return an act that ends the first session that ``query`` finds, some times over."""
+
+    def act(connection: Connection) -> None:
+        for _ in range(times):
+            assert wait_for(lambda: end_one(connection, query))
+
+    return act
+
+
+def sides_of(sides: SourceTarget, which: str) -> Database:
+    return sides.source if which == "source" else sides.target
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+@pytest.mark.parametrize(("side", "query"), [("target", WRITING), ("source", READING)])
+@pytest.mark.parametrize("split", [0, 4 << 20], ids=["whole", "parts"])
+def test_a_lane_that_loses_its_connection_goes_on(
+    source_target: SourceTarget, side: str, query: str, split: int, tmp_path: Path
+) -> None:
+    copy = replace(TWO_JOBS, split_tables_larger_than=split)
+    with disturbing(sides_of(source_target, side), ending(query, times=2)):
+        run_clone(source_target, tmp_path / "work", copy)
+    assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_a_builder_that_loses_its_connection_goes_on(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    building = "select pid from pg_stat_progress_create_index where datname = current_database()"
+    with disturbing(source_target.target, ending(building)):
+        run_clone(source_target, tmp_path / "work")
+    assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_connections_that_are_lost_again_and_again_end_the_run(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    copy = replace(TWO_JOBS, table_jobs=1)
+    with (
+        disturbing(source_target.target, ending(WRITING, times=ATTEMPTS)),
+        pytest.raises(TargetError, match=r"copying public\.big"),
+    ):
+        run_clone(source_target, tmp_path / "work", copy)
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_the_loss_of_the_snapshot_ends_the_run(source_target: SourceTarget, tmp_path: Path) -> None:
+    def act(connection: Connection) -> None:
+        assert wait_for(lambda: bool(pids(connection, READING)))
+        ending(HOLDING)(connection)
+
+    with (
+        disturbing(source_target.source, act),
+        pytest.raises(SourceError, match="holds the snapshot was lost"),
+    ):
+        run_clone(source_target, tmp_path / "work")
+
+
+@pytest.mark.parametrize(("major", "jobs"), [(16, 1), (16, 2)])
+def test_rows_that_the_target_refuses_end_the_run(
+    source_target: SourceTarget, major: int, jobs: int, tmp_path: Path
+) -> None:
+    source_target.source.execute("""
+        create function allowed(integer) returns boolean language sql as 'select true';
+        create table strict (id integer check (allowed(id)));
+        insert into strict select generate_series(1, 1000);
+        create table more (id integer); insert into more select generate_series(1, 1000);
+        create or replace function allowed(integer) returns boolean language sql
+            as 'select $1 < 1000';
+    """)
+    started = time.monotonic()
+    with pytest.raises(SqlError, match=r"^target: copying public\.strict failed: .*violates check"):
+        run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, table_jobs=jobs))
+    assert time.monotonic() - started < 10
+    assert source_target.target.rows("select count(*) from strict") == [(0,)]
+
+
+def test_rows_hidden_from_the_role_are_refused(source_target: SourceTarget, tmp_path: Path) -> None:
+    source_target.source.execute("""
+        create role clone_reader login; create table t (id integer); insert into t values (1);
+        grant select on t to clone_reader; alter table t enable row level security;
+        create policy partly on t using (false);
+    """)
+    reader = replace(
+        source_target,
+        source=_As(source_target.source.cluster, source_target.source.name, "clone_reader"),
+    )
+    with pytest.raises(PgcopydbError, match="row security would hide rows"):
+        run_clone(reader, tmp_path / "work")
+
+
+class _As(Database):
+    """A database seen by another role."""
+
+    def __init__(self, cluster: object, name: str, role: str) -> None:
+        super().__init__(cluster, name)  # type: ignore[arg-type] # a cluster, passed on
+        object.__setattr__(self, "role", role)
+
+    @property
+    def conninfo(self) -> str:
+        return self.cluster.conninfo(self.name, user=self.role)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_resumed_with_a_snapshot_that_lives(
+    source_target: SourceTarget,
+    number: signal.Signals,
+    pgcopydb_background: PgcopydbBackground,
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "work"
+    with source_target.source.connect() as holder:
+        holder.execute("begin isolation level repeatable read")
+        (snapshot,) = holder.execute("select pg_export_snapshot()").fetchone() or ("",)
+        options = [*source_target.options, "--dir", str(directory), "--snapshot", snapshot]
+        options += ["--table-jobs", "2", "--split-tables-larger-than", "4MB"]
+        with pgcopydb_background("clone", *options) as running:
+            assert wait_for(lambda: bool(copied(source_target.target)))
+            running.send_signal(number)
+            ended = running.wait(15)
+        assert ended.status == (-number if number is signal.SIGKILL else 128 + number)
+        before = copied(source_target.target)
+        assert before
+        with pgcopydb_background("clone", *options) as again:
+            refused = again.wait(15)
+        assert refused.status == 3
+        assert "--resume" in refused.stderr
+        source_target.source.execute("delete from big where id > 149000")
+        with pgcopydb_background("clone", *options, "--resume") as resumed:
+            done = resumed.wait(60)
+        assert done.status == 0, done.stderr
+    assert source_target.target.rows("select count(*) from big") == [(150000,)]
+    assert helper_schemas(source_target.target) == 0
+
+
+def copied(target: Database) -> list[tuple[int, ...]]:
+    """Return the parts that have a marker."""
+    if not target.rows("select from pg_class where relname = 'copy_marker'"):
+        return []
+    return target.rows("select table_oid::int8, part from pgcopydb.copy_marker")
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_stopped_and_its_own_snapshot_gone(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    directory = tmp_path / "work"
+    copy = replace(TWO_JOBS, split_tables_larger_than=4 << 20)
+    options = [*source_target.options, "--dir", str(directory), "--split-tables-larger-than", "4MB"]
+    with pgcopydb_background("clone", *options) as running:
+        assert wait_for(lambda: bool(copied(source_target.target)))
+        running.kill_all()
+        running.wait(5)
+    with pytest.raises(StateError, match="snapshot is gone") as refused:
+        run_clone(source_target, directory, copy, resume=True)
+    assert "--not-consistent" in (refused.value.hint or "")
+    source_target.source.execute("delete from big where id > 100 and id % 3 = 0")
+    source_target.source.execute("insert into big select -g, 'new' from generate_series(1, 100) g")
+    run_clone(source_target, directory, copy, resume=True, not_consistent=True)
+    target = source_target.target
+    assert target.rows("select count(*) from big") == [(100133,)]
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "schema before the data begun",
+        "jobs planned",
+        "objects after the data",
+        "materialized views",
+        "triggers",
+    ],
+)
+def test_killed_after_a_step_and_resumed(
+    source_target: SourceTarget, moment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run ends right after a step is noted as done; what it did is not done twice."""
+    original = Copying.mark_done
+
+    class Killed(Exception):
+        pass
+
+    def mark_done(copying: Copying, step: str) -> None:
+        original(copying, step)
+        if step == moment:
+            raise Killed
+
+    monkeypatch.setattr(Copying, "mark_done", mark_done)
+    with pytest.raises(Killed):
+        run_clone(source_target, tmp_path / "work")
+    monkeypatch.setattr(Copying, "mark_done", original)
+    not_consistent = moment == "jobs planned"
+    run_clone(source_target, tmp_path / "work", resume=True, not_consistent=not_consistent)
+    assert differences(source_target.source, source_target.target) == []
