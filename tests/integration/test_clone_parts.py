@@ -1,7 +1,6 @@
 """What a clone rests on, tried on real servers: quoting, sequences, snapshots, the late finish."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,21 @@ from pgcopydb.postgres.sequences import synchronize_sequences
 from pgcopydb.postgres.snapshot import check_lock_space, exported_snapshot, locked_snapshot
 from pgcopydb.sql.quote import quote_identifier, quote_literal
 from pgcopydb.workdir.directory import open_directory
-from tests.integration.test_clone import OBJECTS, TWO_JOBS
+from tests.integration.test_clone import OBJECTS, TWO_JOBS, run_clone
 from tests.support.equality import (
     definitions,
     differences,
     differing_tables,
     sequence_places,
 )
-from tests.support.servers import Connection, Database, MakeDatabase, Servers, SourceTarget
+from tests.support.servers import (
+    Connection,
+    Database,
+    MakeCluster,
+    MakeDatabase,
+    Servers,
+    SourceTarget,
+)
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
 
@@ -143,13 +149,27 @@ def test_locked_tables_cannot_change_their_shape(source_target: SourceTarget) ->
     source.execute("alter table t add j integer")
 
 
-def test_more_tables_than_locks_are_refused(source_target: SourceTarget) -> None:
-    with locked_snapshot(source_target.source.endpoint(Side.SOURCE)) as locked:
-        facts = replace(locked.facts, max_locks=1000)
-    check_lock_space(facts, 1000)
-    with pytest.raises(ConfigurationError, match="1001 tables must be locked") as refused:
-        check_lock_space(facts, 1001)
+def test_more_tables_than_locks_are_refused() -> None:
+    check_lock_space(1000, 900)
+    with pytest.raises(ConfigurationError, match="901 tables must be locked") as refused:
+        check_lock_space(1000, 901)
     assert "max_locks_per_transaction" in (refused.value.hint or "")
+    assert "at least 2 times" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("major", [15, 16])
+def test_many_tables_are_refused_before_anything_is_locked(
+    source_target: SourceTarget, major: int, make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    settings = {"max_locks_per_transaction": "10", "max_connections": "20"}
+    cluster = make_cluster(major, settings=settings)
+    cluster.create_database("many")
+    many = Database(cluster, "many")
+    for first in range(0, 600, 50):
+        many.execute("".join(f"create table t{number} ();" for number in range(first, first + 50)))
+    with pytest.raises(ConfigurationError, match="600 tables must be locked at once"):
+        run_clone(SourceTarget(many, source_target.target), tmp_path / "work")
+    assert source_target.target.rows("select from pg_class where relname = 't1'") == []
 
 
 def test_the_helper_schema_goes_with_its_last_run(database: Database) -> None:

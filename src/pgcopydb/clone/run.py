@@ -241,7 +241,8 @@ def _copy_base(copying: Copying, snapshot: str | None) -> None:
         verify.verify_parts(copying, [view.snapshot for view in _views(copying)])
         verify.verify_indexes(copying, _without(remainder))
     with copying.timed("restore post-data"):
-        schema.restore_after_data(copying, After.OBJECTS, remainder.built)
+        remaining = schema.remaining_after_data(copying, remainder.built)
+        schema.restore_after_data(copying, After.OBJECTS, remaining)
     if not copying.is_done(_FILLED):
         with copying.timed("materialized views"):
             matviews.fill(copying, remainder.views, remainder.view_indexes)
@@ -529,8 +530,9 @@ def _finish(copying: Copying, *, unchecked: bool) -> None:
             pool.poll()
             _require_finished(queue, FOREIGN_KEYS)
     with copying.timed("triggers, comments"):
+        remaining = schema.remaining_after_data(copying, built)
         for group in (After.TRIGGERS, After.COMMENTS, After.EVENT_TRIGGERS):
-            schema.restore_after_data(copying, group, built)
+            schema.restore_after_data(copying, group, remaining)
     if unchecked:
         with (
             copying.timed("check foreign keys"),

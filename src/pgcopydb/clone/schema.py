@@ -87,11 +87,11 @@ def restore_before_data(copying: Copying, *, replacing: bool) -> None:
     signals.raise_if_stopped()
 
 
-def restore_after_data(copying: Copying, what: After, built: Iterable[tuple[int, int]]) -> None:
-    """Create one group of what comes after the data, save what is ``built``; once in a run."""
+def restore_after_data(copying: Copying, what: After, remaining: Iterable[TocEntry]) -> None:
+    """Create one group of what ``remaining_after_data`` gave; once in a run."""
     if copying.is_done(what):
         return
-    entries = [entry for entry in _remaining(copying, frozenset(built)) if _group(entry) is what]
+    entries = [entry for entry in remaining if _group(entry) is what]
     if entries:
         with child_environment(copying.target, copying.work.path) as access:
             restore_section(
@@ -109,8 +109,12 @@ def restore_after_data(copying: Copying, what: After, built: Iterable[tuple[int,
     copying.mark_done(what)
 
 
-def _remaining(copying: Copying, built: frozenset[tuple[int, int]]) -> Iterable[TocEntry]:
-    """Return the entries of the post-data section that pg_restore has to make."""
+def remaining_after_data(copying: Copying, built: Iterable[tuple[int, int]]) -> list[TocEntry]:
+    """Return the entries of the post-data section that pg_restore has to make.
+
+    ``built`` are catalog and oid of what this program makes itself.
+    """
+    own = frozenset(built)
     before = list_archive(copying.tools, copying.archive, section=Section.PRE_DATA)
     entries = list_archive(
         copying.tools,
@@ -123,13 +127,13 @@ def _remaining(copying: Copying, built: frozenset[tuple[int, int]]) -> Iterable[
         entry
         for entry in entries
         # An INDEX ATTACH has no oid of its own; it is part of building the indexes.
-        if entry.kind != "INDEX ATTACH" and entry.object_key not in built
+        if entry.kind != "INDEX ATTACH" and entry.object_key not in own
     ]
     publication = copying.header.publication
     if publication is None:
         return remaining
     # The capture's own publications serve this migration and mean nothing on the target.
-    return without_publications(remaining, [publication, f"{publication}_insert"])
+    return list(without_publications(remaining, [publication, f"{publication}_insert"]))
 
 
 def _group(entry: TocEntry) -> After:

@@ -121,9 +121,10 @@ def locked_snapshot(
         with reporting(source, "reading the list of tables"):
             facts = discover.server_facts(connection)
             tables = tuple(filter(selected, discover.list_tables(connection)))
+            room = _lock_room(connection)
         with_rows = [table for table in tables if table.has_rows]
         discover.check_visible(with_rows)
-        check_lock_space(facts, len(with_rows))
+        check_lock_space(room, len(with_rows))
         _lock(source, connection, with_rows)
         _refuse_changed(source, connection, with_rows)
         yield LockedSnapshot(
@@ -156,16 +157,36 @@ def snapshot_gone(endpoint: Endpoint, identity: str) -> StateError:
     )
 
 
-def check_lock_space(facts: ServerFacts, tables: int) -> None:
-    """Raise ConfigurationError when ``tables`` locks do not fit into the server's lock table."""
-    if tables <= facts.max_locks:
+_LOCK_TABLE: Final = (
+    "select pg_catalog.current_setting('max_locks_per_transaction')::int4 * (1"
+    " + pg_catalog.sum(setting::int4))::int8 from pg_catalog.pg_settings where name in ("
+    "'max_connections', 'max_prepared_transactions', 'max_worker_processes', 'max_wal_senders',"
+    " (select pg_catalog.max(name) from pg_catalog.pg_settings"
+    "  where name in ('autovacuum_max_workers', 'autovacuum_worker_slots')))"
+)
+"""How many objects all sessions together can lock: a number for each process that the server may
+ever have (InitializeMaxBackends and NLOCKENTS in its source)."""
+
+
+def check_lock_space(room: int, tables: int) -> None:
+    """Raise ConfigurationError when ``tables`` locks leave too little of a lock table of ``room``.
+
+    A tenth stays free: a full lock table makes the application's own statements fail.
+    """
+    if tables <= room * 9 // 10:
         return
     raise ConfigurationError(
-        f"source: {tables} tables must be locked at once, but its lock table has room for"
-        f" {facts.max_locks}",
+        f"source: {tables} tables must be locked at once, but its lock table has room for {room}"
+        " objects of all sessions together",
         hint="raise max_locks_per_transaction on the source at least"
-        f" {-(-tables // facts.max_locks) + 1} times and restart it, or filter tables out",
+        f" {-(-tables * 10 // (room * 9))} times and restart it",
     )
+
+
+def _lock_room(connection: Session) -> int:
+    row = connection.execute(_LOCK_TABLE).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _begin(source: Endpoint, connection: Session, from_snapshot: str | None) -> str:
