@@ -14,7 +14,6 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
 _PLAIN_EVERY: Final = 2.0
@@ -97,9 +96,8 @@ class Screen:
         parts: list[RenderableType] = [self._spinner]
         if share is not None:
             parts.append(ProgressBar(total=1.0, completed=min(share, 1.0), width=50))
-        grid = Table.grid(padding=(0, 3))
-        grid.add_row("", *facts)
-        return Group(*parts, grid)
+        parts += [Text(f"  {fact}") for fact in facts]
+        return Group(*parts)
 
 
 def size(count: float) -> str:
