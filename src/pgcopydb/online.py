@@ -18,7 +18,7 @@ from pgcopydb.cdc.capture import refuse_other_source
 from pgcopydb.cdc.follow import Following, finish_follow, set_endpos_from, settle
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.snapshot import hold_snapshot
-from pgcopydb.cdc.target_setup import prepare_target
+from pgcopydb.cdc.target_setup import drop_left_by, prepare_target
 from pgcopydb.clone import run as copying
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
@@ -38,6 +38,7 @@ def clone(
     header = work.header()
     if copy.snapshot is None and header is not None and header.snapshot is not None:
         copy = replace(copy, snapshot=header.snapshot)
+    drop_left_by(work.previous, target)
     summary = copying.clone(work, source, target, copy)
     _finish_copy(work)
     return summary
@@ -70,6 +71,7 @@ def _begin(
 ) -> CloneSummary:
     """Start an online migration from nothing."""
     copying.check(work, source, target, copy)
+    drop_left_by(work.previous, target)
     with Following(work, source, target, follow) as following, ExitStack() as holders:
         held = holders.enter_context(hold_snapshot(work, source, follow))
         following.start_receive()

@@ -4,12 +4,11 @@ import logging
 
 from pgcopydb.cdc.capture import identify, read_facts
 from pgcopydb.cdc.source_setup import create_capture, drop_left_by
-from pgcopydb.cdc.target_setup import prepare_target, refuse_other_target
+from pgcopydb.cdc.target_setup import drop_run, prepare_target, refuse_other_target
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions
-from pgcopydb.postgres import helper_schema, progress
-from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import read_sentinel, update_sentinel
 from pgcopydb.workdir.store import update_header
@@ -49,10 +48,7 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
         drop_left_by(header, connection, source, read_facts(connection, source))
     with connect(target, purpose="cleanup") as connection:
         refuse_other_target(header, read_facts(connection, target))
-        if header.origin_created and header.origin:
-            progress.drop_origin(connection, target, header.origin)
-        with reporting(target, "dropping the schema pgcopydb"):
-            helper_schema.drop_helper_schema(connection, header.run_id)
+        drop_run(header, connection, target)
     with work.store() as store:
         update_header(store, slot_created=False, publication_created=False, origin_created=False)
     log.info("removed slot, publication, origin and the schema pgcopydb")

@@ -77,6 +77,29 @@ def _owns_origin(connection: Connection, target: Endpoint, header: RunHeader) ->
     return row is not None
 
 
+def drop_left_by(previous: RunHeader | None, target: Endpoint) -> None:
+    """Drop from the target what the run that ``--restart`` removed keeps there.
+
+    Nothing is done when there was none, or when it was about another target.
+    """
+    if previous is None:
+        return
+    with connect(target, purpose="cleanup") as connection:
+        if previous.target in {None, identify(read_facts(connection, target))}:
+            drop_run(previous, connection, target)
+
+
+def drop_run(header: RunHeader, connection: Connection, target: Endpoint) -> None:
+    """Drop the origin that a run owns on this target, and its part of the helper schema."""
+    with reporting(target, "looking for the schema pgcopydb"):
+        if not helper_schema.helper_schema_exists(connection):
+            return
+    if header.origin and _owns_origin(connection, target, header):
+        progress.drop_origin(connection, target, header.origin)
+    with reporting(target, "dropping the schema pgcopydb"):
+        helper_schema.drop_helper_schema(connection, header.run_id)
+
+
 def refuse_other_target(header: RunHeader, facts: ServerFacts) -> None:
     """Raise StateError when the target is not the one that this migration writes to."""
     if header.target is not None and header.target != identify(facts):

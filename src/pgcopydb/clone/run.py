@@ -91,12 +91,18 @@ def clone(
         _finish(copying, unchecked=False)
         summary = summarize(copying, monotonic() - started)
         _refuse_unvalidated(copying)
-        with (
-            connect(target, purpose="clone") as connection,
-            reporting(target, "dropping the schema pgcopydb"),
-        ):
-            helper_schema.drop_helper_schema(connection, copying.header.run_id)
+        if copying.header.consistent_point is None:
+            _drop_helper_schema(copying)
     return summary
+
+
+def _drop_helper_schema(copying: Copying) -> None:
+    """Drop the markers of a copy that is complete. A capture's state stays: it is read later."""
+    with (
+        connect(copying.target, purpose="clone") as connection,
+        reporting(copying.target, "dropping the schema pgcopydb"),
+    ):
+        helper_schema.drop_helper_schema(connection, copying.header.run_id)
 
 
 def copy_database(
