@@ -60,7 +60,7 @@ def test_a_migration_that_dies_is_told(pgcopydb_background: PgcopydbBackground) 
         ]
         os.kill(migration, signal.SIGKILL)
         finished = demo.wait(60)
-    assert finished.status == 12
+    assert finished.status == 12, finished.stdout + finished.stderr
     assert "pgcopydb clone --follow was killed by signal 9" in finished.stderr
     assert "Nothing was lost" not in finished.stdout
     _assert_gone(started)
@@ -73,7 +73,7 @@ def test_a_difference_is_told(pgcopydb_background: PgcopydbBackground) -> None:
         with psycopg.connect(_target_conninfo(demo), autocommit=True) as target:
             target.execute("delete from shop.events_past where id = 7")
         finished = demo.wait(60)
-    assert finished.status == 8
+    assert finished.status == 8, finished.stdout + finished.stderr
     assert "shop.events_past" in finished.stderr
     assert "FAILED: 1 of 5 checks" in finished.stdout
     assert "Nothing was lost" not in finished.stdout

@@ -9,11 +9,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 _PLAIN_EVERY: Final = 2.0
@@ -97,7 +98,10 @@ class Screen:
         if share is not None:
             parts.append(ProgressBar(total=1.0, completed=min(share, 1.0), width=50))
         parts += [Text(f"  {fact}") for fact in facts]
-        return Group(*parts)
+        grid = Table.grid()  # a group would not end the bar's line
+        for part in parts:
+            grid.add_row(part)
+        return grid
 
 
 def size(count: float) -> str:
