@@ -97,7 +97,7 @@ def test_a_lane_that_loses_its_connection_goes_on(
 def test_a_builder_that_loses_its_connection_goes_on(
     source_target: SourceTarget, tmp_path: Path
 ) -> None:
-    building = "select pid from pg_stat_progress_create_index where datname = current_database()"
+    building = "select pid from pg_stat_progress_create_index where relid = to_regclass('big')"
     with disturbing(source_target.target, ending(building)):
         run_clone(source_target, tmp_path / "work")
     assert differences(source_target.source, source_target.target) == []
@@ -266,3 +266,60 @@ def test_killed_after_a_step_and_resumed(
     not_consistent = moment == "jobs planned"
     run_clone(source_target, tmp_path / "work", resume=True, not_consistent=not_consistent)
     assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_stopped_and_started_over(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    options = [*source_target.options, "--dir", str(tmp_path / "work"), "--restart"]
+    with pgcopydb_background("clone", *options) as running:
+        assert wait_for(lambda: bool(copied(source_target.target)))
+        running.kill_all()
+        running.wait(5)
+    source_target.source.execute("insert into big select -g, 'new' from generate_series(1, 100) g")
+    with pgcopydb_background("clone", *options) as again:
+        done = again.wait(60)
+    assert done.status == 0, done.stderr
+    assert differences(source_target.source, source_target.target) == []
+    assert helper_schemas(source_target.target) == 0
+    with pgcopydb_background("clone", *options) as third:
+        refused = third.wait(60)
+    assert refused.status == 7, "a finished copy is the user's: " + refused.stderr
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_a_finished_copy_is_not_resumed(source_target: SourceTarget, tmp_path: Path) -> None:
+    run_clone(source_target, tmp_path / "work")
+    source_target.target.execute("delete from small")
+    summary = run_clone(source_target, tmp_path / "work", resume=True)
+    assert {table.name: table.rows for table in summary.tables}["small"] == 100
+    assert source_target.target.rows("select count(*) from small") == [(0,)]
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_without_its_markers_a_copy_is_not_resumed(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    options = [*source_target.options, "--dir", str(tmp_path / "work")]
+    with pgcopydb_background("clone", *options) as running:
+        assert wait_for(lambda: bool(copied(source_target.target)))
+        running.kill_all()
+        running.wait(5)
+    source_target.target.execute("drop schema pgcopydb cascade")
+    with pytest.raises(StateError, match="which says what is copied"):
+        run_clone(source_target, tmp_path / "work", resume=True, not_consistent=True)
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_a_change_that_waits_for_a_table_holds_nothing_up(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    def act(connection: Connection) -> None:
+        assert wait_for(lambda: bool(pids(connection, READING)))
+        connection.execute("alter table big add more integer")
+
+    with disturbing(source_target.source, act):
+        run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, split_max_parts=50))
+    assert source_target.target.rows("select count(*) from big") == [(150000,)]
+    assert source_target.source.rows("select more from big limit 1") == [(None,)]

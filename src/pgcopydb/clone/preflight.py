@@ -8,7 +8,7 @@ from pgcopydb.errors import ConfigurationError, TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
-from pgcopydb.postgres import discover
+from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import reporting
 
 Session = Connection[tuple[Any, ...]]
@@ -38,6 +38,29 @@ def refuse_unwritable(target: ServerFacts) -> None:
         raise TargetError(
             "target: the server is a standby and takes no writes",
             hint="give the primary as --target, or promote the server first",
+        )
+
+
+def refuse_hidden_rows(endpoint: Endpoint, connection: Session) -> None:
+    """Raise ConfigurationError when the role cannot read every row of the source's tables."""
+    with reporting(endpoint, "reading the list of tables"):
+        tables = discover.list_tables(connection)
+    discover.check_visible(tables)
+
+
+def refuse_unfit_role(endpoint: Endpoint, connection: Session, target: ServerFacts) -> None:
+    """Raise TargetError when this program's own schema cannot be made on the target."""
+    with reporting(endpoint, "reading the role's privileges"):
+        row = connection.execute(
+            "select pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')"
+        ).fetchone()
+        helper_schema.helper_schema_exists(connection)
+    if row is None or not row[0]:
+        raise TargetError(
+            f'target: role "{target.role}" has no permission to create schemas in database'
+            f' "{target.database}"',
+            hint=f'GRANT CREATE ON DATABASE "{target.database}" TO "{target.role}", or use its'
+            " owner",
         )
 
 

@@ -11,7 +11,7 @@ running it again; which rows are copied is asked of the target (its copy markers
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,14 +31,14 @@ from pgcopydb.clone import (
     tables,
     verify,
 )
-from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS, Copying, is_done, open_run
+from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS, Copying, identity, is_done, open_run
 from pgcopydb.clone.plan import BuiltIndex, ForeignKey, Plan, Remainder, plan_copy
 from pgcopydb.clone.schema import After
 from pgcopydb.clone.statements import StatementPool
 from pgcopydb.clone.summary import summarize
 from pgcopydb.errors import ConfigurationError, StateError, WorkerError
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import CloneSummary, StepSummary
 from pgcopydb.pgtools.find import Tools, find_tools
@@ -58,13 +58,17 @@ Watch = Callable[[], None]
 
 _LOOK_EVERY: Final = 0.02
 
+_LOCKED_BY_LANES: Final = 200
+
 _VIEWS_FACT: Final = "copy snapshots"
 _REMAINDER_FACT: Final = "copy remainder"
 
 _CHECKED: Final = "target checked"
 _RESTORING: Final = "schema before the data begun"
 _PLANNED: Final = "jobs planned"
+_VERIFIED: Final = "rows and indexes verified"
 _FILLED: Final = "materialized views"
+_REPLACES: Final = "target left by the run that is started over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +184,12 @@ def _look_at(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: Copy
     preflight.refuse_same_database(source_facts, target_facts)
     preflight.refuse_unwritable(target_facts)
     if not is_done(work, _CHECKED):
+        with connect(source, purpose="clone") as connection:
+            preflight.refuse_hidden_rows(source, connection)
         with connect(target, purpose="clone") as connection:
-            preflight.refuse_not_empty(target, connection, copy)
+            preflight.refuse_unfit_role(target, connection, target_facts)
+            if not _replaces_previous(work, target_facts):
+                preflight.refuse_not_empty(target, connection, copy)
     tools = find_tools(source_facts.version_num, target_facts.version_num)
     return _Sides(source, target, source_facts, target_facts, tools)
 
@@ -206,8 +214,24 @@ def _prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: Copy
             reporting(sides.target, "creating the schema pgcopydb"),
         ):
             helper_schema.create_helper_schema(connection, header.run_id)
+            if work.previous is not None:
+                helper_schema.drop_helper_schema(connection, work.previous.run_id)
+        if _replaces_previous(work, sides.target_facts):
+            copying.mark_done(_REPLACES)
         copying.mark_done(_CHECKED)
     return copying
+
+
+def _replaces_previous(work: WorkDirectory, target: ServerFacts) -> bool:
+    """Tell whether ``--restart`` begins again a copy into this target that was never finished.
+
+    The target was empty, or the user's to give, when that run began. What a finished copy made is
+    the user's again.
+    """
+    previous = work.previous
+    return (
+        previous is not None and previous.target == identity(target) and not previous.copy_finished
+    )
 
 
 def _refuse_unsupported(copy: CopyOptions) -> None:
@@ -234,18 +258,9 @@ def _facts(endpoint: Endpoint) -> ServerFacts:
 
 def _copy_base(copying: Copying, snapshot: str | None) -> None:
     """Everything up to the point from which foreign keys and triggers can be created."""
-    with copying.work.store() as store:
-        queue = JobQueue(store)
-        queue.reset()
-        if not copying.is_done(_PLANNED):
-            _begin_copy(copying, queue, snapshot)
-        else:
-            _resume_copy(copying, queue)
+    if not copying.is_done(_VERIFIED):
+        _copy_rows(copying, snapshot)
     remainder = _remainder(copying)
-    with copying.timed("verify"):
-        verify.make_durable(copying)
-        verify.verify_parts(copying, [view.snapshot for view in _views(copying)])
-        verify.verify_indexes(copying, _without(remainder))
     with copying.timed("restore post-data"):
         remaining = schema.remaining_after_data(copying, remainder.built)
         schema.restore_after_data(copying, After.OBJECTS, remaining)
@@ -253,6 +268,25 @@ def _copy_base(copying: Copying, snapshot: str | None) -> None:
         with copying.timed("materialized views"):
             matviews.fill(copying, remainder.views, remainder.view_indexes)
         copying.mark_done(_FILLED)
+
+
+def _copy_rows(copying: Copying, snapshot: str | None) -> None:
+    """Everything that needs the snapshot, and the indexes; done once, and proved.
+
+    Afterwards the rows may change (by the captured changes), and no part is ever copied again.
+    """
+    with copying.work.store() as store:
+        queue = JobQueue(store)
+        queue.reset()
+        if not copying.is_done(_PLANNED):
+            _begin_copy(copying, queue, snapshot)
+        else:
+            _resume_copy(copying, queue)
+    with copying.timed("verify"):
+        verify.make_durable(copying)
+        verify.verify_parts(copying, [view.snapshot for view in _views(copying)])
+        verify.verify_indexes(copying, _without_views(_remainder(copying)))
+    copying.mark_done(_VERIFIED)
 
 
 def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None) -> None:
@@ -276,6 +310,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None) -> None
                 _restore_before_data(copying)
             with copying.work.store() as store:
                 write_fact(store, _REMAINDER_FACT, plan.remainder)
+            _wait_for_lanes(copying, group, locked, lanes)
             queue.add(plan.jobs)
             copying.mark_done(_PLANNED)
             _copy_and_build(
@@ -384,10 +419,27 @@ def _lanes(copying: Copying, locked: LockedSnapshot, count: int) -> Iterator[Wor
                 snapshot=locked.id,
                 run_id=copying.header.run_id,
                 marker_snapshot=locked.origin,
+                locked=_largest(locked.tables),
             )
             for worker in tables.lanes(copying.work.catalogue, route, count):
                 group.start(worker)
         yield group
+
+
+def _wait_for_lanes(
+    copying: Copying, group: WorkerGroup, locked: LockedSnapshot, count: int
+) -> None:
+    """Wait until every lane has the snapshot and its locks, before the first row is read."""
+    while not tables.are_ready(copying.work, locked.id, count):
+        group.poll(_LOOK_EVERY)
+        locked.check()
+        copying.watch()
+
+
+def _largest(candidates: Iterable[Table]) -> tuple[tuple[str, str], ...]:
+    """Return the tables whose copy takes long enough for an ALTER TABLE to come between."""
+    with_rows = sorted(filter(lambda one: one.has_rows, candidates), key=lambda one: -one.bytes)
+    return tuple((table.schema, table.name) for table in with_rows[:_LOCKED_BY_LANES])
 
 
 def _plan(copying: Copying, locked: LockedSnapshot) -> Plan:
@@ -407,9 +459,11 @@ def _plan(copying: Copying, locked: LockedSnapshot) -> Plan:
 
 
 def _restore_before_data(copying: Copying) -> None:
-    again = copying.is_done(_RESTORING)
+    replacing = (
+        copying.options.drop_if_exists or copying.is_done(_RESTORING) or copying.is_done(_REPLACES)
+    )
     copying.mark_done(_RESTORING)
-    schema.restore_before_data(copying, replacing=again or copying.options.drop_if_exists)
+    schema.restore_before_data(copying, replacing=replacing)
 
 
 # -- resuming -----------------------------------------------------------------------------------
@@ -438,7 +492,7 @@ def _remainder(copying: Copying) -> Remainder:
     return remainder
 
 
-def _without(remainder: Remainder) -> list[BuiltIndex]:
+def _without_views(remainder: Remainder) -> list[BuiltIndex]:
     """Return the indexes of tables: those of materialised views come later."""
     of_views = {(index.schema, index.name) for index in remainder.view_indexes}
     return [one for one in remainder.indexes if (one.schema, one.name) not in of_views]
@@ -448,7 +502,11 @@ def _count_markers(copying: Copying, queue: JobQueue) -> None:
     """Make the queue agree with the target, which alone knows what is copied."""
     target = copying.target
     with connect(target, purpose="clone") as connection, reporting(target, "reading the markers"):
-        helper_schema.create_helper_schema(connection, copying.header.run_id)
+        if not helper_schema.owns_helper_schema(connection, copying.header.run_id):
+            raise StateError(
+                "target: the schema pgcopydb, which says what is copied, is not there any more",
+                hint="start over with --restart, with an empty target database",
+            )
         copied = {
             (marker.table_oid, marker.part): marker
             for view in _views(copying)

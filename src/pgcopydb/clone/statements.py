@@ -128,7 +128,7 @@ class StatementPool:
         try:
             self._attempt(jobs, repeated=self._resumed)
         except PgcopydbError as error:
-            if len(jobs) == 1:
+            if len(jobs) == 1 or self._stop.is_set():
                 queue.fail(jobs[0], error.message)
                 raise
             # One by one, so that the failure has a name and the others are done.
@@ -138,6 +138,8 @@ class StatementPool:
 
     def _one_by_one(self, queue: JobQueue, jobs: Sequence[Job]) -> None:
         for job in jobs:
+            if self._stop.is_set():
+                return
             try:
                 self._attempt([job], repeated=True)
             except PgcopydbError as error:

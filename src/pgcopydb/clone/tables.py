@@ -18,8 +18,9 @@ from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.transfer import Lane, LaneRoute, TablePart
 from pgcopydb.runtime import signals
 from pgcopydb.runtime.workers import Worker
+from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.jobs import Job, JobQueue
-from pgcopydb.workdir.store import open_store
+from pgcopydb.workdir.store import open_store, read_fact, write_fact
 
 _TOGETHER_BYTES: Final = 2 << 20
 _TOGETHER_COUNT: Final = 64
@@ -37,6 +38,7 @@ class LaneWork:
 
     catalogue: Path
     route: LaneRoute
+    number: int
 
 
 def lane_count(parts: int, size: int, table_jobs: int) -> int:
@@ -48,9 +50,21 @@ def lane_count(parts: int, size: int, table_jobs: int) -> int:
 def lanes(catalogue: Path, route: LaneRoute, count: int) -> list[Worker]:
     """Return ``count`` lanes to start."""
     return [
-        Worker(f"copy {number}", run_lane, LaneWork(catalogue, route))
+        Worker(f"copy {number}", run_lane, LaneWork(catalogue, route, number))
         for number in range(1, count + 1)
     ]
+
+
+def are_ready(work: WorkDirectory, snapshot: str, count: int) -> bool:
+    """Tell whether each of ``count`` lanes has taken ``snapshot`` and its locks."""
+    with work.store() as store:
+        return all(
+            read_fact(store, _ready_fact(snapshot, number), bool) for number in range(1, count + 1)
+        )
+
+
+def _ready_fact(snapshot: str, number: int) -> str:
+    return f"lane {number} ready with {snapshot}"
 
 
 def run_lane(work: LaneWork) -> None:
@@ -66,6 +80,7 @@ async def _run_lane(work: LaneWork) -> None:
         queue = JobQueue(store)
         async with Lane(work.route) as lane:
             await lane.connect()
+            write_fact(store, _ready_fact(work.route.snapshot, work.number), True)
             while not signals.stop_requested():
                 jobs = queue.claim_several(COPY, weight=_TOGETHER_BYTES, count=_TOGETHER_COUNT)
                 if jobs:

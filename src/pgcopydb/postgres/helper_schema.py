@@ -47,6 +47,7 @@ create table if not exists pgcopydb.progress (
 );
 """
 
+
 @dataclass(frozen=True, slots=True)
 class CopiedPart:
     """A part of a table that is on the target; ``table_oid`` is the source's."""
@@ -75,6 +76,14 @@ def create_helper_schema(connection: Session, run_id: str) -> None:
 def helper_schema_exists(connection: Session) -> bool:
     """Tell whether this program's schema is on the target."""
     return _schema_comment(connection) is not None
+
+
+def owns_helper_schema(connection: Session, run_id: str) -> bool:
+    """Tell whether the schema is there and holds the state of ``run_id``."""
+    if not helper_schema_exists(connection):
+        return False
+    found = connection.execute("select from pgcopydb.run where run_id = %s", (run_id,))
+    return found.fetchone() is not None
 
 
 def drop_helper_schema(connection: Session, run_id: str) -> None:

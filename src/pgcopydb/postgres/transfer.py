@@ -14,10 +14,10 @@ any failure both sessions are terminated, never reused.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
@@ -28,10 +28,12 @@ from pgcopydb.postgres import bulk
 from pgcopydb.postgres.connect import connect_bulk, translate
 from pgcopydb.postgres.resolve import ResolvedServer
 from pgcopydb.postgres.snapshot import snapshot_gone
-from pgcopydb.sql.copy import select_part
+from pgcopydb.sql.copy import lock_tables, select_part
 from pgcopydb.sql.quote import qualified_name, quote_literal
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 ATTEMPTS: Final = 6
 """How often a group of parts is begun before its lost connections end the run."""
@@ -114,6 +116,9 @@ class Moved:
 class LaneRoute:
     """Where a lane reads and writes. ``snapshot`` is imported; markers carry ``run_id`` and
     ``marker_snapshot``, the id that names the view through all its exports.
+
+    ``locked`` are tables, by schema and name, that the lane locks at its beginning: later it could
+    come to stand behind a statement that waits for the holder of the copy's table locks.
     """
 
     source: ResolvedServer
@@ -121,6 +126,7 @@ class LaneRoute:
     snapshot: str
     run_id: str
     marker_snapshot: str
+    locked: tuple[tuple[str, str], ...] = ()
 
 
 class Lane:
@@ -151,8 +157,11 @@ class Lane:
             self._terminate()
 
     async def connect(self) -> None:
-        """Open both sessions, so that the snapshot is imported while it is surely there."""
-        await self._sessions()
+        """Open both sessions, so that the snapshot is imported while it is surely there.
+
+        Tries again, and raises, as ``copy`` does.
+        """
+        await self._persist(self._sessions)
 
     async def copy(self, parts: Sequence[TablePart]) -> list[Moved]:
         """Copy ``parts`` in one transaction of the target; none, or all of them, is then there.
@@ -161,13 +170,16 @@ class Lane:
         the like are tried again, as often as ATTEMPTS says, unless the snapshot is gone. Raises
         the side's error, which names table and part.
         """
+        return await self._persist(lambda: self._attempt(parts))
+
+    async def _persist(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         pause = _FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
+        for number in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(parts)
+                return await attempt()
             except PgcopydbError as error:
                 self._terminate()
-                if not error.retryable or attempt == ATTEMPTS:
+                if not error.retryable or number == ATTEMPTS:
                     raise
                 log.warning("%s; trying again", error.message)
             except BaseException:
@@ -307,14 +319,16 @@ class Lane:
         server = self._route.source
         connection = await connect_bulk(server, purpose=self._purpose)
         try:
-            with _reporting(server.endpoint, "importing the snapshot"):
+            with _reporting(server.endpoint, "importing the snapshot and locking tables"):
                 # Behind a statement that waits for the holder of the copy's table locks a lane
-                # would wait for ever, and no deadlock detector sees it.
+                # would wait for ever, for what is no deadlock to the server.
                 await connection.execute(
                     "set lock_timeout to '10s';"
                     " begin isolation level repeatable read, read only;"
                     f" set transaction snapshot {quote_literal(self._route.snapshot)}"
                 )
+                if self._route.locked:
+                    await connection.execute(lock_tables(self._route.locked))
         except PgcopydbError as error:
             connection.terminate()
             if getattr(error.__cause__, "sqlstate", None) in _NO_SUCH_SNAPSHOT:

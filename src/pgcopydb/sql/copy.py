@@ -1,4 +1,6 @@
-"""The query that reads one part of a table, for ``COPY (query) TO STDOUT``."""
+"""What a COPY lane says to the source: the lock, and the query that reads a part of a table."""
+
+from collections.abc import Iterable
 
 from pgcopydb.errors import InternalError
 from pgcopydb.model.parts import Part, PartKind
@@ -21,6 +23,12 @@ def select_part(schema: str, table: str, columns: tuple[str, ...], part: Part) -
             _where(part),
         )
     ).rstrip()
+
+
+def lock_tables(tables: Iterable[tuple[str, str]]) -> str:
+    """Return the statement that keeps ``tables`` (schema and name) from changing their shape."""
+    names = ", ".join(f"ONLY {qualified_name(*table)}" for table in tables)
+    return f"LOCK TABLE {names} IN ACCESS SHARE MODE"
 
 
 def _where(part: Part) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pgcopydb.errors import ConflictError, StateError
-from pgcopydb.model.changes import UNCHANGED, Relation, Row
-from pgcopydb.model.targets import TargetColumn, TargetTable
+from pgcopydb.errors import ConflictError
+from pgcopydb.model.changes import UNCHANGED, Row
+from pgcopydb.model.targets import Route, TargetColumn, TargetTable
 from pgcopydb.sql.quote import column_list, qualified_name, quote_identifier
 
 _EXACT_TYPES = frozenset(
@@ -55,36 +55,19 @@ class Statement:
 
 
 class TableStatements:
-    """The statements that bring changes of one relation, as one decoder describes it, to a table.
+    """The statements that bring the changes of one route to its table, one row each."""
 
-    Raises StateError when the target lacks a column of the relation: that is a difference between
-    the two schemas which no statement can carry.
-    """
-
-    def __init__(self, relation: Relation, table: TargetTable, key: Sequence[str] = ()) -> None:
-        self.relation = relation
-        self.table = table
-        self._name = qualified_name(table.schema, table.name)
-        missing = [name for name in relation.columns if name not in table.columns]
-        if missing:
-            raise StateError(
-                f"target: table {table.schema}.{table.name} has no column"
-                f" {', '.join(missing)}, which the source has",
-                hint="add what is missing on the target, then go on with --resume",
-            )
-        self._columns: list[TargetColumn] = [table.columns[name] for name in relation.columns]
-        self._key = relation.key or tuple(
-            relation.columns.index(name) for name in key if name in relation.columns
-        )
-        self.full = relation.full
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.relation = route.relation
+        self.table = route.table
+        self.full = route.full
+        self._key = route.key
+        self._name = qualified_name(route.table.schema, route.table.name)
+        self._columns = [route.table.columns[name] for name in route.relation.columns]
         self._insert: Statement | None = None
         self._updates: dict[object, Statement | None] = {}
         self._deletes: dict[object, Statement] = {}
-
-    @property
-    def key(self) -> tuple[int, ...]:
-        """The positions of the identity's columns."""
-        return self._key
 
     def insert(self) -> Statement:
         """Return the statement for a new row."""
@@ -117,25 +100,21 @@ class TableStatements:
         return ", ".join(f"{names[n]}={_shown(row[n])}" for n in positions)
 
     def _make_insert(self) -> Statement:
-        stored = [n for n, column in enumerate(self._columns) if not column.generated]
+        stored = self.route.stored
         if not stored:
             return Statement(f"INSERT INTO {self._name} DEFAULT VALUES", ())
         names = column_list([self._columns[n].name for n in stored])
         marks = ", ".join(f"${n}" for n in range(1, len(stored) + 1))
         return Statement(
             f"INSERT INTO {self._name} ({names}) OVERRIDING SYSTEM VALUE VALUES ({marks})",
-            tuple(stored),
+            stored,
         )
 
     def _make_update(
         self, unchanged: tuple[int, ...], nulls: tuple[int, ...], *, moved: bool
     ) -> Statement | None:
         fixed = set(unchanged) if moved or self.full else set(unchanged) | set(self._key)
-        changed = [
-            n
-            for n, column in enumerate(self._columns)
-            if n not in fixed and not column.generated and not column.identity_always
-        ]
+        changed = [n for n in self.route.settable if n not in fixed]
         if not changed:
             return None
         assignments = ", ".join(
@@ -175,9 +154,8 @@ class TableStatements:
         """Find one row that is the old one in every column: there may be several alike."""
         tests: list[str] = []
         picks: list[int] = []
-        for n, column in enumerate(self._columns):
-            if column.generated:
-                continue
+        for n in self.route.stored:
+            column = self._columns[n]
             name = quote_identifier(column.name)
             if n in nulls:
                 tests.append(f"{name} IS NULL")
