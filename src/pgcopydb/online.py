@@ -18,7 +18,8 @@ from pgcopydb.cdc.capture import refuse_other_source
 from pgcopydb.cdc.follow import Following, finish_follow, set_endpos_from, settle
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.snapshot import hold_snapshot
-from pgcopydb.cdc.target_setup import drop_left_by, prepare_target
+from pgcopydb.cdc.source_setup import dropped_unless_copied
+from pgcopydb.cdc.target_setup import drop_left_by, prepare_target, refuse_foreign_origin
 from pgcopydb.clone import run as copying
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
@@ -72,7 +73,12 @@ def _begin(
     """Start an online migration from nothing."""
     copying.check(work, source, target, copy)
     drop_left_by(work.previous, target)
-    with Following(work, source, target, follow) as following, ExitStack() as holders:
+    refuse_foreign_origin(target, follow.origin)
+    with (
+        dropped_unless_copied(work, source),
+        Following(work, source, target, follow) as following,
+        ExitStack() as holders,
+    ):
         held = holders.enter_context(hold_snapshot(work, source, follow))
         following.start_receive()
         summary = copying.copy_database(
@@ -102,12 +108,13 @@ def _resume(
     set_endpos_from(work, follow)
     header = work.header()
     assert header is not None
+    snapshot = None if header.copy_finished else _snapshot(header)
     with Following(work, source, target, follow) as following:
         following.start_receive()
         summary = _NOTHING_COPIED
-        if not header.copy_finished:
+        if snapshot is not None:
             summary = copying.copy_database(
-                work, source, target, copy, snapshot=_snapshot(header), watch=following.watch
+                work, source, target, copy, snapshot=snapshot, watch=following.watch
             )
             _finish_copy(work)
         return _drain(work, source, target, following, summary)

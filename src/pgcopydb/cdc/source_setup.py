@@ -284,6 +284,37 @@ def _refuse_existing_slot(connection: Connection, source: Endpoint, name: str) -
     )
 
 
+@contextmanager
+def dropped_unless_copied(work: WorkDirectory, source: Endpoint) -> Iterator[None]:
+    """Drop slot and publication again when the block fails before the base copy is complete.
+
+    The copy's snapshot is gone with the process that held it, so that nothing could ever use the
+    slot, which would hold back WAL until the source's disk is full.
+    """
+    try:
+        yield
+    except BaseException:
+        header = work.header()
+        if header is not None and not header.copy_finished:
+            _drop_useless(work, source, header)
+        raise
+
+
+def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> None:
+    try:
+        with connect(source, purpose="cleanup") as connection:
+            drop_left_by(header, connection, source, read_facts(connection, source))
+    except PgcopydbError as error:
+        log.warning(
+            'replication slot "%s" could not be dropped and keeps WAL on the source: %s',
+            header.slot_name,
+            error.message,
+        )
+        return
+    with work.store() as store:
+        update_header(store, slot_created=False, publication_created=False, snapshot=None)
+
+
 def drop_left_by(
     previous: RunHeader | None, connection: Connection, source: Endpoint, facts: ServerFacts
 ) -> None:

@@ -53,11 +53,7 @@ def _create_progress(header: RunHeader, connection: Connection, target: Endpoint
         return "table"
     if progress.read_origin(connection, target, header.origin) is not None:
         if not _owns_origin(connection, target, header):
-            raise StateError(
-                f'target: replication origin "{header.origin}" exists and belongs to another run',
-                hint="choose another with --origin, or drop it with stream cleanup and the --dir"
-                " of that migration",
-            )
+            raise _foreign_origin(header.origin)
         progress.drop_origin(connection, target, header.origin)
     with reporting(target, "recording the origin"):
         connection.execute(
@@ -66,6 +62,23 @@ def _create_progress(header: RunHeader, connection: Connection, target: Endpoint
         )
     progress.create_origin(connection, target, header.origin, header.consistent_point)
     return "origin"
+
+
+def refuse_foreign_origin(target: Endpoint, name: str) -> None:
+    """Raise StateError when an origin of that name is there before the migration is begun."""
+    with connect(target, purpose="check") as connection:
+        if not progress.may_use_origins(connection):
+            return
+        if progress.read_origin(connection, target, name) is not None:
+            raise _foreign_origin(name)
+
+
+def _foreign_origin(name: str) -> StateError:
+    return StateError(
+        f'target: replication origin "{name}" exists and belongs to another run',
+        hint="choose another with --origin, or drop it with stream cleanup and the --dir of that"
+        " migration",
+    )
 
 
 def _owns_origin(connection: Connection, target: Endpoint, header: RunHeader) -> bool:
