@@ -8,16 +8,21 @@ transaction at a time behind an idle source, thousands when far behind.
 import logging
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection as Pipe
 from typing import Final, Self
 
+from pgcopydb.batching.plan import Batch, Planner
 from pgcopydb.cdc.capture import read_capture
+from pgcopydb.cdc.session import ApplySession
+from pgcopydb.cdc.sets import SetWriter
+from pgcopydb.cdc.strict import StrictWriter
 from pgcopydb.cdc.transactions import Piece, TransactionReader, Void
-from pgcopydb.cdc.writer import TargetWriter
-from pgcopydb.errors import PgcopydbError, StateError
+from pgcopydb.errors import Interrupted, PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
@@ -31,6 +36,11 @@ log = logging.getLogger(__name__)
 
 _MOST_CHANGES: Final = 20_000
 """Changes written as one target transaction at most, unless one source transaction has more."""
+
+_MOST_BYTES: Final = 16 << 20
+"""Bytes of stored frames in one batch, which bounds memory whatever the rows are."""
+
+LAST_LSN: Final = (1 << 64) - 1
 
 _LOOK_AROUND: Final = 0.1
 """Seconds between looks at the sentinel."""
@@ -73,15 +83,22 @@ def apply(task: ApplyTask) -> None:
     wait_for_order(task)
     last_progress = time.monotonic()
     pause = _FIRST_PAUSE
+    strict_until = 0
     while True:
         applier: _Applier | None = None
         try:
-            with _Applier(task) as applier:
+            with _Applier(task, strict_until) as applier:
                 applier.run()
             return
         except PgcopydbError as error:
             if applier is not None and applier.committed_anything:
                 last_progress, pause = time.monotonic(), _FIRST_PAUSE
+            if isinstance(error, Interrupted):
+                raise
+            if not error.retryable and applier is not None and applier.failed_batch_end:
+                strict_until = applier.failed_batch_end
+                log.info("a batch is done again row by row: %s", error.message)
+                continue
             if not error.retryable or time.monotonic() - last_progress > _GIVE_UP_AFTER:
                 raise
             log.warning("%s; connecting again", error.message)
@@ -104,22 +121,18 @@ def wait_for_order(task: ApplyTask) -> None:
         time.sleep(_LOOK_AROUND)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What is written in the target's transaction under way and not committed."""
-
-    changes: int = 0
-    transactions: int = 0
-    end_lsn: int = 0
-    commit_time: int = 0
-
-
 class _Applier:
-    """One target session: from its position on, until endpos or an error."""
+    """One target session: from its position on, until endpos or an error.
 
-    def __init__(self, task: ApplyTask) -> None:
+    While one batch is written, by a thread that waits for the server, the next is decoded and
+    planned. Up to ``strict_until`` every source transaction is written by itself, row by row.
+    """
+
+    def __init__(self, task: ApplyTask, strict_until: int) -> None:
         self._task = task
+        self._strict_until = strict_until
         self.committed_anything = False
+        self.failed_batch_end = 0
 
     def __enter__(self) -> Self:
         work = self._task.work
@@ -131,14 +144,20 @@ class _Applier:
             self._store = stack.enter_context(work.store())
             self._reader = ChangelogReader(work.cdc)
             stack.callback(self._reader.close)
-            self._writer = stack.enter_context(TargetWriter(self._task.target, header, capture))
+            self._session = stack.enter_context(ApplySession(self._task.target, header, capture))
             self._sentinel = require_sentinel(self._store)
             self._transactions = TransactionReader(
                 self._reader, self._task.plugin, capture, self._start(capture)
             )
+            self._flushing = stack.enter_context(_Flushing(self._session))
             self._close = stack.pop_all()
-        self._batch = _Batch()
-        self._most_changes = 1 if self._task.mode is ApplyMode.TRANSACTION else _MOST_CHANGES
+        self._strict = StrictWriter(self._session)
+        self._sets = SetWriter(self._session, self._strict)
+        self._planner = Planner(self._session.route)
+        self._always_strict = (
+            self._task.mode is ApplyMode.TRANSACTION or not self._session.independent
+        )
+        self._in_pieces = False
         self._transactions_applied = self._sentinel.transactions
         self._changes_applied = self._sentinel.changes
         self._commit_time = self._sentinel.replay_commit_time
@@ -152,7 +171,7 @@ class _Applier:
 
     def _start(self, capture: Capture) -> int:
         """Return where to begin; refuse an origin that somebody moved."""
-        position = self._writer.position
+        position = self._session.position
         reachable = max(self._sentinel.received_lsn, stored_end(self._task.work.cdc), capture.start)
         if position < capture.start or position > reachable:
             raise StateError(
@@ -180,57 +199,92 @@ class _Applier:
         for piece in self._transactions.read():
             if isinstance(piece, Void):
                 self._roll_back()
-            elif not piece.end_lsn:
-                self._write_piece(piece)
-            elif self._is_beyond_endpos(piece.end_lsn):
+            elif piece.end_lsn and self._is_beyond_endpos(piece.end_lsn):
                 self._abandon(piece)
                 return True
+            elif self._always_strict or self._session.position < self._strict_until:
+                self._write_strictly(piece)
             else:
-                self._add(piece)
-                if self._batch.changes >= self._most_changes or self._look_is_due():
-                    self._commit()
-                    self._look_around()
-                    signals.raise_if_stopped()
-        self._commit()
+                self._collect(piece)
+        self._flush()
+        self._settle()
         return False
 
-    def _write_piece(self, piece: Piece) -> None:
-        """Write part of a transaction too large for memory, in a target transaction of its own."""
-        if not piece.continued:
-            self._commit()
-        self._writer.write(piece.xid, piece.changes)
-        self._batch.changes += len(piece.changes)
+    def _collect(self, piece: Piece) -> None:
+        """Add a piece to the batch; send the batch off when it is large enough."""
+        if not piece.end_lsn and not self._in_pieces:
+            self._flush()  # what is complete is committed before a transaction too large for memory
+            self._in_pieces = True
+        self._planner.add(piece.changes)
+        if piece.end_lsn:
+            self._in_pieces = False
+            self._planner.complete(piece.end_lsn, piece.commit_time)
+        if self._planner.changes >= _MOST_CHANGES or self._transactions.bytes >= _MOST_BYTES:
+            self._flush()
+        if self._look_is_due():
+            signals.raise_if_stopped()
+            if not self._in_pieces:
+                self._flush()
+            self._look_around()
+
+    def _flush(self) -> None:
+        """Let what was collected be written, after the batch before it is."""
+        self._transactions.bytes = 0
+        batch = self._planner.take()
+        if batch.steps or batch.end_lsn:
+            self._settle()
+            if batch.transactions and time.monotonic() >= self._next_durable:
+                self._report(durable=True)
+            self._flushing.start(self._sets.write, batch)
+
+    def _settle(self) -> None:
+        """Wait until the batch under way is written, and count it."""
+        batch = self._flushing.batch
+        if batch is None:
+            return
+        try:
+            self._flushing.wait()
+        except PgcopydbError:
+            self.failed_batch_end = batch.end_lsn or LAST_LSN
+            raise
+        self._count(batch.transactions, batch.changes, batch.commit_time)
+
+    def _write_strictly(self, piece: Piece) -> None:
+        """Write one source transaction as one transaction of the target, change by change."""
+        self._flush()
+        self._settle()
+        if piece.changes:
+            self._session.begin()
+            self._strict.write(piece.xid, piece.changes, end_lsn=piece.end_lsn)
+        if piece.end_lsn:
+            self._strict.commit(piece.end_lsn, piece.commit_time)
+            if piece.continued and self._strict_until == LAST_LSN:
+                self._strict_until = 0  # it was for this transaction, whose end was not known
+        self._count(int(bool(piece.end_lsn)), len(piece.changes), piece.commit_time)
         signals.raise_if_stopped()
+        if self._look_is_due() and piece.end_lsn:
+            self._look_around()
+
+    def _count(self, transactions: int, changes: int, commit_time: int) -> None:
+        self._transactions_applied += transactions
+        self._changes_applied += changes
+        self._commit_time = commit_time or self._commit_time
+        self.committed_anything = self.committed_anything or transactions > 0
 
     def _abandon(self, piece: Piece) -> None:
         """Leave out a transaction that ends beyond endpos, written in part or not at all."""
         if piece.continued:
             self._roll_back()
         else:
-            self._commit()
+            self._flush()
+            self._settle()
 
     def _roll_back(self) -> None:
-        self._writer.rollback()
-        self._batch = _Batch()
-
-    def _add(self, piece: Piece) -> None:
-        self._writer.write(piece.xid, piece.changes, end_lsn=piece.end_lsn)
-        batch = self._batch
-        batch.changes += len(piece.changes)
-        batch.transactions += 1
-        batch.end_lsn = piece.end_lsn
-        batch.commit_time = piece.commit_time
-
-    def _commit(self) -> None:
-        batch = self._batch
-        if not batch.end_lsn:
-            return
-        self._writer.commit(batch.end_lsn, batch.commit_time)
-        self.committed_anything = True
-        self._transactions_applied += batch.transactions
-        self._changes_applied += batch.changes
-        self._commit_time = batch.commit_time or self._commit_time
-        self._batch = _Batch()
+        """Undo the pieces of a transaction that will not be completed."""
+        self._planner.take()
+        self._in_pieces = False
+        self._settle()
+        self._session.rollback()
 
     def _is_beyond_endpos(self, end_lsn: int) -> bool:
         return bool(self._sentinel.endpos) and end_lsn > self._sentinel.endpos
@@ -253,7 +307,7 @@ class _Applier:
         self._next_look = now + _LOOK_AROUND
         self._sentinel = require_sentinel(self._store)
         self._refuse_endpos_in_the_past()
-        if not self._batch.end_lsn:
+        if self._flushing.batch is None and not self._in_pieces:
             self._report(durable=now >= self._next_durable)
         if now >= self._next_prune:
             self._next_prune = now + _PRUNE_EVERY
@@ -262,27 +316,27 @@ class _Applier:
 
     def _refuse_endpos_in_the_past(self) -> None:
         endpos = self._sentinel.endpos
-        if endpos and endpos < self._writer.position:
+        if endpos and endpos < self._session.position:
             raise StateError(
                 f"endpos {format_lsn(endpos)} is in the past: the target has already applied up to"
-                f" {format_lsn(self._writer.position)}",
+                f" {format_lsn(self._session.position)}",
                 hint="set a later one: pgcopydb stream sentinel set endpos --current",
             )
 
     def _report(self, *, durable: bool) -> None:
         """Write into the sentinel how far the target is; ask it what is on disk if need be."""
-        if durable and self._durable != self._writer.position:
-            self._durable = self._writer.durable_position()
+        if durable and self._durable != self._session.position:
+            self._durable = self._session.durable_position()
         if durable:
             self._next_durable = time.monotonic() + _DURABLE_EVERY
-        report = (self._durable, self._writer.position, self._transactions_applied)
+        report = (self._durable, self._session.position, self._transactions_applied)
         if report == self._reported:
             return
         self._reported = report
         update_sentinel(
             self._store,
             replay_lsn=self._durable,
-            transform_lsn=self._writer.position,
+            transform_lsn=self._session.position,
             replay_commit_time=self._commit_time,
             transactions=self._transactions_applied,
             changes=self._changes_applied,
@@ -295,3 +349,35 @@ class _Applier:
             time.sleep(_POLL)
         elif pipes.wait([pipe], _LOOK_AROUND):
             os.read(pipe.fileno(), 4096)
+
+
+class _Flushing:
+    """A thread that writes one batch at a time; a context manager that ends it.
+
+    Python runs on here while the server works: the driver waits without holding the interpreter.
+    """
+
+    def __init__(self, session: ApplySession) -> None:
+        self._session = session
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="flush")
+        self._future: Future[None] | None = None
+        self.batch: Batch | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._future is not None and not self._future.done():
+            self._session.cancel()
+        self._thread.shutdown(wait=True)
+
+    def start(self, write: Callable[[Batch], None], batch: Batch) -> None:
+        """Begin to write ``batch``; the one before it must have been waited for."""
+        self.batch = batch
+        self._future = self._thread.submit(write, batch)
+
+    def wait(self) -> None:
+        """Wait for the batch under way; raise what it failed with."""
+        future, self._future, self.batch = self._future, None, None
+        if future is not None:
+            future.result()

@@ -18,20 +18,27 @@ def read_target_tables(connection: psycopg.Connection[Any], target: Endpoint) ->
     """Return the tables of the target that changes can be written to, by schema and name."""
     with reporting(target, "reading the target's tables"):
         tables = discover.list_tables(connection)
+        indexes = discover.list_indexes(connection)
+    ordered = {
+        index.table_oid
+        for index in indexes
+        if index.is_exclusion or index.constraint_deferrable or not index.is_immediate
+    }
     return {
-        (table.schema, table.name): _target_table(table)
+        (table.schema, table.name): _target_table(table, ordered=table.oid in ordered)
         for table in tables
         if table.kind in {TableKind.TABLE, TableKind.PARTITIONED}
     }
 
 
-def _target_table(table: Table) -> TargetTable:
+def _target_table(table: Table, *, ordered: bool) -> TargetTable:
     return TargetTable(
         schema=table.schema,
         name=table.name,
         partitioned=table.kind is TableKind.PARTITIONED,
         columns={column.name: _target_column(column) for column in table.columns},
         key=table.key_columns,
+        ordered=ordered,
     )
 
 

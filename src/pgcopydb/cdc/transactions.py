@@ -40,6 +40,7 @@ class TransactionReader:
     """Decodes a changelog from ``position`` on; transactions that end there or before are left out.
 
     :meth:`read` may be called again and again: each call gives what has been stored since.
+    ``bytes`` counts the frames read, for the caller to reset.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class TransactionReader:
         self._plugin = plugin
         self._capture = capture
         self._position = position
+        self.bytes = 0
         self._session = 0
         self._primer: list[Frame] | None = reader.seek(position)
         self._decoder = self._new_decoder()
@@ -65,6 +67,7 @@ class TransactionReader:
 
     def _decode(self, chunk: Chunk) -> Iterator[Piece]:
         decode = self._decoder.decode
+        self.bytes += len(chunk.frames)
         for wal_start, payload in chunk.unpack():
             change = decode(payload, wal_start)
             if change is None:

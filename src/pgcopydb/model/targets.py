@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pgcopydb.model.changes import Relation
+
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
@@ -20,11 +22,33 @@ class TargetColumn:
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """A table of the target; ``columns`` by name."""
+    """A table of the target; ``columns`` by name, ``key`` the columns of its primary key.
+
+    ``ordered`` says that its changes must be made one by one in the source's order: it has a
+    deferrable unique or an exclusion constraint, which nothing checks while triggers are silent
+    (ruling 19).
+    """
 
     schema: str
     name: str
     partitioned: bool
     columns: dict[str, TargetColumn] = field(hash=False)
     key: tuple[str, ...] = ()
-    """The columns of its primary key, if it has one."""
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the rows of one relation of the stream go, by positions in the relation's columns.
+
+    ``key`` finds a row (empty where there is no key), ``full`` says that only the whole old row
+    does. ``stored`` are the columns that the target takes, the others it computes; ``settable``
+    those of them that an UPDATE may set.
+    """
+
+    relation: Relation
+    table: TargetTable
+    key: tuple[int, ...]
+    full: bool
+    stored: tuple[int, ...]
+    settable: tuple[int, ...]

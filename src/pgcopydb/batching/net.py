@@ -1,0 +1,159 @@
+"""The net effect of many changes to one table, by the key that names a row.
+
+Insert and update are an insert of the last values, insert and delete are nothing, two updates are
+one. What does not fit this (a key that changes, a row that comes back in a way that no single
+statement makes) is kept in its order instead, as *ordered* changes between two net effects.
+
+The dictionaries below are disjoint: a key is in one of them at most.
+"""
+
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from pgcopydb.model.changes import UNCHANGED, Change, Delete, Insert, Row, Update
+from pgcopydb.model.targets import Route
+
+Key: TypeAlias = Any
+"""The key's value, or a tuple of them; only ever compared."""
+
+
+@dataclass(slots=True)
+class NetEffect:
+    """What some changes to one table come to.
+
+    ``replaced`` rows were deleted and inserted again under the same key: they are updated in every
+    column. ``gone`` rows were inserted and deleted within the batch: they must not be there.
+    """
+
+    route: Route
+    inserted: dict[Key, Row] = field(default_factory=dict)
+    updated: dict[Key, Row] = field(default_factory=dict)
+    replaced: dict[Key, Row] = field(default_factory=dict)
+    deleted: dict[Key, Row] = field(default_factory=dict)
+    gone: dict[Key, Row] = field(default_factory=dict)
+    appended: list[Row] = field(default_factory=list)
+    """New rows of a table without a key."""
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing is to be done."""
+        return not (
+            self.inserted
+            or self.updated
+            or self.replaced
+            or self.deleted
+            or self.gone
+            or self.appended
+        )
+
+
+@dataclass(slots=True)
+class OrderedChanges:
+    """Changes of one table to be made one by one, as they came."""
+
+    changes: list[Change]
+
+
+Segment: TypeAlias = NetEffect | OrderedChanges
+
+
+class TableBatch:
+    """Collects the changes of one table; :attr:`segments` are to be made in their order."""
+
+    def __init__(self, route: Route) -> None:
+        self.segments: list[Segment] = []
+        self._use(route)
+
+    def _use(self, route: Route) -> None:
+        self._route = route
+        self._net = NetEffect(route)
+        self.segments.append(self._net)
+        table = route.table
+        keyed = bool(route.key) and not route.full
+        self._by_key = keyed and not table.ordered
+        self._appends = not keyed and not table.ordered
+        self._key = itemgetter(*route.key) if keyed else None
+        self._replaces = set(route.stored) <= set(route.settable) | set(route.key)
+
+    def insert(self, route: Route, change: Insert) -> None:
+        """Take a new row."""
+        if route is not self._route:
+            self._use(route)
+        net, new = self._net, change.new
+        if not self._by_key:
+            if self._appends:
+                net.appended.append(new)
+            else:
+                self._keep_order(change)
+            return
+        key = self._key(new)  # type: ignore[misc]
+        if key in net.deleted:
+            if not self._replaces:
+                self._keep_order(change)
+                return
+            del net.deleted[key]
+            net.replaced[key] = new
+        elif key in net.updated or key in net.inserted or key in net.replaced:
+            self._keep_order(change)
+        else:
+            net.gone.pop(key, None)
+            net.inserted[key] = new
+
+    def update(self, route: Route, change: Update) -> None:
+        """Take a changed row."""
+        if route is not self._route:
+            self._use(route)
+        if not self._by_key:
+            self._keep_order(change)
+            return
+        net, old, new = self._net, change.old, change.new
+        key = self._key(new)  # type: ignore[misc]
+        if old is not None and self._key(old) != key:  # type: ignore[misc]
+            self._keep_order(change)
+            return
+        for rows in (net.updated, net.inserted, net.replaced):
+            before = rows.get(key)
+            if before is not None:
+                rows[key] = _merged(before, new) if UNCHANGED in new else new
+                return
+        if key in net.deleted or key in net.gone:
+            self._keep_order(change)
+        else:
+            net.updated[key] = new
+
+    def delete(self, route: Route, change: Delete) -> None:
+        """Take a row that went."""
+        if route is not self._route:
+            self._use(route)
+        if not self._by_key:
+            self._keep_order(change)
+            return
+        net, old = self._net, change.old
+        key = self._key(old)  # type: ignore[misc]
+        if net.inserted.pop(key, None) is not None:
+            net.gone[key] = old
+        elif key in net.deleted or key in net.gone:
+            self._keep_order(change)
+        else:
+            net.updated.pop(key, None)
+            net.replaced.pop(key, None)
+            net.deleted[key] = old
+
+    def _keep_order(self, change: Change) -> None:
+        """Make ``change`` after everything so far and before everything that comes."""
+        if self._net.is_empty():
+            self.segments.pop()
+        last = self.segments[-1] if self.segments else None
+        if isinstance(last, OrderedChanges):
+            last.changes.append(change)
+        else:
+            self.segments.append(OrderedChanges([change]))
+        self._net = NetEffect(self._route)
+        self.segments.append(self._net)
+
+
+def _merged(before: Row, new: Row) -> Row:
+    """Return ``new`` with what it leaves unchanged taken from ``before``."""
+    return tuple(
+        old if value is UNCHANGED else value for old, value in zip(before, new, strict=True)
+    )
