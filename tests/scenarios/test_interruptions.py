@@ -6,10 +6,18 @@ import time
 import pytest
 
 from tests.scenarios.migration import Migration, assert_alone
-from tests.support.litter import assert_quiet
+from tests.support.clock import wait_for
+from tests.support.commands import Running
+from tests.support.litter import assert_quiet, litter
 from tests.support.workload import APPLICATION
 
 pytestmark = pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
+
+
+def wait_for_copy(running: Running) -> None:
+    """Wait until a command has begun to copy tables."""
+    assert wait_for(lambda: "copying" in running.stderr or not running.is_running)
+    assert running.is_running, running.stderr
 
 
 @pytest.mark.parametrize("command", [("clone", "--follow"), ("follow",)], ids=" ".join)
@@ -68,12 +76,24 @@ def test_started_over_it_leaves_nothing_of_the_first_run(migration: Migration) -
     migration.judge()
 
 
+def test_stopped_during_the_copy_it_keeps_no_slot(migration: Migration) -> None:
+    with migration.workload() as workload, workload.not_truncating():
+        with migration.start("clone", "--follow") as running:
+            wait_for_copy(running)
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(10).status == 128 + signal.SIGTERM
+            assert_alone(running)
+        assert_quiet(migration.pair)
+        assert litter(migration.pair.source) == []
+        workload.wait_for_transactions(1)
+        refused = migration.run("clone", "--follow", "--resume", status=3)
+        assert "--restart" in refused.stderr
+
+
 def test_killed_during_the_copy_it_is_refused_or_resumed(migration: Migration) -> None:
     with migration.workload() as workload:
         with workload.not_truncating(), migration.start("clone", "--follow") as running:
-            while "copying" not in running.stderr:
-                assert running.is_running, running.stderr
-                time.sleep(0.01)
+            wait_for_copy(running)
             running.kill_all()
             running.wait(5)
         # The snapshot died with its session, so the copy cannot be completed.
