@@ -39,6 +39,8 @@ class ReplicationStream:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._get = connection.pgconn.get_copy_data
+        self._lost_change: str | None = None
+        connection.add_notice_handler(self._notice)
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
@@ -112,6 +114,22 @@ class ReplicationStream:
             self._pgconn.consume_input()
         except psycopg.Error as error:
             raise self._lost(error) from error
+        if self._lost_change is not None:
+            raise StateError(
+                f"source: the output plugin left out a change: {self._lost_change}",
+                hint="give the table a primary key or REPLICA IDENTITY FULL, and clone again",
+            )
+
+    def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        """Notice that a change is missing from the stream: wal2json only warns of it.
+
+        It cannot print an UPDATE or DELETE of a row without identity, and goes on without it.
+        """
+        message = diagnostic.message_primary or ""
+        if message.startswith("no tuple identifier"):
+            self._lost_change = message
+        else:
+            log.debug("source: %s", message)
 
     def feedback(self, *, write: int, flush: int, apply: int, reply: bool = False) -> None:
         """Tell the server how far the stream is written, durable and applied.
