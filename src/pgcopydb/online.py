@@ -25,6 +25,8 @@ from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions
 from pgcopydb.model.results import CloneSummary
+from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.triggers import may_silence
 from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader, update_header
@@ -82,11 +84,18 @@ def _begin(
         held = holders.enter_context(hold_snapshot(work, source, follow))
         following.start_receive()
         summary = copying.copy_database(
-            work, source, target, copy, snapshot=held.id, watch=following.watch
+            work,
+            source,
+            target,
+            copy,
+            snapshot=held.id,
+            watch=following.watch,
+            defer_constraints=_defer_constraints(work, target),
         )
         holders.close()
         _finish_copy(work)
-        return _drain(work, source, target, following, summary)
+        _drain(work, source, target, copy, following)
+    return summary
 
 
 def _resume(
@@ -114,10 +123,17 @@ def _resume(
         summary = _NOTHING_COPIED
         if snapshot is not None:
             summary = copying.copy_database(
-                work, source, target, copy, snapshot=snapshot, watch=following.watch
+                work,
+                source,
+                target,
+                copy,
+                snapshot=snapshot,
+                watch=following.watch,
+                defer_constraints=_defer_constraints(work, target),
             )
             _finish_copy(work)
-        return _drain(work, source, target, following, summary)
+        _drain(work, source, target, copy, following)
+    return summary
 
 
 def _snapshot(header: RunHeader) -> str:
@@ -136,19 +152,34 @@ def _finish_copy(work: WorkDirectory) -> None:
     enable_apply(work)
 
 
+def _defer_constraints(work: WorkDirectory, target: Endpoint) -> bool:
+    """Decide, and write down, whether foreign keys and triggers come after the drain.
+
+    They must where the role cannot silence them: a DELETE of several rows replayed one by one
+    fails on a self-reference, and cascades would be made twice (ruling 21).
+    """
+    with connect(target, purpose="check") as connection:
+        deferred = not may_silence(connection, target)
+    with work.store() as store:
+        update_header(store, constraints_deferred=deferred)
+    return deferred
+
+
 def _drain(
     work: WorkDirectory,
     source: Endpoint,
     target: Endpoint,
+    copy: CopyOptions,
     following: Following,
-    summary: CloneSummary,
-) -> CloneSummary:
+) -> None:
     """Apply until endpos, then look for what the stream did not carry and set the sequences."""
     prepare_target(work, target)
     following.start_apply(wait_for_order=True)
     following.wait()
+    header = work.header()
+    if header is not None and header.constraints_deferred:
+        copying.finish_constraints(work, source, target, copy)
     finish_follow(work, source, target)
-    return summary
 
 
 _NOTHING_COPIED = CloneSummary(tables=(), steps=(), total_seconds=0.0, bytes=0)

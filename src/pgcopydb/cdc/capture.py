@@ -9,7 +9,7 @@ from psycopg import sql
 from pgcopydb.errors import StateError
 from pgcopydb.model.capture import Capture, FollowedTable, differences
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table
+from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.rules.publication import is_followed, plan_publication
@@ -46,11 +46,19 @@ def capture_in_snapshot(source: Endpoint, snapshot: str, start: int) -> Capture:
             connection.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
         facts = read_facts(connection, source)
         tables = read_tables(connection, source)
+    return make_capture(facts, tables, start)
+
+
+def make_capture(facts: ServerFacts, tables: Sequence[Table], start: int) -> Capture:
+    """Return what is followed of ``tables`` from the position ``start`` on."""
     return Capture(
         start=start,
         encoding=facts.encoding,
         version_num=facts.version_num,
         tables=fingerprint(tables),
+        partitioned=tuple(
+            (table.schema, table.name) for table in tables if table.kind is TableKind.PARTITIONED
+        ),
     )
 
 
@@ -66,6 +74,8 @@ def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
             full=table.replica_identity is ReplicaIdentity.FULL,
             keyless=table.oid in keyless,
             filenode=table.filenode,
+            generated=tuple(column.name for column in table.columns if column.is_generated),
+            always=tuple(column.name for column in table.columns if column.identity == "a"),
         )
         for table in tables
         if is_followed(table)

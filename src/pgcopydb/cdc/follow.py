@@ -17,6 +17,7 @@ from typing import Final, Self
 from pgcopydb.cdc.apply import ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture, refuse_drift, refuse_other_source
 from pgcopydb.cdc.receive import ReceiveTask, receive
+from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
@@ -256,6 +257,7 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
     """
     with connect(source, purpose="final check") as connection:
         refuse_drift(connection, source, read_capture(work))
+    give_back_triggers(work, target)
     synchronize_sequences(source, target)
     with work.store() as store:
         update_header(store, sequences_synchronized=True)

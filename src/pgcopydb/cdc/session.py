@@ -32,7 +32,7 @@ class ApplySession:
 
     ``position`` is the end of the last source transaction that this session or an earlier one has
     committed here. ``independent`` tells whether tables can be written in any order, because
-    neither triggers nor foreign keys fire.
+    neither triggers nor foreign keys fire or are there yet.
     """
 
     def __init__(self, target: Endpoint, header: RunHeader, capture: Capture) -> None:
@@ -49,7 +49,8 @@ class ApplySession:
             # closed as it is: leaving psycopg's own block would commit a transaction under way
             self._connection = stack.enter_context(closing(connect(self._target, purpose=purpose)))
             self._tables: TargetTables = read_target_tables(self._connection, self._target)
-            self.independent = set_up_session(self._connection, self._target, self._header)
+            silent = set_up_session(self._connection, self._target, self._header)
+            self.independent = silent or self._header.constraints_deferred
             self._progress = open_progress(self._connection, self._target, self._header)
             self.position = self._progress.attach()
             self.pipeline = Pipeline(self._connection, self._target)
@@ -167,10 +168,11 @@ def set_up_session(
         try:
             connection.execute("set session_replication_role to replica")
         except psycopg.errors.InsufficientPrivilege:
-            log.warning(
-                "target: the role may not set session_replication_role: triggers and foreign keys"
-                " fire while changes are applied, which therefore goes row by row"
-            )
+            if not header.constraints_deferred:
+                log.warning(
+                    "target: the role may not set session_replication_role: triggers and foreign"
+                    " keys fire while changes are applied, which therefore goes row by row"
+                )
             return False
     return True
 

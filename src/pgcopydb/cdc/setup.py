@@ -3,6 +3,7 @@
 import logging
 
 from pgcopydb.cdc.capture import identify, read_facts
+from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.source_setup import create_capture, drop_left_by
 from pgcopydb.cdc.target_setup import drop_run, prepare_target, refuse_other_target
 from pgcopydb.errors import StateError
@@ -49,6 +50,7 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
     with connect(target, purpose="cleanup") as connection:
         refuse_other_target(header, read_facts(connection, target))
         drop_run(header, connection, target)
+    give_back_triggers(work, target)
     with work.store() as store:
         update_header(store, slot_created=False, publication_created=False, origin_created=False)
     log.info("removed slot, publication, origin and the schema pgcopydb")

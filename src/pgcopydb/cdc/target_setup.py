@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from pgcopydb.cdc.capture import identify, read_facts
+from pgcopydb.cdc.silence import silence_triggers
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
@@ -40,6 +41,7 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
             helper_schema.create_helper_schema(connection, header.run_id)
         kind = _create_progress(header, connection, target)
         facts = read_facts(connection, target)
+    silence_triggers(work, target)
     with work.store() as store:
         update_header(store, progress=kind, origin_created=kind == "origin", target=identify(facts))
 

@@ -65,6 +65,8 @@ class RunHeader:
     """How the target records what is applied: ``origin`` or ``table`` (ruling 22)."""
     consistent_point: int | None = None
     copy_finished: bool = False
+    constraints_deferred: bool = False
+    """Whether foreign keys and triggers are created after the drain (ruling 21)."""
     sequences_synchronized: bool = False
 
 

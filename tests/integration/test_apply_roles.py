@@ -1,0 +1,130 @@
+"""Triggers and foreign keys of the target: silent while changes are applied, as they were after."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import wait_for
+from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.equality import differing_tables
+from tests.support.servers import Database, SourceTarget
+
+SCHEMA = """
+create table customer (id integer primary key, name text, referrer integer references customer);
+create table purchase (
+  id integer generated always as identity primary key,
+  customer_id integer not null references customer on delete cascade,
+  total numeric not null
+);
+create table audit (id bigint generated always as identity primary key, what text);
+create function note() returns trigger language plpgsql as $$
+begin
+  insert into public.audit (what) values (tg_op || ' ' || tg_table_name);
+  return null;
+end $$;
+create trigger audit after insert or update or delete on purchase
+  for each row execute function note();
+create trigger always after insert or update or delete on customer
+  for each row execute function note();
+alter table customer enable always trigger always;
+insert into customer values (1, 'one', null), (2, 'two', 1), (3, 'three', 1), (4, 'four', 3);
+insert into purchase (customer_id, total) values (1, 10.50), (2, 20.00), (3, 30);
+"""
+
+CHANGES = """
+insert into customer select g, 'n' || g, g - 1 from generate_series(5, 200) g;
+insert into purchase (customer_id, total) select g, g * 1.5 from generate_series(5, 200) g;
+update customer set referrer = 2 where id = 4;
+delete from customer where id = 3;
+delete from customer where id > 100;
+update purchase set total = total + 1;
+"""
+
+LIMITED_ROLE = "migrator_limited"
+
+
+@pytest.fixture
+def limited_role(source_target: SourceTarget) -> Iterator[str]:
+    """A role of the target that owns its database and has no other right."""
+    target = source_target.target
+    target.execute(f"create role {LIMITED_ROLE} login")
+    target.execute(
+        f'alter database "{target.name}" owner to {LIMITED_ROLE};'
+        f" alter schema public owner to {LIMITED_ROLE}"
+    )
+    yield target.conninfo.replace("user=postgres", f"user={LIMITED_ROLE}")
+    target.execute(f"reassign owned by {LIMITED_ROLE} to postgres; drop owned by {LIMITED_ROLE}")
+    target.execute(f"drop role {LIMITED_ROLE}")
+
+
+def follow_changes(
+    pair: SourceTarget,
+    target: str,
+    directory: Path,
+    background: PgcopydbBackground,
+    command: Pgcopydb,
+) -> str:
+    """Run a whole online migration with CHANGES in its follow phase; return its log."""
+    arguments = ("--source", pair.source.conninfo, "--dir", str(directory))
+    with background(
+        "clone", "--follow", "--no-owner", "--no-acl", "--target", target, *arguments
+    ) as running:
+        assert wait_for(lambda: "applying from" in running.stderr or not running.is_running)
+        pair.source.execute(CHANGES)
+        finished = command("stream", "sentinel", "set", "endpos", "--current", *arguments)
+        assert finished.status == 0, finished.stderr
+        result = running.wait(60)
+    assert result.status == 0, result.stderr
+    finished = command("stream", "cleanup", "--target", target, *arguments)
+    assert finished.status == 0, finished.stderr
+    return result.stderr
+
+
+def trigger_states(database: Database) -> list[tuple[object, ...]]:
+    return database.rows(
+        "select tgname::text, tgenabled::text from pg_trigger where not tgisinternal order by 1"
+    )
+
+
+def constraints(database: Database) -> list[tuple[object, ...]]:
+    return database.rows(
+        "select conname::text, pg_get_constraintdef(oid), convalidated from pg_constraint"
+        " where connamespace = 'public'::regnamespace and contype <> 'n' order by 1"
+    )
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+def test_always_triggers_are_silent_until_the_end(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_background: PgcopydbBackground,
+    pgcopydb_command: Pgcopydb,
+) -> None:
+    """Ruling 21: an audit trigger that is ENABLE ALWAYS would write every row twice."""
+    pair = source_target
+    follow_changes(
+        pair, pair.target.conninfo, tmp_path / "work", pgcopydb_background, pgcopydb_command
+    )
+    assert differing_tables(pair.source, pair.target) == []
+    assert trigger_states(pair.target) == trigger_states(pair.source)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+def test_a_role_without_rights_gets_triggers_and_foreign_keys_after_the_drain(
+    source_target: SourceTarget,
+    limited_role: str,
+    tmp_path: Path,
+    pgcopydb_background: PgcopydbBackground,
+    pgcopydb_command: Pgcopydb,
+) -> None:
+    """Rulings 21 and 22: no replication origins, no session_replication_role."""
+    pair = source_target
+    log = follow_changes(
+        pair, limited_role, tmp_path / "work", pgcopydb_background, pgcopydb_command
+    )
+    assert "progress is kept in a table" in log
+    assert differing_tables(pair.source, pair.target) == []
+    assert constraints(pair.target) == constraints(pair.source)
+    assert trigger_states(pair.target) == trigger_states(pair.source)
+    assert pair.target.rows("select 1 from pg_namespace where nspname = 'pgcopydb'") == []
