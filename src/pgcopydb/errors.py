@@ -143,5 +143,3 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, for a message that must fit one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-
-
