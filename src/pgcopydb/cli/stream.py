@@ -1,7 +1,9 @@
 """``pgcopydb stream``: the steps of a follow, one by one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -11,6 +13,9 @@ from pgcopydb.cli.sentinel import sentinel
 from pgcopydb.cli.types import PLACE
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions, WorkOptions
+
+if TYPE_CHECKING:
+    from pgcopydb.workdir.directory import WorkDirectory
 
 _STANDARD: Final = "-"
 
@@ -64,11 +69,28 @@ def receive(
     With --to-stdout prints them as JSON lines (wal2json's format 2, with any plugin). Nothing is
     then confirmed to the source, unless --target says where the changes end up.
     """
-    from pgcopydb.cdc.receive import receive_command
+    from pgcopydb.cdc.text_receive import receive_command
     from pgcopydb.workdir.directory import open_directory
 
+    if to_stdout:
+        with _existing_directory(work) as existing:
+            receive_command(existing, source, target, follow, to_stdout=True)
+        return
     with open_directory(work, command="stream receive") as directory:
-        receive_command(directory, source, target, follow, to_stdout=to_stdout)
+        receive_command(directory, source, target, follow, to_stdout=False)
+
+
+@contextmanager
+def _existing_directory(options: WorkOptions) -> "Iterator[WorkDirectory | None]":
+    """Open the directory of a migration that may say which slot is meant; None without one."""
+    from pgcopydb.workdir.directory import attach_directory, default_directory
+
+    place = options.directory or default_directory()
+    if not (place / "catalogue.db").exists():
+        yield None
+        return
+    with attach_directory(options) as directory:
+        yield directory
 
 
 @command("transform", WORK, FOLLOW, _INPUT, _OUTPUT)
@@ -112,7 +134,7 @@ def apply(
     if printed and statements is not None:
         raise click.UsageError("--target - prints stored changes, and takes no FILE")
 
-    from pgcopydb.cdc.apply import apply_command
+    from pgcopydb.cdc.text_apply import apply_command
     from pgcopydb.workdir.directory import attach_directory, open_directory
 
     if printed:

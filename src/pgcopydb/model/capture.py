@@ -18,6 +18,10 @@ class FollowedTable:
     full: bool
     keyless: bool
     filenode: int
+    generated: tuple[str, ...] = ()
+    """Columns that the server computes."""
+    always: tuple[str, ...] = ()
+    """Columns GENERATED ALWAYS AS IDENTITY, to which no UPDATE can give a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class Capture:
     encoding: str
     version_num: int
     tables: tuple[FollowedTable, ...]
+    partitioned: tuple[tuple[str, str], ...] = ()
+    """Partitioned tables, which hold no rows but are named by a TRUNCATE."""
 
     def identities(self) -> Identities:
         """Return each table's replica identity, for the plugins that do not tell it."""

@@ -317,6 +317,18 @@ def stored_end(directory: Path) -> int:
     return 0
 
 
+def stored_start(directory: Path) -> int:
+    """Return the position after which everything is stored and not pruned, 0 for the beginning."""
+    files = segment_files(directory)
+    if not files:
+        return 0
+    segment = _open_segment(files[0])
+    try:
+        return int(segment.execute("select previous_end from segment").fetchone()[0])
+    finally:
+        segment.close()
+
+
 def prune(directory: Path, position: int, *, dry_run: bool = False) -> list[Path]:
     """Remove the segments whose every transaction ends at or before ``position``.
 
