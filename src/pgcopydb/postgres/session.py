@@ -57,7 +57,7 @@ SIDES: Final = {
 PATH: Final = {"search_path": ""}
 
 _STATEMENT: Final = sql.SQL(
-    "select count(pg_catalog.set_config(s.name, v.value, false))"
+    "select pg_catalog.count(pg_catalog.set_config(s.name, v.value, false))"
     " from (values {pins}) as v(name, value)"
     " join pg_catalog.pg_settings as s on s.name operator(pg_catalog.=) v.name"
 )
