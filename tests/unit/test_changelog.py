@@ -75,9 +75,9 @@ def test_seek_finds_the_first_chunk_after_any_position(
         reader.seek(position)
         ends = [end for _, _, end in read_all(reader)]
         assert ends == [n * 10 for n in range(1, len(sizes) + 1) if n * 10 > position]
-        append = (len(sizes) + 1) * 10
-    append_whole(writer, append, b"later")
-    assert [end for _, _, end in read_all(reader)] == [append]
+    later = (len(sizes) + 1) * 10
+    append_whole(writer, later, b"later")
+    assert [end for _, _, end in read_all(reader)] == [later]
     reader.close()
     writer.close()
 

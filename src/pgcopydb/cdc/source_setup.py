@@ -22,7 +22,7 @@ from pgcopydb.cdc.capture import (
     read_facts,
     read_tables,
 )
-from pgcopydb.errors import ConfigurationError, PgcopydbError, StateError
+from pgcopydb.errors import ConfigurationError, Interrupted, PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
@@ -293,10 +293,12 @@ def dropped_unless_copied(work: WorkDirectory, source: Endpoint) -> Iterator[Non
     """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         header = work.header()
         if header is not None and not header.copy_finished:
             _drop_useless(work, source, header)
+            if isinstance(error, Interrupted):
+                error.hint = "the copy's snapshot is gone: begin again with --restart"
         raise
 
 

@@ -10,10 +10,14 @@ from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.snapshot import patiently
 
 Session = Connection[tuple[Any, ...]]
 
 _SHOWN = 5
+
+_PATIENCE = 5.0
+"""Seconds to wait for tables that a statement of the application wants for itself."""
 
 
 def refuse_same_database(source: ServerFacts, target: ServerFacts) -> None:
@@ -43,8 +47,9 @@ def refuse_unwritable(target: ServerFacts) -> None:
 
 def refuse_hidden_rows(endpoint: Endpoint, connection: Session) -> None:
     """Raise ConfigurationError when the role cannot read every row of the source's tables."""
-    with reporting(endpoint, "reading the list of tables"):
-        tables = discover.list_tables(connection)
+    with reporting(endpoint, "reading the list of tables"), connection.transaction():
+        # sizes are read under a lock, and the snapshot to copy from may hold back its owner
+        tables = patiently(connection, lambda: discover.list_tables(connection), patience=_PATIENCE)
     discover.check_visible(tables)
 
 

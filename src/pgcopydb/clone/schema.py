@@ -14,13 +14,14 @@ import psycopg
 from psycopg import Connection, sql
 
 from pgcopydb.clone.context import Copying
-from pgcopydb.errors import TargetError
+from pgcopydb.errors import ExternalToolError, TargetError
 from pgcopydb.model.objects import ConstraintKind
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_section
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.snapshot import lock_refused
 from pgcopydb.rules.toc import TocEntry, without_publications
 from pgcopydb.runtime import signals
 
@@ -48,13 +49,18 @@ _KINDS: Final = {
 def dump(copying: Copying, snapshot: str) -> None:
     """Write the source's schema, as the snapshot shows it, into the work directory."""
     with child_environment(copying.source, copying.work.path) as access:
-        dump_schema(
-            copying.tools,
-            access,
-            snapshot,
-            copying.archive,
-            stopping=signals.stop_requested,
-        )
+        try:
+            dump_schema(
+                copying.tools,
+                access,
+                snapshot,
+                copying.archive,
+                stopping=signals.stop_requested,
+            )
+        except ExternalToolError as error:
+            if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
+                raise lock_refused() from error
+            raise
     if copying.tools.pg_dump_version[0] != copying.source_facts.major:
         check_archive(copying.tools, copying.archive)
 

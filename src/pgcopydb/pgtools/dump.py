@@ -20,7 +20,7 @@ def dump_schema(
     output: Path,
     *,
     exclude_schemas: Iterable[str] = (),
-    lock_wait_seconds: int = 60,
+    lock_wait_seconds: int = 5,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the schema as ``snapshot`` shows it to ``output``, an archive of the custom format.

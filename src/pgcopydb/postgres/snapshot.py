@@ -9,11 +9,12 @@ lock was there, exports the snapshot again and stays until the last row is copie
 
 import logging
 import select
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import Connection, sql
@@ -28,9 +29,19 @@ log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
+_T = TypeVar("_T")
+
 _BEGIN: Final = "begin isolation level repeatable read, read only"
 
 _TABLES_PER_LOCK: Final = 200
+
+_PATIENCE: Final = 30.0
+"""Seconds to wait for tables that a statement of the application has locked for itself."""
+
+_PATIENCE_BEHIND_OWN_LOCKS: Final = 5.0
+"""The same where the snapshot's own session holds the locks for which that statement waits."""
+
+_BETWEEN_TRIES: Final = 0.3
 
 _NO_SUCH_SNAPSHOT: Final = {"22023", "42704", "55000"}
 """SQLSTATEs of a SET TRANSACTION SNAPSHOT whose snapshot is not (or no longer) exported here."""
@@ -118,15 +129,12 @@ def locked_snapshot(
     """
     with connect(source, purpose="lock holder") as connection:
         identity = _begin(source, connection, from_snapshot)
-        with reporting(source, "reading the list of tables"):
-            facts = discover.server_facts(connection)
-            tables = tuple(filter(selected, discover.list_tables(connection)))
-            room = _lock_room(connection)
-        with_rows = [table for table in tables if table.has_rows]
-        discover.check_visible(with_rows)
-        check_lock_space(room, len(with_rows))
-        _lock(source, connection, with_rows)
-        _refuse_changed(source, connection, with_rows)
+        patience = _PATIENCE if from_snapshot is None else _PATIENCE_BEHIND_OWN_LOCKS
+
+        def lock() -> tuple[ServerFacts, tuple[Table, ...]]:
+            return _read_and_lock(source, connection, selected)
+
+        facts, tables = patiently(connection, lock, patience=patience)
         yield LockedSnapshot(
             identity, from_snapshot or identity, source, connection, facts=facts, tables=tables
         )
@@ -146,6 +154,20 @@ def import_snapshot(endpoint: Endpoint, connection: Session, identity: str) -> N
             raise snapshot_gone(endpoint, identity) from error
         with reporting(endpoint, "importing the snapshot"):
             raise
+
+
+def lock_refused(*, retryable: bool = False) -> StateError:
+    """Return the error for tables that cannot be locked because a statement waits for them.
+
+    It waits for the lock that this program's own snapshot session holds, so waiting for it in turn
+    would be for ever, with every later statement of the application behind it.
+    """
+    return StateError(
+        "source: a statement of the application (TRUNCATE, ALTER TABLE, ...) waits for a table that"
+        " is to be copied, and the copy gives way to it",
+        hint="run the same command with --restart when such statements are not under way",
+        retryable=retryable,
+    )
 
 
 def snapshot_gone(endpoint: Endpoint, identity: str) -> StateError:
@@ -199,6 +221,49 @@ def _begin(source: Endpoint, connection: Session, from_snapshot: str | None) -> 
         row = connection.execute("select pg_catalog.pg_export_snapshot()").fetchone()
     assert row is not None
     return str(row[0])
+
+
+def patiently(connection: Session, work: Callable[[], _T], *, patience: float) -> _T:
+    """Do ``work``, which may wait for locks, in tries that give up before deadlocks are looked for.
+
+    A try that fails lets go of what it has locked, so that neither the application nor this
+    session waits for the other. ``connection`` must be in a transaction. Raises StateError when
+    ``patience`` seconds did not suffice.
+    """
+    deadline = time.monotonic() + patience
+    connection.execute("set local lock_timeout to '900ms'")
+    while (done := _try(connection, work)) is None:
+        if time.monotonic() > deadline:
+            raise lock_refused()
+        time.sleep(_BETWEEN_TRIES)
+    connection.execute("set local lock_timeout to 0")
+    return done[0]
+
+
+def _try(connection: Session, work: Callable[[], _T]) -> tuple[_T] | None:
+    """Return what ``work`` gives, None when a lock was not to be had in time."""
+    try:
+        with connection.transaction():
+            return (work(),)
+    except (psycopg.errors.LockNotAvailable, PgcopydbError) as error:
+        if not isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable):
+            raise
+        return None
+
+
+def _read_and_lock(
+    source: Endpoint, connection: Session, selected: Callable[[Table], bool]
+) -> tuple[ServerFacts, tuple[Table, ...]]:
+    """Lock the selected tables that store rows; refuse what cannot be copied whole."""
+    with reporting(source, "reading the list of tables"):
+        facts = discover.server_facts(connection)
+        tables = tuple(filter(selected, discover.list_tables(connection)))
+    with_rows = [table for table in tables if table.has_rows]
+    discover.check_visible(with_rows)
+    check_lock_space(_lock_room(connection), len(with_rows))
+    _lock(source, connection, with_rows)
+    _refuse_changed(source, connection, with_rows)
+    return facts, tables
 
 
 def _lock(source: Endpoint, connection: Session, tables: Sequence[Table]) -> None:

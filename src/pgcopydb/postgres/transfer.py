@@ -27,7 +27,7 @@ from pgcopydb.model.parts import Part, PartKind
 from pgcopydb.postgres import bulk
 from pgcopydb.postgres.connect import connect_bulk, translate
 from pgcopydb.postgres.resolve import ResolvedServer
-from pgcopydb.postgres.snapshot import snapshot_gone
+from pgcopydb.postgres.snapshot import lock_refused, snapshot_gone
 from pgcopydb.sql.copy import lock_tables, select_part
 from pgcopydb.sql.quote import qualified_name, quote_literal
 
@@ -44,6 +44,8 @@ _LONGEST_PAUSE: Final = 5.0
 _ROOM: Final = 4 << 20
 """Bytes that may wait between the two sides. A row is one chunk whatever its size, so the bound
 counts bytes and a single large row still passes."""
+
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 _NO_SUCH_SNAPSHOT: Final = {"22023", "42704", "55000"}
 
@@ -321,9 +323,10 @@ class Lane:
         try:
             with _reporting(server.endpoint, "importing the snapshot and locking tables"):
                 # Behind a statement that waits for the holder of the copy's table locks a lane
-                # would wait for ever, for what is no deadlock to the server.
+                # would wait for ever, for what is no deadlock to the server. It gives way before
+                # deadlock_timeout (1 s), after which the application could be the victim.
                 await connection.execute(
-                    "set lock_timeout to '10s';"
+                    "set lock_timeout to '900ms';"
                     " begin isolation level repeatable read, read only;"
                     f" set transaction snapshot {quote_literal(self._route.snapshot)}"
                 )
@@ -331,8 +334,11 @@ class Lane:
                     await connection.execute(lock_tables(self._route.locked))
         except PgcopydbError as error:
             connection.terminate()
-            if getattr(error.__cause__, "sqlstate", None) in _NO_SUCH_SNAPSHOT:
+            state = getattr(error.__cause__, "sqlstate", None)
+            if state in _NO_SUCH_SNAPSHOT:
                 raise snapshot_gone(server.endpoint, self._route.snapshot) from error
+            if state == _LOCK_NOT_AVAILABLE:
+                raise lock_refused(retryable=True) from error
             raise
         except BaseException:
             connection.terminate()
