@@ -120,6 +120,7 @@ WORK = (
     "select pg_logical_emit_message(true, 'app', 'hello')",
     "select pg_logical_emit_message(false, 'pgcopydb.complete', 'FF/FF')",
     "begin; select txid_current(); commit",
+    "insert into public.plain values (9999)",
 )
 
 
