@@ -156,6 +156,21 @@ def test_prune_keeps_the_newest_segment_and_open_transactions(tmp_path: Path) ->
     writer.close()
 
 
+def test_a_segment_that_was_never_completed_is_not_seen(tmp_path: Path) -> None:
+    """A reader or a pruning process may look at any moment of a segment's creation."""
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    append_whole(writer, 10, b"x")
+    (tmp_path / "000000000002.new").write_bytes(b"half a database")
+    assert stored_end(tmp_path) == 10
+    assert prune(tmp_path, 10) == []
+    append_whole(writer, 20, b"y")
+    writer.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "000000000001.db",
+        "000000000002.db",
+    ]
+
+
 def test_a_cut_off_chunk_is_noticed() -> None:
     packed = pack_frame(1, b"abc") + pack_frame(2, b"def")
     for end in (len(packed) - 1, len(packed) - 4, 13):

@@ -14,10 +14,13 @@ Whoever starts reading in the middle can therefore be primed from the segment al
 older segments takes nothing away (ruling 1).
 """
 
+import fcntl
 import itertools
+import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +125,7 @@ class ChangelogWriter:
         self._relations: dict[bytes, Frame] = {}
         self._bytes = 0
         self.stored_end = stored_end(directory)
-        files = _complete_segments(directory)
+        files = segment_files(directory)
         if files:
             self._segment = _open_segment(files[-1])
             self._bytes = files[-1].stat().st_size
@@ -136,7 +139,7 @@ class ChangelogWriter:
             self._next_id = last_id + 1
             self.session = max(last_session, relation_session) + 1
         else:
-            self._segment = _create_segment(directory, 1, self.stored_end)
+            self._segment = _create_segment(directory, 1, self.stored_end, ())
             self._next_id = 1
             self.session = 1
 
@@ -174,7 +177,10 @@ class ChangelogWriter:
                     blob,
                 ),
             )
-            self._store_relations(self._next_id, (frame for _, frame in described))
+            self._segment.executemany(
+                _INSERT_RELATION,
+                _relation_rows(self._next_id, self.session, (frame for _, frame in described)),
+            )
         self._relations.update(described)
         self._bytes += len(blob)
         self._next_id += 1
@@ -187,19 +193,21 @@ class ChangelogWriter:
 
     def _rotate(self) -> None:
         self._segment.close()
-        self._segment = _create_segment(self._directory, self._next_id, self.stored_end)
-        with transaction(self._segment):
-            self._store_relations(_PREAMBLE, self._relations.values())
+        preamble = _relation_rows(_PREAMBLE, self.session, self._relations.values())
+        self._segment = _create_segment(self._directory, self._next_id, self.stored_end, preamble)
         self._bytes = 0
 
-    def _store_relations(self, chunk: int, frames: Iterable[Frame]) -> None:
-        self._segment.executemany(
-            "insert into relation_frame values (?, ?, ?, ?, ?)",
-            [
-                (chunk, ordinal, self.session, wal_start, payload)
-                for ordinal, (wal_start, payload) in enumerate(frames)
-            ],
-        )
+
+_INSERT_RELATION = "insert into relation_frame values (?, ?, ?, ?, ?)"
+
+_RelationRow = tuple[int, int, int, int, bytes]
+
+
+def _relation_rows(chunk: int, session: int, frames: Iterable[Frame]) -> list[_RelationRow]:
+    return [
+        (chunk, ordinal, session, wal_start, payload)
+        for ordinal, (wal_start, payload) in enumerate(frames)
+    ]
 
 
 class ChangelogReader:
@@ -306,7 +314,7 @@ class ChangelogReader:
 
 def stored_end(directory: Path) -> int:
     """Return the end of the last commit stored in ``directory``, 0 when there is none."""
-    for path in reversed(_complete_segments(directory)):
+    for path in reversed(segment_files(directory)):
         segment = _open_segment(path)
         try:
             end = segment.execute("select max(end_lsn) from chunk where final").fetchone()[0]
@@ -336,32 +344,29 @@ def prune(directory: Path, position: int, *, dry_run: bool = False) -> list[Path
     that holds a slice of a transaction whose end is in a later segment (rulings 2 and 4).
     Returns the files removed, or that would be.
     """
-    files = segment_files(directory)
-    if not files:
-        return []
-    needed = _first_slice(files, _first_after(files, position))
-    removable = [
-        path for path, following in itertools.pairwise(files) if int(following.stem) <= needed
-    ]
-    if not dry_run:
-        for path in removable:
-            _unlink(path)
+    with _alone(directory):
+        files = segment_files(directory)
+        if not files:
+            return []
+        needed = _first_slice(files, _first_after(files, position))
+        removable = [
+            path for path, following in itertools.pairwise(files) if int(following.stem) <= needed
+        ]
+        if not dry_run:
+            for path in removable:
+                _unlink(path)
     return removable
 
 
-def _complete_segments(directory: Path) -> list[Path]:
-    """Return the segments, less a newest one whose creation a kill interrupted."""
-    files = segment_files(directory)
-    if files:
-        connection = sqlite3.connect(files[-1])
-        try:
-            if connection.execute("pragma user_version").fetchone()[0] == 0:
-                _unlink(files.pop())
-        except sqlite3.DatabaseError:
-            pass  # damaged rather than empty: whoever opens it says so
-        finally:
-            connection.close()
-    return files
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep others from pruning meanwhile: a running apply does so too, and files would vanish."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _unlink(path: Path) -> None:
@@ -405,21 +410,41 @@ def _first_slice(files: Sequence[Path], chunk: int) -> int:
     return chunk if row is None or row[0] is None else chunk - int(row[0])
 
 
-def _create_segment(directory: Path, first_id: int, previous_end: int) -> sqlite3.Connection:
+def _create_segment(
+    directory: Path, first_id: int, previous_end: int, preamble: Iterable[_RelationRow]
+) -> sqlite3.Connection:
+    """Create a segment and open it; under its name it is seen complete or not at all."""
     path = directory / segment_name(first_id)
-    segment = connect_sqlite(path)
-    if segment.execute("pragma user_version").fetchone()[0] == 0:
+    unfinished = path.with_suffix(".new")
+    _unlink(unfinished)
+    segment = connect_sqlite(unfinished)
+    try:
         segment.executescript(
             f"begin immediate; {_SCHEMA} insert into segment values (1, {previous_end:d}); commit;"
         )
-    return segment
+        with transaction(segment):
+            segment.executemany(_INSERT_RELATION, preamble)
+    finally:
+        segment.close()  # the last one to close it takes its journal along
+    unfinished.rename(path)
+    _make_durable(directory)
+    return _open_segment(path)
+
+
+def _make_durable(directory: Path) -> None:
+    """Bring the names in ``directory`` to disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open_segment(path: Path) -> sqlite3.Connection:
     """Open a segment that exists; raise StateError when it is damaged."""
     problem = "it was never completed"
     try:
-        segment = connect_sqlite(path)
+        segment = connect_sqlite(path, create=False)
         if segment.execute("pragma user_version").fetchone()[0] == 1:
             return segment
         segment.close()

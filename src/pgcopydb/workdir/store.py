@@ -99,9 +99,18 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def connect_sqlite(path: Path) -> sqlite3.Connection:
-    """Open a SQLite file the way this program does everywhere: WAL, every commit durable."""
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+def connect_sqlite(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """Open a SQLite file the way this program does everywhere: WAL, every commit durable.
+
+    Without ``create`` raises sqlite3.OperationalError when there is no such file.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        timeout=30,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     return connection
