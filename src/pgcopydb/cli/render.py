@@ -7,7 +7,7 @@ from typing import Any
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.objects import ServerFacts, Table
-from pgcopydb.model.results import CloneSummary, FollowSummary
+from pgcopydb.model.results import CloneSummary, FollowSummary, PruneSummary
 
 
 def aligned(headings: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
@@ -145,6 +145,22 @@ def follow_summary(summary: FollowSummary) -> str:
         f"in {duration(summary.seconds)}, up to {format_lsn(summary.applied_lsn)} "
         f"(end position: {end})"
     )
+
+
+def prune_summary(summary: PruneSummary) -> str:
+    """Return which files of stored changes were removed, or would be, and how many stay."""
+    verb = "would be removed" if summary.dry_run else "removed"
+    count = len(summary.removed)
+    freed = size(sum(file.bytes for file in summary.removed))
+    stay = f"{summary.kept_files} file{_s(summary.kept_files)} with {size(summary.kept_bytes)} stay"
+    lines = [f"{file.name}  {size(file.bytes)}" for file in summary.removed]
+    position = format_lsn(summary.position)
+    lines.append(f"{count} file{_s(count)} with {freed} {verb}, {stay} (applied up to {position})")
+    return "\n".join(lines)
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def sentinel_fields(values: Mapping[str, int | bool], *, as_json: bool) -> str:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from pgcopydb.cli.command import CommandGroup, command
-from pgcopydb.cli.options import FOLLOW, OPTIONAL_TARGET, SOURCE, TARGET, WORK, flag
+from pgcopydb.cli.options import (
+    EXISTING_WORK,
+    FOLLOW,
+    OPTIONAL_TARGET,
+    SOURCE,
+    TARGET,
+    WORK,
+    flag,
+)
 from pgcopydb.cli.sentinel import sentinel
 from pgcopydb.cli.types import PLACE
 from pgcopydb.model.endpoint import Endpoint
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 _STANDARD: Final = "-"
 
 _TO_STDOUT = flag("--to-stdout", help="Print the changes as JSON lines instead of storing them.")
+_DRY_RUN = flag("--dry-run", help="Remove nothing, and print what would be.")
 _INPUT = click.Argument(["changes"], required=False, type=PLACE, metavar="[IN]")
 _OUTPUT = click.Argument(["output"], required=False, type=PLACE, metavar="[OUT]")
 _SQL = click.Argument(["statements"], required=False, type=PLACE, metavar="[FILE]")
@@ -53,6 +62,23 @@ def cleanup(
 
     with open_directory(work, command="stream cleanup") as directory:
         clean_up(directory, source, target, follow)
+
+
+@command("prune", OPTIONAL_TARGET, EXISTING_WORK, _DRY_RUN)
+def prune(*, target: Endpoint | None, work: WorkOptions, dry_run: bool) -> None:
+    """Remove stored changes that are applied.
+
+    Removes the files of stored changes whose every transaction is on the target's disk, as the
+    work directory knows it, or as the target says where --target is given. The newest file always
+    stays. A running follow does this by itself.
+    """
+    from pgcopydb.cdc.pruning import prune_stored
+    from pgcopydb.cli.render import prune_summary
+    from pgcopydb.workdir.directory import attach_directory
+
+    with attach_directory(work) as directory:
+        summary = prune_stored(directory, target, dry_run=dry_run)
+    click.echo(prune_summary(summary))
 
 
 @command("receive", SOURCE, OPTIONAL_TARGET, WORK, FOLLOW, _TO_STDOUT)
@@ -184,5 +210,16 @@ def replay(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: Fol
 stream = CommandGroup(
     "stream",
     help="Capture and apply changes step by step.",
-    commands=[setup, cleanup, receive, transform, apply, prefetch, catchup, replay, sentinel],
+    commands=[
+        setup,
+        cleanup,
+        prune,
+        receive,
+        transform,
+        apply,
+        prefetch,
+        catchup,
+        replay,
+        sentinel,
+    ],
 )

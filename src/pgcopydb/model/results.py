@@ -44,3 +44,25 @@ class FollowSummary:
     transactions: int
     changes: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedFile:
+    """A file of stored changes, by its name in the folder of stored changes."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneSummary:
+    """Files of stored changes that were removed, or with ``dry_run`` would be.
+
+    ``position`` is the one up to which the target has everything on its disk.
+    """
+
+    position: int
+    removed: tuple[PrunedFile, ...]
+    kept_files: int
+    kept_bytes: int
+    dry_run: bool
