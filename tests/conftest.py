@@ -1,6 +1,13 @@
 """Fixtures for all tests, and the rules of a test session."""
 
 import os
+from pathlib import Path
+
+import pytest
+
+# Before any of them is imported: their assertions are shown as those of a test are.
+for _module in (Path(__file__).parent / "support").glob("*.py"):
+    pytest.register_assert_rewrite(f"tests.support.{_module.stem}")
 
 pytest_plugins = ("tests.support.requirements", "tests.support.servers", "tests.support.commands")
 

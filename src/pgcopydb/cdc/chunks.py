@@ -7,7 +7,7 @@ that is not complete stays in memory until either happens.
 
 from dataclasses import dataclass
 
-from pgcopydb.decoding import commit_end, is_relation_frame
+from pgcopydb.decoding import begins, commit_end, is_relation_frame
 from pgcopydb.model.options import Plugin
 from pgcopydb.workdir.changelog import Frame, pack_frame
 
@@ -42,6 +42,7 @@ class ChunkAssembler:
 
     def __init__(self, plugin: Plugin, *, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._commit_end = commit_end(plugin)
+        self._begins = begins(plugin)
         self._describes = is_relation_frame if plugin is Plugin.PGOUTPUT else _never
         self._chunk_bytes = chunk_bytes
         self.endpos = 0
@@ -55,10 +56,19 @@ class ChunkAssembler:
         self._last_commit = b""
         self._transactions = 0
         self._slices = 0  # of the transaction under way that are stored already
-        self._full = False
+        self._open = False
 
     def add(self, wal_start: int, payload: bytes) -> bool:
-        """Take one frame; return whether :meth:`cut` should be called before the next."""
+        """Take one frame; return whether :meth:`cut` should be called before the next.
+
+        A frame outside of a transaction is a message that belongs to none (an application's
+        heartbeat, say): nothing of it is to be applied, and it must not look like a transaction
+        that never ends.
+        """
+        if not self._open:
+            if not self._begins(payload):
+                return False
+            self._open = True
         frames = self._frames
         frames.append(pack_frame(wal_start, payload))
         self._bytes += len(payload)
@@ -72,9 +82,10 @@ class ChunkAssembler:
     @property
     def in_transaction(self) -> bool:
         """Whether part of a transaction has come and its commit has not."""
-        return len(self._frames) > self._complete or self._slices > 0
+        return self._open
 
     def _commit(self, end: int, payload: bytes) -> bool:
+        self._open = False
         if self.endpos and end > self.endpos:
             self.past_endpos = True
             del self._frames[self._complete :]

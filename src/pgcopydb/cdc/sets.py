@@ -96,7 +96,7 @@ class SetWriter:
                 for row in alike:
                     self._strict.update(Update(route.relation, None, row))
                 continue
-            positions = (*route.key, *changed)
+            positions = (*route.key, *(n for n in route.always if n not in route.key), *changed)
             self._outside_pipeline(partial(self._update_set, route, positions, alike))
 
     def _update_set(self, route: Route, positions: tuple[int, ...], rows: Sequence[Row]) -> None:

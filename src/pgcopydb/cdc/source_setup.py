@@ -200,6 +200,7 @@ def _begin(work: WorkDirectory, facts: ServerFacts, follow: FollowOptions) -> Ru
 
 
 def _plan(tables: Sequence[Table], follow: FollowOptions) -> PublicationPlan:
+    _refuse_generated_identity(tables, follow)
     plan = plan_publication(tables)
     if not plan.keyless or follow.no_identity is not NoIdentity.REFUSE:
         return plan
@@ -219,6 +220,28 @@ def _plan(tables: Sequence[Table], follow: FollowOptions) -> PublicationPlan:
         hint=f"add primary keys, or run {statements} or pass --no-identity full (the same for"
         " all of them) or insert-only (their updates and deletes are not carried)",
     )
+
+
+def _refuse_generated_identity(tables: Sequence[Table], follow: FollowOptions) -> None:
+    """Refuse tables whose identity pgoutput does not send whole, so that it names no row.
+
+    It leaves generated columns out (before PostgreSQL 18 always); the other plugins do not.
+    """
+    if follow.plugin is not Plugin.PGOUTPUT:
+        return
+    names = [
+        f"{table.schema}.{table.name}"
+        for table in tables
+        if {column.name for column in table.columns if column.is_generated}
+        & set(table.identity_columns)
+    ]
+    if names:
+        raise ConfigurationError(
+            "source: pgoutput does not send the generated columns in the replica identity of "
+            + ", ".join(names),
+            hint="use --plugin test_decoding or wal2json, or give them an identity without"
+            " generated columns",
+        )
 
 
 def _publish(step: _SourceSetup, plan: PublicationPlan) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pgcopydb.decoding import Decoder, make_decoder
 from pgcopydb.errors import ProtocolError
 from pgcopydb.model.capture import Capture
-from pgcopydb.model.changes import Begin, Change, Commit, Message
+from pgcopydb.model.changes import Begin, Change, Commit, Message, Truncate
 from pgcopydb.model.options import Plugin
 from pgcopydb.workdir.changelog import ChangelogReader, Chunk, Frame
 
@@ -77,12 +77,24 @@ class TransactionReader:
                 yield from self._complete(change)  # type: ignore[arg-type]
             elif kind is Begin:
                 self._begin_transaction(change.xid)  # type: ignore[union-attr]
+            elif kind is Truncate:
+                self._truncate(change)  # type: ignore[arg-type]
             elif kind is not Message or change.prefix == MARKER_PREFIX:  # type: ignore[union-attr]
                 self._changes.append(change)
         if not chunk.final and self._changes:
             yield Piece(self._xid, self._changes, 0, 0, self._continued)
             self._changes = []
             self._continued = True
+
+    def _truncate(self, truncate: Truncate) -> None:
+        """Keep a TRUNCATE of tables that store rows; the roots over them may be named as well."""
+        relations = tuple(
+            relation
+            for relation in truncate.relations
+            if (relation.schema, relation.name) not in self._capture.partitioned
+        )
+        if relations:
+            self._changes.append(Truncate(relations, truncate.cascade, truncate.restart_identity))
 
     def _complete(self, commit: Commit) -> Iterator[Piece]:
         if commit.end_lsn > self._position:

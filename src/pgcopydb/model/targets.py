@@ -43,7 +43,7 @@ class Route:
 
     ``key`` finds a row (empty where there is no key), ``full`` says that only the whole old row
     does. ``stored`` are the columns that the target takes, the others it computes; ``settable``
-    those of them that an UPDATE may set.
+    are those of them that an UPDATE may set, ``always`` the others: GENERATED ALWAYS AS IDENTITY.
     """
 
     relation: Relation
@@ -52,3 +52,4 @@ class Route:
     full: bool
     stored: tuple[int, ...]
     settable: tuple[int, ...]
+    always: tuple[int, ...]

@@ -37,6 +37,7 @@ def make_route(relation: Relation, tables: TargetTables) -> Route:
         full=relation.full,
         stored=stored,
         settable=tuple(n for n in stored if not columns[n].identity_always),
+        always=tuple(n for n in stored if columns[n].identity_always),
     )
 
 

@@ -33,14 +33,19 @@ def copy_to_staging(name: str) -> str:
 
 
 def update_from_staging(route: Route, positions: Sequence[int], name: str) -> str:
-    """Return the UPDATE that sets the staged columns other than the key where the key matches."""
-    changed = [n for n in positions if n not in route.key]
+    """Return the UPDATE that sets the staged columns other than the key where the key matches.
+
+    A staged column that no UPDATE may set must match as well: where it does not, the row is not
+    counted, and the strict path replaces it.
+    """
+    changed = [n for n in positions if n in route.settable and n not in route.key]
+    matched = [n for n in positions if n not in changed]
     assignments = ", ".join(
         f"{column} = s.{column}" for column in map(quote_identifier, _names(route, changed))
     )
     return (
         f"UPDATE {_only(route)}{_table(route)} AS t SET {assignments}"
-        f" FROM {_staging(name)} AS s WHERE {_same_key(route)}"
+        f" FROM {_staging(name)} AS s WHERE {_same(route, matched)}"
     )
 
 
@@ -48,7 +53,7 @@ def delete_by_staging(route: Route, name: str) -> str:
     """Return the DELETE of the rows whose key is staged."""
     return (
         f"DELETE FROM {_only(route)}{_table(route)} AS t"
-        f" USING {_staging(name)} AS s WHERE {_same_key(route)}"
+        f" USING {_staging(name)} AS s WHERE {_same(route, route.key)}"
     )
 
 
@@ -56,7 +61,7 @@ def probe_by_staging(route: Route, name: str) -> str:
     """Return the query of which rows whose key is staged exist; there should be none."""
     return (
         f"SELECT 1 FROM {_only(route)}{_table(route)} AS t"
-        f" JOIN {_staging(name)} AS s ON {_same_key(route)} LIMIT 1"
+        f" JOIN {_staging(name)} AS s ON {_same(route, route.key)} LIMIT 1"
     )
 
 
@@ -65,9 +70,9 @@ def empty_staging(name: str) -> str:
     return f"TRUNCATE {_staging(name)}"
 
 
-def _same_key(route: Route) -> str:
+def _same(route: Route, positions: Sequence[int]) -> str:
     return " AND ".join(
-        f"t.{column} = s.{column}" for column in map(quote_identifier, _names(route, route.key))
+        f"t.{column} = s.{column}" for column in map(quote_identifier, _names(route, positions))
     )
 
 

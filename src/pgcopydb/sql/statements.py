@@ -113,6 +113,8 @@ class TableStatements:
     def _make_update(
         self, unchanged: tuple[int, ...], nulls: tuple[int, ...], *, moved: bool
     ) -> Statement | None:
+        if set(self.route.always) - set(self._key) or (moved and self.route.always):
+            return self._make_replacement(unchanged, nulls, moved=moved)
         fixed = set(unchanged) if moved or self.full else set(unchanged) | set(self._key)
         changed = [n for n in self.route.settable if n not in fixed]
         if not changed:
@@ -125,6 +127,38 @@ class TableStatements:
         return Statement(
             f"UPDATE {self._only()}{self._name} SET {assignments} WHERE {where}",
             (*changed, *picks),
+        )
+
+    def _make_replacement(
+        self, unchanged: tuple[int, ...], nulls: tuple[int, ...], *, moved: bool
+    ) -> Statement:
+        """Return an update of a row with an identity column that no UPDATE may set.
+
+        The row is deleted and inserted again; what the source did not send (a plugin may name such
+        columns or leave them out altogether) comes from the old one.
+        """
+        where, picks = self._where(nulls, moved=moved, first=1)
+        values = []
+        for n in self.route.stored:
+            column = self._columns[n]
+            if n in unchanged:
+                values.append(f"gone.{quote_identifier(column.name)}")
+            else:
+                picks.append(n)
+                values.append(f"${len(picks)}::{column.type}")
+        sent = set(self.relation.columns)
+        kept = [
+            column.name
+            for column in self.table.columns.values()
+            if column.name not in sent and not column.generated
+        ]
+        values += [f"gone.{quote_identifier(name)}" for name in kept]
+        names = column_list([*(self._columns[n].name for n in self.route.stored), *kept])
+        return Statement(
+            f"WITH gone AS (DELETE FROM {self._only()}{self._name} WHERE {where} RETURNING *)"
+            f" INSERT INTO {self._name} ({names}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {', '.join(values)} FROM gone",
+            tuple(picks),
         )
 
     def _make_delete(self, nulls: tuple[int, ...]) -> Statement:
@@ -191,7 +225,9 @@ def truncate_statement(
 def _same(column: TargetColumn, name: str, mark: str) -> str:
     if column.exact:
         return f"{name} = {mark}"
-    return f'{name}::pg_catalog.text COLLATE pg_catalog."C" = {mark}::pg_catalog.text'
+    # format(), unlike a cast to text, prints what the type's output function prints: the cast
+    # leaves out the netmask of an inet and the padding of a character
+    return f"pg_catalog.format('%s', {name}) COLLATE pg_catalog.\"C\" = {mark}::pg_catalog.text"
 
 
 def _nulls(row: Row) -> tuple[int, ...]:
