@@ -9,11 +9,15 @@ INSTALLED = $(VENV)/.installed
 TEST_WORKERS ?= 2
 TESTS ?=
 
-.PHONY: help demo test check format clean
+# A quick look; the figures that are published come from BENCH='--scale 1 --lag-seconds 120'.
+BENCH ?=
+
+.PHONY: help demo test bench check format clean
 
 help:
 	@echo 'make demo    a whole migration on embedded servers, from nothing'
 	@echo 'make test    install what the tests need, and run all of them'
+	@echo 'make bench   speed and lag beside PostgreSQL, with the options in BENCH (BENCH=--help)'
 	@echo 'make check   lint, format, types and import contracts'
 	@echo 'make format  mend what the formatter and the linter can mend'
 	@echo 'make clean   remove the virtual environment and all caches'
@@ -24,6 +28,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	sh scripts/install-debian-servers
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+bench: $(INSTALLED)
+	$(BIN)/python bench/cdc.py $(BENCH)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
