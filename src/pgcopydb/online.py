@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from pgcopydb.cdc.capture import refuse_other_source
-from pgcopydb.cdc.follow import Following, finish_follow, set_endpos_from, settle
+from pgcopydb.cdc.follow import Following, Observe, finish_follow, set_endpos_from, settle
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.snapshot import hold_snapshot
 from pgcopydb.cdc.source_setup import dropped_unless_copied
@@ -53,16 +53,19 @@ def clone_and_follow(
     target: Endpoint,
     copy: CopyOptions,
     follow: FollowOptions,
+    *,
+    observe: Observe | None = None,
 ) -> CloneSummary:
     """Copy the database, then replay what happened meanwhile and since, until endpos.
 
     Returns when everything up to endpos is durable on the target and the sequences are set.
+    ``observe`` is called with the progress of the follow now and then.
     """
     with stop_on_signals():
         header = work.header()
         if header is None or header.consistent_point is None:
-            return _begin(work, source, target, copy, follow)
-        return _resume(work, source, target, copy, follow)
+            return _begin(work, source, target, copy, follow, observe=observe)
+        return _resume(work, source, target, copy, follow, observe=observe)
 
 
 def _begin(
@@ -71,6 +74,8 @@ def _begin(
     target: Endpoint,
     copy: CopyOptions,
     follow: FollowOptions,
+    *,
+    observe: Observe | None,
 ) -> CloneSummary:
     """Start an online migration from nothing."""
     copying.check(work, source, target, copy)
@@ -78,7 +83,7 @@ def _begin(
     refuse_foreign_origin(target, follow.origin)
     with (
         dropped_unless_copied(work, source),
-        Following(work, source, target, follow) as following,
+        Following(work, source, target, follow, observe) as following,
         ExitStack() as holders,
     ):
         held = holders.enter_context(hold_snapshot(work, source, follow))
@@ -104,6 +109,8 @@ def _resume(
     target: Endpoint,
     copy: CopyOptions,
     follow: FollowOptions,
+    *,
+    observe: Observe | None,
 ) -> CloneSummary:
     """Go on with an online migration: with its copy if that is not complete, then its stream."""
     follow = settle(work, follow)
@@ -118,7 +125,7 @@ def _resume(
     header = work.header()
     assert header is not None
     snapshot = None if header.copy_finished else _snapshot(header)
-    with Following(work, source, target, follow) as following:
+    with Following(work, source, target, follow, observe) as following:
         following.start_receive()
         summary = _NOTHING_COPIED
         if snapshot is not None:

@@ -50,6 +50,9 @@ _DURABLE_EVERY: Final = 1.0
 
 _PRUNE_EVERY: Final = 10.0
 
+_RATES_OVER: Final = 1.0
+"""Seconds over which the rates of transactions and changes are measured."""
+
 _POLL: Final = 0.02
 """Seconds between looks into the changelog where no pipe tells that more is stored."""
 
@@ -161,8 +164,9 @@ class _Applier:
         self._transactions_applied = self._sentinel.transactions
         self._changes_applied = self._sentinel.changes
         self._commit_time = self._sentinel.replay_commit_time
+        self._rates = _Rates(self._transactions_applied, self._changes_applied)
         self._durable = 0
-        self._reported = (0, 0, 0)
+        self._reported: tuple[int, ...] = ()
         self._next_look = self._next_durable = self._next_prune = 0.0
         return self
 
@@ -329,7 +333,8 @@ class _Applier:
             self._durable = self._session.durable_position()
         if durable:
             self._next_durable = time.monotonic() + _DURABLE_EVERY
-        report = (self._durable, self._session.position, self._transactions_applied)
+        rates = self._rates.measure(self._transactions_applied, self._changes_applied)
+        report = (self._durable, self._session.position, self._transactions_applied, *rates)
         if report == self._reported:
             return
         self._reported = report
@@ -340,6 +345,9 @@ class _Applier:
             replay_commit_time=self._commit_time,
             transactions=self._transactions_applied,
             changes=self._changes_applied,
+            transaction_rate=rates[0],
+            change_rate=rates[1],
+            reported_time=time.time_ns() // 1000,
         )
 
     def _wait(self) -> None:
@@ -349,6 +357,28 @@ class _Applier:
             time.sleep(_POLL)
         elif pipes.wait([pipe], _LOOK_AROUND):
             os.read(pipe.fileno(), 4096)
+
+
+class _Rates:
+    """How many transactions and changes were applied a second, lately."""
+
+    def __init__(self, transactions: int, changes: int) -> None:
+        self._since = time.monotonic()
+        self._counts = (transactions, changes)
+        self._rates = (0, 0)
+
+    def measure(self, transactions: int, changes: int) -> tuple[int, int]:
+        """Return both rates; they are measured anew when a second has passed."""
+        seconds = time.monotonic() - self._since
+        if seconds >= _RATES_OVER:
+            before = self._counts
+            self._rates = (
+                round((transactions - before[0]) / seconds),
+                round((changes - before[1]) / seconds),
+            )
+            self._since += seconds
+            self._counts = (transactions, changes)
+        return self._rates
 
 
 class _Flushing:

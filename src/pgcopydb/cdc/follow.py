@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from pgcopydb.cdc.apply import ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture, refuse_drift, refuse_other_source
+from pgcopydb.cdc.lag import measure
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.target_setup import prepare_target
@@ -23,9 +24,10 @@ from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import FollowOptions, Plugin
-from pgcopydb.model.results import FollowSummary
+from pgcopydb.model.results import FollowProgress, FollowSummary
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.sequences import synchronize_sequences
+from pgcopydb.runtime.logs import NOTICE
 from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.runtime.workers import Worker, WorkerGroup
 from pgcopydb.workdir.directory import WorkDirectory
@@ -39,6 +41,12 @@ APPLY: Final = "apply"
 
 _REPORT_EVERY: Final = 10.0
 """Seconds between lines that say how far the follow is."""
+
+_SHOW_EVERY: Final = 0.5
+"""Seconds between two looks of somebody who watches."""
+
+Observe: TypeAlias = Callable[[FollowProgress], None]
+"""What is called with the progress, twice a second, where somebody watches."""
 
 
 def settle(work: WorkDirectory, follow: FollowOptions) -> FollowOptions:
@@ -78,15 +86,22 @@ class Following:
     """The receive and apply processes of one follow; a context manager that ends them."""
 
     def __init__(
-        self, work: WorkDirectory, source: Endpoint, target: Endpoint | None, follow: FollowOptions
+        self,
+        work: WorkDirectory,
+        source: Endpoint,
+        target: Endpoint | None,
+        follow: FollowOptions,
+        observe: Observe | None = None,
     ) -> None:
         self._work = work
         self._source = source
         self._target = target
         self._follow = follow
+        self._observe = observe
         self._group = WorkerGroup()
         self._wake_reader, self._wake_writer = _wake_pipe()
         self._next_report = time.monotonic() + _REPORT_EVERY
+        self._next_look = 0.0
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -146,19 +161,14 @@ class Following:
             self.start_receive()
 
     def _report(self) -> None:
-        if time.monotonic() < self._next_report:
-            return
-        self._next_report = time.monotonic() + _REPORT_EVERY
-        sentinel = self._sentinel()
-        behind = max(0, sentinel.source_lsn - sentinel.transform_lsn)
-        log.info(
-            "received %s, applied %s (%s bytes behind), %d transactions, %d changes",
-            format_lsn(sentinel.received_lsn),
-            format_lsn(sentinel.transform_lsn),
-            f"{behind:,}",
-            sentinel.transactions,
-            sentinel.changes,
-        )
+        """Tell how far the follow is: whoever watches now and then, the log more rarely."""
+        now = time.monotonic()
+        if self._observe is not None and now >= self._next_look:
+            self._next_look = now + _SHOW_EVERY
+            self._observe(measure(self._work))
+        if now >= self._next_report:
+            self._next_report = now + _REPORT_EVERY
+            _log_progress(measure(self._work), NOTICE if self._observe else logging.INFO)
 
     def _sentinel(self) -> Sentinel:
         with self._work.store() as store:
@@ -175,23 +185,48 @@ class Following:
         )
 
 
+def _log_progress(progress: FollowProgress, level: int) -> None:
+    log.log(
+        level,
+        "received %s, applied %s (%s bytes, %.1f s behind), %d transactions, %d changes (%d/s)",
+        format_lsn(progress.received_lsn),
+        format_lsn(progress.transform_lsn),
+        f"{progress.lag_bytes:,}",
+        progress.lag_seconds,
+        progress.transactions,
+        progress.changes,
+        progress.changes_per_second,
+    )
+
+
 def follow(
-    work: WorkDirectory, source: Endpoint, target: Endpoint, follow: FollowOptions
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    follow: FollowOptions,
+    observe: Observe | None = None,
 ) -> FollowSummary:
-    """Replay changes until endpos, then bring the sequences up to date."""
+    """Replay changes until endpos, then bring the sequences up to date.
+
+    ``observe`` is called with the progress now and then, and the log then says less of it.
+    """
 
     def finish() -> None:
         finish_follow(work, source, target)
 
-    return _run(work, source, target, follow, wait_for_order=True, finish=finish)
+    return _run(work, source, target, follow, wait_for_order=True, finish=finish, observe=observe)
 
 
 def replay(
-    work: WorkDirectory, source: Endpoint, target: Endpoint, follow: FollowOptions
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    follow: FollowOptions,
+    observe: Observe | None = None,
 ) -> FollowSummary:
     """``stream replay``: receive and apply until endpos, and nothing else."""
     refuse_unfinished_copy(work)
-    return _run(work, source, target, follow, wait_for_order=False)
+    return _run(work, source, target, follow, wait_for_order=False, observe=observe)
 
 
 def _run(
@@ -202,13 +237,14 @@ def _run(
     *,
     wait_for_order: bool,
     finish: Callable[[], None] = lambda: None,
+    observe: Observe | None = None,
 ) -> FollowSummary:
     options = settle(work, follow)
     read_capture(work)
     refuse_other_source(work, source)
     prepare_target(work, target)
     set_endpos_from(work, options)
-    with stop_on_signals(), Following(work, source, target, options) as following:
+    with stop_on_signals(), Following(work, source, target, options, observe) as following:
         following.start_receive()
         following.start_apply(wait_for_order=wait_for_order)
         summary = following.wait()
@@ -221,13 +257,14 @@ def prefetch(
     source: Endpoint,
     target: Endpoint | None,  # noqa: ARG001 - accepted as the other stream commands do
     follow: FollowOptions,
+    observe: Observe | None = None,
 ) -> FollowSummary:
     """``stream prefetch``: receive into the store until endpos."""
     options = settle(work, follow)
     read_capture(work)
     refuse_other_source(work, source)
     set_endpos_from(work, options)
-    with stop_on_signals(), Following(work, source, None, options) as following:
+    with stop_on_signals(), Following(work, source, None, options, observe) as following:
         following.start_receive()
         return following.wait()
 
@@ -237,6 +274,7 @@ def catchup(
     source: Endpoint,  # noqa: ARG001 - nothing is asked of the source
     target: Endpoint,
     follow: FollowOptions,
+    observe: Observe | None = None,
 ) -> FollowSummary:
     """``stream catchup``: apply from the store until endpos."""
     options = settle(work, follow)
@@ -244,7 +282,7 @@ def catchup(
     refuse_unfinished_copy(work)
     prepare_target(work, target)
     set_endpos_from(work, options)
-    with stop_on_signals(), Following(work, target, target, options) as following:
+    with stop_on_signals(), Following(work, target, target, options, observe) as following:
         following.start_apply(wait_for_order=False)
         return following.wait()
 

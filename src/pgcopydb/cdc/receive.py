@@ -126,8 +126,9 @@ class _Receiver:
         self._replayed = sentinel.replay_lsn
         self._source_lsn = self._received
         self._commit_time = sentinel.received_commit_time
+        self._caught_up = sentinel.caught_up_time
         self._next_status = 0.0
-        self._written_down = (0, 0)
+        self._written_down = (0, 0, False)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -200,6 +201,7 @@ class _Receiver:
         if not self._assembler.in_transaction:
             # everything that committed before wal_end has been sent, and is stored
             self._received = max(self._received, wal_end)
+            self._caught_up = _now()
         if wants_reply:
             self._send_status()
 
@@ -236,7 +238,8 @@ class _Receiver:
 
     def _write_down(self) -> None:
         """Make the received position durable; only then may it be confirmed."""
-        if self._written_down == (self._received, self._source_lsn):
+        state = (self._received, self._source_lsn, self._caught_up >= self._commit_time)
+        if self._written_down == state:
             return
         update_sentinel(
             self._store,
@@ -245,8 +248,9 @@ class _Receiver:
             received_lsn=self._received,
             source_lsn=max(self._source_lsn, self._received),
             received_commit_time=self._commit_time,
+            caught_up_time=self._caught_up,
         )
-        self._written_down = (self._received, self._source_lsn)
+        self._written_down = state
         wake(self._task.wake)
 
     def _send_status(self, *, reply: bool = False) -> None:
@@ -303,7 +307,14 @@ def free_slot(connection: psycopg.Connection[Any], source: Endpoint, name: str) 
 
 
 def _commit_time(plugin: Plugin, commit: bytes) -> int:
-    """Return the time in a pgoutput COMMIT, in microseconds since 1970; 0 for other plugins."""
+    """Return the time in a pgoutput COMMIT, in microseconds since 1970.
+
+    The texts of other plugins are not read here; theirs is the time when the commit came.
+    """
     if plugin is not Plugin.PGOUTPUT or len(commit) < _PGOUTPUT_COMMIT_BYTES:
-        return 0
+        return _now()
     return int(_WAL_START(commit, 18)[0]) + POSTGRES_EPOCH_OFFSET
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -35,9 +35,11 @@ def _clone(
 
     with open_directory(work, command="clone --follow" if follow else "clone") as directory:
         if follow:
+            from pgcopydb.cli.live import live_line
             from pgcopydb.online import clone_and_follow
 
-            summary = clone_and_follow(directory, source, target, copy, follow)
+            with live_line() as observe:
+                summary = clone_and_follow(directory, source, target, copy, follow, observe=observe)
         else:
             from pgcopydb.online import clone as copy_database
 

@@ -17,9 +17,10 @@ def follow(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: Fol
     there is applied.
     """
     from pgcopydb.cdc.follow import follow as follow_source
+    from pgcopydb.cli.live import live_line
     from pgcopydb.cli.render import follow_summary
     from pgcopydb.workdir.directory import open_directory
 
-    with open_directory(work, command="follow") as directory:
-        summary = follow_source(directory, source, target, follow)
+    with open_directory(work, command="follow") as directory, live_line() as observe:
+        summary = follow_source(directory, source, target, follow, observe=observe)
     click.echo(follow_summary(summary))

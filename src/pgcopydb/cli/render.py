@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.objects import ServerFacts, Table
-from pgcopydb.model.results import CloneSummary, FollowSummary, PruneSummary
+from pgcopydb.model.results import CloneSummary, FollowProgress, FollowSummary, PruneSummary
 
 
 def aligned(headings: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
@@ -161,6 +162,57 @@ def prune_summary(summary: PruneSummary) -> str:
 
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
+
+
+_POSITIONS = frozenset(
+    {
+        "startpos",
+        "endpos",
+        "write_lsn",
+        "flush_lsn",
+        "transform_lsn",
+        "replay_lsn",
+        "received_lsn",
+        "source_lsn",
+    }
+)
+
+
+def follow_progress(progress: FollowProgress, *, as_json: bool) -> str:
+    """Return everything that is known of where a follow is."""
+    members = asdict(progress)
+    if as_json:
+        members["lag_seconds"] = round(progress.lag_seconds, 3)
+        return as_json_text(
+            {
+                name: format_lsn(value) if name in _POSITIONS else value
+                for name, value in members.items()
+            }
+        )
+    fields = {name: members[name] for name in members if name == "apply" or name in _POSITIONS}
+    lines = {
+        "lag": f"{size(progress.lag_bytes)}, {duration(progress.lag_seconds)}",
+        "applied": f"{progress.transactions:,} transactions, {progress.changes:,} changes",
+        "rate": f"{progress.transactions_per_second:,} transactions/s,"
+        f" {progress.changes_per_second:,} changes/s",
+    }
+    width = max(map(len, fields))
+    shown = "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+    return f"{sentinel_fields(fields, as_json=False)}\n{shown}"
+
+
+def progress_line(progress: FollowProgress) -> str:
+    """Return where a follow is as one line, which is redrawn on a terminal."""
+    parts = [
+        f"applied {format_lsn(progress.transform_lsn)}",
+        f"lag {size(progress.lag_bytes)}, {duration(progress.lag_seconds)}",
+        f"{progress.transactions_per_second:,} transactions/s",
+        f"{progress.changes_per_second:,} changes/s",
+        f"{progress.changes:,} changes",
+    ]
+    if progress.endpos:
+        parts.append(f"end {format_lsn(progress.endpos)}")
+    return "  ".join(parts) if progress.apply else f"waiting for the base copy  {parts[1]}"
 
 
 def sentinel_fields(values: Mapping[str, int | bool], *, as_json: bool) -> str:

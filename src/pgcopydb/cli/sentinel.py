@@ -21,15 +21,15 @@ _FIELDS = {
     "apply": "Whether changes are applied, or only stored yet.",
     "write_lsn": "Up to where changes were received.",
     "flush_lsn": "Up to where changes are stored on disk.",
-    "transform_lsn": "Up to where changes were decoded.",
+    "transform_lsn": "Up to where changes are applied.",
     "replay_lsn": "Up to where changes are applied, durably, on the target.",
 }
 """The sentinel's fields, which are also options of ``get``, and what they tell."""
 
 
 def _wanted(**flags: bool) -> tuple[str, ...]:
-    """Return the fields asked for: all of them where none is named."""
-    return tuple(name for name, wanted in flags.items() if wanted) or tuple(_FIELDS)
+    """Return the fields asked for by their options."""
+    return tuple(name for name, wanted in flags.items() if wanted)
 
 
 _SELECTED = OptionGroup(
@@ -54,18 +54,23 @@ def setup(*, work: WorkOptions, start: int, end: int) -> None:
 
 @command("get", EXISTING_WORK, _SELECTED, JSON)
 def get(*, work: WorkOptions, names: tuple[str, ...], as_json: bool) -> None:
-    """Show where a follow is.
+    """Show where a follow is, and how far the target is behind.
 
-    With one of the positions' options it prints just that position.
+    With one of the positions' options it prints just that position. The lag in bytes is that of
+    the source's log, as far as the source was heard to have it; the lag in seconds is how long the
+    oldest commit that is stored and not yet applied has been waiting.
     """
-    from pgcopydb.cdc.steering import get_sentinel
-    from pgcopydb.cli.render import sentinel_fields
+    from pgcopydb.cdc.lag import measure
+    from pgcopydb.cli.render import follow_progress, sentinel_fields
     from pgcopydb.workdir.directory import attach_directory
 
     with attach_directory(work) as directory:
-        found = get_sentinel(directory)
-    values = {name: getattr(found, name) for name in names}
-    click.echo(sentinel_fields(values, as_json=as_json))
+        progress = measure(directory)
+    if names:
+        values = {name: getattr(progress, name) for name in names}
+        click.echo(sentinel_fields(values, as_json=as_json))
+    else:
+        click.echo(follow_progress(progress, as_json=as_json))
 
 
 @command("startpos", EXISTING_WORK, _POSITION)

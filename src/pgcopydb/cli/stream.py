@@ -179,10 +179,11 @@ def prefetch(
 ) -> None:
     """Store changes in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import prefetch as store_changes
+    from pgcopydb.cli.live import live_line
     from pgcopydb.workdir.directory import open_directory
 
-    with open_directory(work, command="stream prefetch") as directory:
-        store_changes(directory, source, target, follow)
+    with open_directory(work, command="stream prefetch") as directory, live_line() as observe:
+        store_changes(directory, source, target, follow, observe)
 
 
 @command("catchup", SOURCE, TARGET, WORK, FOLLOW)
@@ -191,20 +192,22 @@ def catchup(
 ) -> None:
     """Apply the changes stored in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import catchup as apply_changes
+    from pgcopydb.cli.live import live_line
     from pgcopydb.workdir.directory import open_directory
 
-    with open_directory(work, command="stream catchup") as directory:
-        apply_changes(directory, source, target, follow)
+    with open_directory(work, command="stream catchup") as directory, live_line() as observe:
+        apply_changes(directory, source, target, follow, observe)
 
 
 @command("replay", SOURCE, TARGET, WORK, FOLLOW)
 def replay(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions) -> None:
     """Store and apply changes at the same time, up to the end position."""
     from pgcopydb.cdc.follow import replay as replay_changes
+    from pgcopydb.cli.live import live_line
     from pgcopydb.workdir.directory import open_directory
 
-    with open_directory(work, command="stream replay") as directory:
-        replay_changes(directory, source, target, follow)
+    with open_directory(work, command="stream replay") as directory, live_line() as observe:
+        replay_changes(directory, source, target, follow, observe)
 
 
 stream = CommandGroup(

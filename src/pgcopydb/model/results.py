@@ -47,6 +47,34 @@ class FollowSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FollowProgress:
+    """Where a follow is. Positions are integers, 0 for one that is not set.
+
+    ``write_lsn`` and ``flush_lsn`` are the end of the last commit stored, ``received_lsn`` the
+    position up to which everything that committed is stored, ``transform_lsn`` the end of the last
+    commit applied, ``replay_lsn`` of the last one on the target's disk, ``source_lsn`` the end of
+    the source's log as last heard. ``lag_seconds`` is how long the oldest commit that is not
+    applied has been waiting. Counts are of the whole migration.
+    """
+
+    startpos: int
+    endpos: int
+    apply: bool
+    write_lsn: int
+    flush_lsn: int
+    transform_lsn: int
+    replay_lsn: int
+    received_lsn: int
+    source_lsn: int
+    lag_bytes: int
+    lag_seconds: float
+    transactions: int
+    changes: int
+    transactions_per_second: int
+    changes_per_second: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedFile:
     """A file of stored changes, by its name in the folder of stored changes."""
 

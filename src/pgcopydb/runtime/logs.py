@@ -52,6 +52,9 @@ class LogOptions:
     """A strftime format; milliseconds are added to it."""
     json: bool = False
     """Write stderr as JSON lines."""
+    live: bool = False
+    """A line that is redrawn stands at the end of the terminal: each line of text takes its place.
+    """
     file: Path | None = None
     json_file: Path | None = None
 
@@ -171,6 +174,8 @@ _COLOURS: Final = {
 }
 _PLAIN: Final = "\x1b[0m"
 
+_ERASE_LINE: Final = "\r\x1b[K"
+
 
 class TextFormatter(logging.Formatter):
     """``HH:MM:SS.mmm PID LEVEL message``; a message of several lines goes on indented."""
@@ -268,8 +273,13 @@ class LineHandler(logging.Handler):
 class StreamHandler(LineHandler):
     """Writes to whatever ``sys.stderr`` is at that moment, so that a captured one is honoured."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool = False) -> None:
         super().__init__(2, owned=False)
+        self._prefix = _ERASE_LINE if live else ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of ``record``, in place of a live line where there is one."""
+        return self._prefix + super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write ``record`` to stderr's descriptor, or to the object that stands in for it."""
@@ -320,7 +330,7 @@ def configure(options: LogOptions) -> None:
 
 
 def _handlers(options: LogOptions) -> list[LineHandler]:
-    stderr = StreamHandler()
+    stderr = StreamHandler(live=options.live and not options.json)
     stderr.setFormatter(
         JsonFormatter()
         if options.json

@@ -325,6 +325,33 @@ def stored_end(directory: Path) -> int:
     return 0
 
 
+def oldest_commit_time(directory: Path, position: int) -> int | None:
+    """Return when the first stored chunk that ends after ``position`` was committed, if any is.
+
+    In microseconds since 1970; of a chunk with several transactions, the last one's. Safe to ask
+    while others write and prune.
+    """
+    found = None
+    for path in reversed(segment_files(directory)):
+        try:
+            segment = connect_sqlite(path, create=False)
+        except sqlite3.OperationalError:
+            break  # pruned just now, so that everything in it is applied
+        try:
+            after, ends = segment.execute(
+                "select (select commit_time from chunk where final and end_lsn > ?"
+                " order by end_lsn limit 1), exists (select 1 from chunk where final)",
+                (position,),
+            ).fetchone()
+        finally:
+            segment.close()
+        if after is not None:
+            found = int(after)
+        elif ends:
+            break
+    return found
+
+
 def stored_start(directory: Path) -> int:
     """Return the position after which everything is stored and not pruned, 0 for the beginning."""
     files = segment_files(directory)

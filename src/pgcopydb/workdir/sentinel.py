@@ -23,8 +23,12 @@ create table if not exists sentinel (
   source_lsn integer not null default 0,
   received_commit_time integer not null default 0,
   replay_commit_time integer not null default 0,
+  caught_up_time integer not null default 0,
+  reported_time integer not null default 0,
   transactions integer not null default 0,
-  changes integer not null default 0
+  changes integer not null default 0,
+  transaction_rate integer not null default 0,
+  change_rate integer not null default 0
 ) strict;
 """
 
@@ -35,7 +39,13 @@ class Sentinel:
 
     ``received_lsn`` is a proof: every transaction that committed at or before it is stored here,
     durably. Unlike ``flush_lsn`` it also moves while the source is idle. ``source_lsn`` is the
-    end of the source's WAL as last heard. Commit times are microseconds since 1970 (UTC).
+    end of the source's WAL as last heard.
+
+    Times are microseconds since 1970 (UTC). ``received_commit_time`` is that of the last commit
+    stored (by the source's clock; by ours when it came, where the plugin does not tell it early),
+    ``replay_commit_time`` that of the last one applied. ``caught_up_time`` is when the source was
+    first heard to have no more than what is stored, ``reported_time`` when apply last reported;
+    its rates are counts a second.
     """
 
     startpos: int = 0
@@ -49,8 +59,12 @@ class Sentinel:
     source_lsn: int = 0
     received_commit_time: int = 0
     replay_commit_time: int = 0
+    caught_up_time: int = 0
+    reported_time: int = 0
     transactions: int = 0
     changes: int = 0
+    transaction_rate: int = 0
+    change_rate: int = 0
 
 
 _FIELDS = tuple(field.name for field in fields(Sentinel))
