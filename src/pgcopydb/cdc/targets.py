@@ -49,4 +49,6 @@ def _target_column(column: Column) -> TargetColumn:
         generated=column.is_generated,
         identity_always=column.identity == "a",
         exact=is_exact(column.type, column.collation),
+        type_names=column.type_names,
+        modifier=column.type_modifier,
     )

@@ -155,15 +155,18 @@ class PgoutputDecoder:
         at += 3
         columns: list[str] = []
         types: list[str] = []
+        modifiers: list[int | None] = []
         key: list[int] = []
         for position in range(count):
             if data[at] & _KEY_COLUMN:
                 key.append(position)
             column, at = _text(data, at + 1)
-            type_oid = _COLUMN(data, at)[0]
+            type_oid, modifier = _COLUMN(data, at)
             at += 8
             columns.append(column)
-            types.append(SQL_NAME_BY_OID.get(type_oid) or self._types.get(type_oid, ""))
+            built_in = SQL_NAME_BY_OID.get(type_oid)
+            types.append(built_in or self._types.get(type_oid, ""))
+            modifiers.append(modifier if built_in else None)
         if at != len(data):
             _reject("a Relation with a wrong length")
         full = identity == _FULL
@@ -174,6 +177,7 @@ class PgoutputDecoder:
             types=tuple(types),
             key=() if full else tuple(key),  # FULL flags every column, which `full` says already
             full=full,
+            modifiers=tuple(modifiers),
         )
         # A new session describes everything again: the same description stays the same object.
         if self._relations.get(oid) != relation:

@@ -32,7 +32,8 @@ Row: TypeAlias = tuple[Value, ...]
 class Relation(Struct, frozen=True):
     """A table as a change describes it.
 
-    ``types`` are SQL type names without modifiers ("" where the plugin does not say).
+    ``types`` are SQL type names without modifiers ("" where the plugin does not say), and
+    ``modifiers`` those of built-in types (-1: none; None: not told; empty: the plugin tells none).
     ``key`` holds the positions in ``columns`` of the replica identity's columns (empty when there
     is none or the change does not tell); with ``full`` the identity is the whole old row.
     """
@@ -43,6 +44,7 @@ class Relation(Struct, frozen=True):
     types: tuple[str, ...]
     key: tuple[int, ...] = ()
     full: bool = False
+    modifiers: tuple[int | None, ...] = ()
 
 
 class Begin(Struct, frozen=True):

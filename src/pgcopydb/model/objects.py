@@ -75,20 +75,25 @@ class ServerFacts:
 class Column:
     """A column of a relation.
 
+    ``type_modifier`` is -1 for none. ``type_names`` are those by which the type may be called: as
+    SQL prints it without modifiers and as schema.name, and the same of what a domain is made of.
     ``generated`` is "" or how: "s"(tored), "v"(irtual). ``identity`` is "" or "a"(lways) or
-    "d" (by default).
+    "d" (by default). ``version`` changes when the column is altered, even to the same type.
     """
 
     number: int
     name: str
     type: str
     type_oid: int
+    type_modifier: int
+    type_names: tuple[str, ...]
     not_null: bool
     generated: str
     identity: str
     default: str | None
     """The default or generating expression as SQL text."""
     collation: str | None
+    version: str
 
     @property
     def is_generated(self) -> bool:

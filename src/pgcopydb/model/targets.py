@@ -11,6 +11,8 @@ class TargetColumn:
 
     For numeric, float, interval, jsonb, citext and the like two values can be equal and print
     differently, and some types have no equality at all: those are compared by their text.
+    ``type_names`` are those by which the type may be called (see ``model.objects.Column``), none
+    when they are not known; ``modifier`` is its type modifier, -1 for none.
     """
 
     name: str
@@ -18,6 +20,8 @@ class TargetColumn:
     generated: bool
     identity_always: bool
     exact: bool
+    type_names: tuple[str, ...] = ()
+    modifier: int = -1
 
 
 @dataclass(frozen=True, slots=True)

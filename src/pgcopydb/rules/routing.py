@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pgcopydb.errors import StateError
 from pgcopydb.model.changes import Relation
 from pgcopydb.model.targets import Route, TargetTable
+from pgcopydb.rules.column_types import takes
 
 TargetTables = Mapping[tuple[str, str], TargetTable]
 
@@ -12,21 +13,22 @@ TargetTables = Mapping[tuple[str, str], TargetTable]
 def make_route(relation: Relation, tables: TargetTables) -> Route:
     """Return the route of ``relation``.
 
-    Raises StateError when the target has no such table, or the table lacks a column: that is a
-    difference between the two schemas which no statement can carry.
+    Raises StateError when the target has no such table, or the table lacks a column or has one of
+    a type that does not take the source's values.
     """
     table = tables.get((relation.schema, relation.name))
     if table is None:
         raise StateError(
             f"target: table {relation.schema}.{relation.name} does not exist",
-            hint="create it as on the source, then go on with --resume",
+            hint="create it there as it is on the source, then go on with --resume",
         )
-    missing = [name for name in relation.columns if name not in table.columns]
-    if missing:
+    found = _differences(relation, table)
+    if found:
         raise StateError(
-            f"target: table {table.schema}.{table.name} has no column {', '.join(missing)},"
-            " which the source has",
-            hint="add what is missing on the target, then go on with --resume",
+            f"table {table.schema}.{table.name} of the source has changed, and the target's has"
+            f" not: {'; '.join(found)}",
+            hint="everything before that is applied: change the table on the target in the same"
+            " way, then go on with --resume",
         )
     columns = [table.columns[name] for name in relation.columns]
     stored = tuple(n for n, column in enumerate(columns) if not column.generated)
@@ -39,6 +41,20 @@ def make_route(relation: Relation, tables: TargetTables) -> Route:
         settable=tuple(n for n in stored if not columns[n].identity_always),
         always=tuple(n for n in stored if columns[n].identity_always),
     )
+
+
+def _differences(relation: Relation, table: TargetTable) -> list[str]:
+    """Say what the target's table needs before it can take the relation's rows."""
+    modifiers = relation.modifiers or (None,) * len(relation.columns)
+    found = []
+    for name, kind, modifier in zip(relation.columns, relation.types, modifiers, strict=True):
+        column = table.columns.get(name)
+        if column is None:
+            found.append(f"it lacks column {name}{f' {kind}' if kind else ''}")
+        elif not takes(column, kind, modifier):
+            other = "" if kind not in column.type_names else " with another length or precision"
+            found.append(f"column {name} is {column.type}, on the source {kind}{other}")
+    return found
 
 
 def _key_of_target(relation: Relation, table: TargetTable) -> tuple[int, ...]:

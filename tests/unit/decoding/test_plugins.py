@@ -69,7 +69,7 @@ def test_pgoutput_commit_without_its_begin_is_an_error() -> None:
 
 
 def test_pgoutput_key_change_and_none() -> None:
-    relation = Relation("public", "t", ("id",), ("integer",), (0,))
+    relation = Relation("public", "t", ("id",), ("integer",), (0,), modifiers=(-1,))
     changes = pgoutput(
         described(),
         b"U\0\0\0\x07K" + value(b"1") + b"N" + value(b"2"),
@@ -84,7 +84,7 @@ def test_pgoutput_key_change_and_none() -> None:
 
 
 def test_pgoutput_full_identity_has_no_key_positions() -> None:
-    relation = Relation("public", "t", ("id",), ("integer",), (), full=True)
+    relation = Relation("public", "t", ("id",), ("integer",), (), full=True, modifiers=(-1,))
     changes = pgoutput(described(b"f"), b"U\0\0\0\x07O" + value(b"1") + b"N\0\x01u")
     assert changes[1] == Update(relation, (b"1",), (UNCHANGED,))
 
