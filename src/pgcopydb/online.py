@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from pgcopydb.cdc.capture import refuse_other_source
+from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import Following, Observe, finish_follow, set_endpos_from, settle
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.snapshot import hold_snapshot
@@ -187,6 +188,7 @@ def _drain(
     if header is not None and header.constraints_deferred:
         copying.finish_constraints(work, source, target, copy)
     finish_follow(work, source, target)
+    refuse_conflicts(work)
 
 
 _NOTHING_COPIED = CloneSummary(tables=(), steps=(), total_seconds=0.0, bytes=0)

@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from pgcopydb.batching.plan import Batch, Planner
 from pgcopydb.cdc.capture import read_capture
+from pgcopydb.cdc.conflicts import ConflictResolver
 from pgcopydb.cdc.session import ApplySession
 from pgcopydb.cdc.sets import SetWriter
 from pgcopydb.cdc.strict import StrictWriter
@@ -26,9 +27,10 @@ from pgcopydb.errors import Interrupted, PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import ApplyMode, Plugin
+from pgcopydb.model.options import ApplyMode, OnConflict, Plugin
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.changelog import ChangelogReader, prune, stored_end
+from pgcopydb.workdir.conflicts import ConflictLog
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
 
@@ -69,6 +71,7 @@ class ApplyTask:
     target: Endpoint
     plugin: Plugin
     mode: ApplyMode = ApplyMode.BATCH
+    on_conflict: OnConflict = OnConflict.ERROR
     wake: Pipe | None = None
     wait_for_order: bool = True
     """Whether to wait until the sentinel says that changes may be applied."""
@@ -155,6 +158,7 @@ class _Applier:
             self._flushing = stack.enter_context(_Flushing(self._session))
             self._close = stack.pop_all()
         self._strict = StrictWriter(self._session)
+        self._resolver = self._make_resolver()
         self._sets = SetWriter(self._session, self._strict)
         self._planner = Planner(self._session.route)
         self._always_strict = (
@@ -185,6 +189,14 @@ class _Applier:
             )
         log.info("applying from %s", format_lsn(position))
         return position
+
+    def _make_resolver(self) -> ConflictResolver | None:
+        """Return what gets over conflicts, None where they are errors."""
+        conflicts = ConflictLog(self._store)
+        conflicts.forget_after(self._session.position)
+        if self._task.on_conflict is OnConflict.ERROR:
+            return None
+        return ConflictResolver(self._session, self._strict, conflicts, self._task.on_conflict)
 
     def run(self) -> None:
         """Apply until the end; what is complete when a signal asks to stop is committed."""
@@ -259,8 +271,11 @@ class _Applier:
         self._settle()
         if piece.changes:
             self._session.begin()
-            self._strict.write(piece.xid, piece.changes, end_lsn=piece.end_lsn)
+            writer = self._resolver or self._strict
+            writer.write(piece.xid, piece.changes, end_lsn=piece.end_lsn)
         if piece.end_lsn:
+            if self._resolver is not None:
+                self._resolver.complete(piece.end_lsn)
             self._strict.commit(piece.end_lsn, piece.commit_time)
             if piece.continued and self._strict_until == LAST_LSN:
                 self._strict_until = 0  # it was for this transaction, whose end was not known
@@ -288,6 +303,8 @@ class _Applier:
         self._planner.take()
         self._in_pieces = False
         self._settle()
+        if self._resolver is not None:
+            self._resolver.forget()
         self._session.rollback()
 
     def _is_beyond_endpos(self, end_lsn: int) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, Self, TypeAlias
 
 from pgcopydb.cdc.apply import ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture, refuse_drift, refuse_other_source
+from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.lag import measure
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.silence import give_back_triggers
@@ -134,6 +135,7 @@ class Following:
             target=self._target,
             plugin=self._follow.plugin,
             mode=self._follow.apply_mode,
+            on_conflict=self._follow.on_conflict,
             wake=self._wake_reader,
             wait_for_order=wait_for_order,
         )
@@ -249,7 +251,8 @@ def _run(
         following.start_apply(wait_for_order=wait_for_order)
         summary = following.wait()
         finish()
-        return summary
+    refuse_conflicts(work)
+    return summary
 
 
 def prefetch(
@@ -284,7 +287,9 @@ def catchup(
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, target, target, options, observe) as following:
         following.start_apply(wait_for_order=False)
-        return following.wait()
+        summary = following.wait()
+    refuse_conflicts(work)
+    return summary
 
 
 def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:

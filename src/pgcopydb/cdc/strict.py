@@ -45,19 +45,15 @@ class StrictWriter:
 
         ``end_lsn`` is the end of its commit where that is known, for the text of an error.
         """
-        self._transaction = f"{xid}, committed at {format_lsn(end_lsn)}" if end_lsn else f"{xid}"
+        self.name_transaction(xid, end_lsn)
         pipeline = self._session.pipeline
         index = 0
         while index < len(changes):
             change = changes[index]
             index += 1
             match change:
-                case Insert():
-                    self.insert(change)
-                case Update():
-                    self.update(change)
-                case Delete():
-                    self.delete(change)
+                case Insert() | Update() | Delete():
+                    self.queue(change)
                 case Truncate():
                     index = self._truncate(changes, index - 1)
                 case _:
@@ -66,19 +62,33 @@ class StrictWriter:
             if pipeline.queued >= _MOST_QUEUED:
                 self.sync()
 
+    def name_transaction(self, xid: int, end_lsn: int) -> None:
+        """Say which transaction the changes queued from now on are of, for the text of an error."""
+        self._transaction = f"{xid}, committed at {format_lsn(end_lsn)}" if end_lsn else f"{xid}"
+
+    def queue(self, change: Change) -> None:
+        """Queue a single change of a row."""
+        match change:
+            case Insert():
+                self.insert(change)
+            case Update():
+                self.update(change)
+            case Delete():
+                self.delete(change)
+
     def sync(self) -> None:
         """Run what is queued; raise ConflictError for a change that did not do what it must."""
         try:
             self._session.pipeline.sync()
         except StatementFailure as failure:
-            raise _explain(failure) from failure
+            raise explain(failure) from failure
 
     def commit(self, end_lsn: int, commit_time: int) -> None:
         """Commit; raise as :meth:`sync` does."""
         try:
             self._session.commit(end_lsn, commit_time)
         except StatementFailure as failure:
-            raise _explain(failure) from failure
+            raise explain(failure) from failure
 
     def insert(self, change: Insert) -> None:
         """Queue a new row."""
@@ -136,7 +146,7 @@ class StrictWriter:
         return index
 
 
-def _explain(failure: StatementFailure) -> PgcopydbError:
+def explain(failure: StatementFailure) -> PgcopydbError:
     """Return the error for a statement that failed: which change of which transaction it was."""
     subject = failure.subject
     if not isinstance(subject, _Subject):

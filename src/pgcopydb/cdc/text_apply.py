@@ -22,6 +22,7 @@ import psycopg
 
 from pgcopydb.cdc.apply import ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture
+from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import refuse_unfinished_copy, set_endpos_from, settle
 from pgcopydb.cdc.lines import read_lines
 from pgcopydb.cdc.notes import CompleteNote, SourceNote, from_comment
@@ -29,10 +30,17 @@ from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.cdc.text_progress import claim_source, open_progress
 from pgcopydb.cdc.transform import reading, transform_command
 from pgcopydb.decoding.timestamps import TimestampReader
-from pgcopydb.errors import ConflictError, PgcopydbError, ProtocolError, StateError, TargetError
+from pgcopydb.errors import (
+    ConflictError,
+    PgcopydbError,
+    ProtocolError,
+    StateError,
+    TargetError,
+    UsageError,
+)
 from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import ApplyMode, FollowOptions
+from pgcopydb.model.options import ApplyMode, FollowOptions, OnConflict
 from pgcopydb.postgres.connect import connect, reporting, translate
 from pgcopydb.postgres.pipeline import Pipeline, StatementFailure
 from pgcopydb.runtime import signals
@@ -106,14 +114,21 @@ def _apply_stored(work: WorkDirectory, target: Endpoint, follow: FollowOptions) 
         target=target,
         plugin=options.plugin,
         mode=options.apply_mode,
+        on_conflict=options.on_conflict,
         wait_for_order=False,
         stop_at_end=True,
     )
     with signals.stop_on_signals():
         apply(task)
+    refuse_conflicts(work)
 
 
 def _apply_text(descriptor: int, place: str, target: Endpoint, follow: FollowOptions) -> None:
+    if follow.on_conflict is not OnConflict.ERROR:
+        raise UsageError(
+            f"--on-conflict {follow.on_conflict} is for stored changes, not for SQL text",
+            hint="apply what is stored: leave FILE out, or use follow",
+        )
     with signals.stop_on_signals(), _TextApplier(target, place, follow) as applier:
         for line in read_lines(descriptor):
             applier.take(line)

@@ -8,7 +8,13 @@ from typing import Any
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.objects import ServerFacts, Table
-from pgcopydb.model.results import CloneSummary, FollowProgress, FollowSummary, PruneSummary
+from pgcopydb.model.results import (
+    CloneSummary,
+    Conflict,
+    FollowProgress,
+    FollowSummary,
+    PruneSummary,
+)
 
 
 def aligned(headings: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
@@ -145,6 +151,29 @@ def follow_summary(summary: FollowSummary) -> str:
         f"{summary.transactions} transactions with {summary.changes} changes applied "
         f"in {duration(summary.seconds)}, up to {format_lsn(summary.applied_lsn)} "
         f"(end position: {end})"
+    )
+
+
+def conflict_list(conflicts: Sequence[Conflict], *, as_json: bool) -> str:
+    """Return the changes that were skipped or overwrote a row, in the order of their commits."""
+    if as_json:
+        return as_json_text(
+            [asdict(conflict) | {"lsn": format_lsn(conflict.lsn)} for conflict in conflicts]
+        )
+    return aligned(
+        ["commit", "transaction", "table", "change", "key", "action", "reason"],
+        (
+            [
+                format_lsn(conflict.lsn),
+                conflict.xid,
+                f"{conflict.schema}.{conflict.table}",
+                conflict.kind,
+                conflict.key,
+                conflict.action,
+                conflict.reason,
+            ]
+            for conflict in conflicts
+        ),
     )
 
 

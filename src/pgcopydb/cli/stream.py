@@ -11,6 +11,7 @@ from pgcopydb.cli.command import CommandGroup, command
 from pgcopydb.cli.options import (
     EXISTING_WORK,
     FOLLOW,
+    JSON,
     OPTIONAL_TARGET,
     SOURCE,
     TARGET,
@@ -79,6 +80,22 @@ def prune(*, target: Endpoint | None, work: WorkOptions, dry_run: bool) -> None:
     with attach_directory(work) as directory:
         summary = prune_stored(directory, target, dry_run=dry_run)
     click.echo(prune_summary(summary))
+
+
+@command("conflicts", EXISTING_WORK, JSON)
+def conflicts(*, work: WorkOptions, as_json: bool) -> None:
+    """List the changes that met a row which is not what the source says it was.
+
+    These were left out, or overwrote the row, as --on-conflict asked for. The list holds the keys
+    of the rows.
+    """
+    from pgcopydb.cli.render import conflict_list
+    from pgcopydb.workdir.conflicts import read_conflicts
+    from pgcopydb.workdir.directory import attach_directory
+
+    with attach_directory(work) as directory, directory.store() as store:
+        found = list(read_conflicts(store))
+    click.echo(conflict_list(found, as_json=as_json))
 
 
 @command("receive", SOURCE, OPTIONAL_TARGET, WORK, FOLLOW, _TO_STDOUT)
@@ -223,6 +240,7 @@ stream = CommandGroup(
         prefetch,
         catchup,
         replay,
+        conflicts,
         sentinel,
     ],
 )

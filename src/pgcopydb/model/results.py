@@ -75,6 +75,24 @@ class FollowProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """A change that met a row on the target which was not what the source says it was.
+
+    ``lsn`` is where its transaction's commit ends, ``kind`` INSERT, UPDATE or DELETE, ``key`` the
+    row's identity as text, ``action`` "skipped" or "overwritten".
+    """
+
+    lsn: int
+    xid: int
+    schema: str
+    table: str
+    kind: str
+    key: str
+    reason: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedFile:
     """A file of stored changes, by its name in the folder of stored changes."""
 

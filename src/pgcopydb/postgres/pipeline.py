@@ -27,14 +27,23 @@ class StatementFailure(PgcopydbError):
     """A statement of the pipeline failed, or touched another number of rows than it must.
 
     ``subject`` is what was given to :meth:`Pipeline.add` with the statement; ``cause`` is the
-    side's own error, or None when only the count was wrong; ``rows`` is that count.
+    side's own error, with its ``sqlstate``, or None when only the count was wrong; ``rows`` is
+    that count.
     """
 
-    def __init__(self, subject: object, cause: PgcopydbError | None, rows: int = -1) -> None:
+    def __init__(
+        self,
+        subject: object,
+        cause: PgcopydbError | None,
+        rows: int = -1,
+        *,
+        sqlstate: str | None = None,
+    ) -> None:
         super().__init__(cause.message if cause else f"{rows} rows affected")
         self.subject = subject
         self.cause = cause
         self.rows = rows
+        self.sqlstate = sqlstate or ""
 
 
 class Pipeline:
@@ -45,6 +54,8 @@ class Pipeline:
         self._endpoint = endpoint
         self._pgconn = connection.pgconn
         self._names: dict[str, bytes] = {}
+        self._unproved: list[str] = []
+        self._prepared = 0
         self._expected: list[tuple[int, object]] = []
         self._pgconn.enter_pipeline_mode()
 
@@ -71,7 +82,8 @@ class Pipeline:
 
         Raises StatementFailure for the first statement that failed, and the side's error when
         the connection is gone. After either the connection is to be closed: the origin's setup
-        of a transaction that failed outlives it in the session (correctness M1).
+        of a transaction that failed outlives it in the session (correctness M1). Only whoever
+        knows that the transaction was not set up yet may roll back to a savepoint and go on.
         """
         expected, self._expected = self._expected, []
         try:
@@ -81,7 +93,11 @@ class Pipeline:
             lost = translate(self._endpoint, error, doing="applying changes")
             lost.retryable = True
             raise lost from error
+        unproved, self._unproved = self._unproved, []
         if failure is not None:
+            # what comes after a failure is not even prepared
+            for statement in unproved:
+                self._names.pop(statement, None)
             raise failure
 
     @property
@@ -102,9 +118,11 @@ class Pipeline:
             self._names.clear()
             self._pgconn.send_query_params(b"DEALLOCATE ALL", ())
             self._expected.append((-1, None))
-        name = b"s%d" % len(self._names)
+        name = b"s%d" % self._prepared
+        self._prepared += 1
         self._pgconn.send_prepare(name, statement.encode())
         self._names[statement] = name
+        self._unproved.append(statement)
         self._expected.append((-1, subject))
         return name
 
@@ -133,5 +151,5 @@ class Pipeline:
         if status == ExecStatus.FATAL_ERROR:
             error = psycopg.errors.error_from_result(result)
             cause = translate(self._endpoint, error, doing="applying a change")
-            return StatementFailure(subject, cause)
+            return StatementFailure(subject, cause, sqlstate=error.sqlstate)
         return None

@@ -18,7 +18,7 @@ from pgcopydb.errors import StateError
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
 from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 
 _SCHEMA = """
 create table if not exists header (
@@ -38,6 +38,18 @@ create table if not exists fact (
   name text primary key,
   content blob not null
 ) strict;
+create table if not exists conflict (
+  lsn integer not null,
+  ordinal integer not null,
+  xid integer not null,
+  schema_name text not null,
+  table_name text not null,
+  kind text not null,
+  key text not null,
+  reason text not null,
+  action text not null,
+  primary key (lsn, ordinal)
+) strict, without rowid;
 """
 
 
