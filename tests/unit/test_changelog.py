@@ -11,6 +11,7 @@ from pgcopydb.errors import StateError
 from pgcopydb.workdir.changelog import (
     ChangelogReader,
     ChangelogWriter,
+    Frame,
     pack_frame,
     prune,
     segment_files,
@@ -43,10 +44,17 @@ def read_all(reader: ChangelogReader) -> Iterator[tuple[int, int | None, int]]:
         yield chunk.session, chunk.slice, chunk.end_lsn
 
 
+def described_before(reader: ChangelogReader, position: int) -> list[Frame]:
+    reader.seek(position)
+    chunk = reader.read()
+    assert chunk is not None
+    return reader.relations_before(chunk)
+
+
 def test_a_reader_tails_what_the_writer_stores(tmp_path: Path) -> None:
     writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
     reader = ChangelogReader(tmp_path)
-    assert reader.seek(0) == []
+    reader.seek(0)
     assert reader.read() is None
     append_whole(writer, 100, b"a", b"", b"c" * 1000)
     chunk = reader.read()
@@ -126,15 +134,72 @@ def test_relation_frames_outlive_pruning(tmp_path: Path) -> None:
             relation_frames=[(described[2:], (end, described))] if described else [],
         )
     reader = ChangelogReader(tmp_path)
-    assert reader.seek(20) == [(10, b"R one")]
-    assert reader.seek(30) == [(10, b"R one"), (30, b"R two")]
+    assert described_before(reader, 20) == [(10, b"R one")]
+    assert described_before(reader, 30) == [(10, b"R one"), (30, b"R two")]
     assert len(prune(tmp_path, 40)) == 4
-    assert reader.seek(40) == [(10, b"R one"), (30, b"R two")]
-    assert [end for _, _, end in read_all(reader)] == [50]
+    assert described_before(reader, 40) == [(10, b"R one"), (30, b"R two")]
+    assert list(read_all(reader)) == []
+    append_whole(writer, 60, b"y")
+    assert [end for _, _, end in read_all(reader)] == [60]
     with pytest.raises(StateError, match="pruned"):
         reader.seek(20)
     reader.close()
     writer.close()
+
+
+def test_what_comes_after_a_seek_to_the_end_can_be_decoded(tmp_path: Path) -> None:
+    """An apply that begins again while it has caught up, in the middle of a receive session."""
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    frames = [pack_frame(10, b"x")]
+    writer.append(
+        frames, slice_number=None, final=True, end_lsn=10, relation_frames=[(b"1", (10, b"R"))]
+    )
+    reader = ChangelogReader(tmp_path)
+    reader.seek(10)
+    assert reader.read() is None
+    append_whole(writer, 20, b"y")
+    chunk = reader.read()
+    assert chunk is not None
+    assert reader.relations_before(chunk) == [(10, b"R")]
+    reader.close()
+    writer.close()
+
+
+def test_the_end_is_known_when_everything_is_pruned(tmp_path: Path) -> None:
+    """The newest segment may hold nothing but slices of a transaction that is under way."""
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    append_whole(writer, 10, b"applied")
+    append_slice(writer, 0)
+    assert len(prune(tmp_path, 10)) == 1
+    assert stored_end(tmp_path) == 10
+    writer.close()
+    with pytest.raises(StateError, match="pruned"):
+        ChangelogReader(tmp_path).seek(9)
+    assert ChangelogWriter(tmp_path, max_segment_bytes=1).stored_end == 10
+
+
+def test_a_session_is_new_even_after_a_kill_between_two_segments(tmp_path: Path) -> None:
+    """Else the reader would not notice that slices which it has given are void."""
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    append_slice(writer, 0)
+    writer._rotate()  # and then it is killed
+    writer.close()
+    again = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    assert again.session == writer.session + 1
+    again.close()
+
+
+def test_a_segment_that_is_missing_is_no_end(tmp_path: Path) -> None:
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1)
+    for end in (10, 20, 30):
+        append_whole(writer, end, b"x")
+    writer.close()
+    reader = ChangelogReader(tmp_path)
+    reader.seek(0)
+    segment_files(tmp_path)[1].unlink()
+    with pytest.raises(StateError, match="missing"):
+        list(read_all(reader))
+    reader.close()
 
 
 def test_prune_keeps_the_newest_segment_and_open_transactions(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pgcopydb.errors import ProtocolError
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.changes import Begin, Change, Commit, Message, Truncate
 from pgcopydb.model.options import Plugin
-from pgcopydb.workdir.changelog import ChangelogReader, Chunk, Frame
+from pgcopydb.workdir.changelog import ChangelogReader, Chunk
 
 MARKER_PREFIX = "pgcopydb"
 """The prefix of the logical messages by which this program marks a position of the source."""
@@ -30,9 +30,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Void:
-    """The pieces given since the last complete transaction are void: its session broke off.
+    """The pieces given since the last complete transaction are void.
 
-    The source sends the whole transaction again in its next session (ruling 2).
+    Its session broke off, and the source sends the whole transaction again in its next session
+    (ruling 2); or it is one that ends at or before the position, stored a second time.
     """
 
 
@@ -52,7 +53,7 @@ class TransactionReader:
         self._position = position
         self.bytes = 0
         self._session = 0
-        self._primer: list[Frame] | None = reader.seek(position)
+        reader.seek(position)
         self._decoder = self._new_decoder()
         self._xid = 0
         self._changes: list[Change] = []
@@ -65,7 +66,7 @@ class TransactionReader:
                 yield from self._change_session(chunk)
             yield from self._decode(chunk)
 
-    def _decode(self, chunk: Chunk) -> Iterator[Piece]:
+    def _decode(self, chunk: Chunk) -> Iterator[Piece | Void]:
         decode = self._decoder.decode
         self.bytes += len(chunk.frames)
         for wal_start, payload in chunk.unpack():
@@ -96,12 +97,14 @@ class TransactionReader:
         if relations:
             self._changes.append(Truncate(relations, truncate.cascade, truncate.restart_identity))
 
-    def _complete(self, commit: Commit) -> Iterator[Piece]:
+    def _complete(self, commit: Commit) -> Iterator[Piece | Void]:
         if commit.end_lsn > self._position:
             self._position = commit.end_lsn
             yield Piece(
                 self._xid, self._changes, commit.end_lsn, commit.commit_time, self._continued
             )
+        elif self._continued:
+            yield Void()  # sent, and stored, once more: only its end tells
         self._begin_transaction(0)
 
     def _begin_transaction(self, xid: int) -> None:
@@ -110,17 +113,18 @@ class TransactionReader:
         self._continued = False
 
     def _change_session(self, chunk: Chunk) -> Iterator[Void]:
-        """Start with a fresh decoder: the source describes its relations anew in each session."""
+        """Start with a fresh decoder: the source describes its relations anew in each session.
+
+        Reading may begin in the middle of one, which may still go on.
+        """
         if self._continued:
             yield Void()
         self._begin_transaction(0)
         self._session = chunk.session
-        if self._primer is None:
-            self._decoder = self._new_decoder()
-        for wal_start, payload in self._primer or ():
+        self._decoder = self._new_decoder()
+        for wal_start, payload in self._reader.relations_before(chunk):
             if self._decoder.decode(payload, wal_start) is not None:
                 raise ProtocolError("a stored relation frame is something else")
-        self._primer = None
 
     def _new_decoder(self) -> Decoder:
         return make_decoder(self._plugin, self._capture.identities(), self._capture.encoding)

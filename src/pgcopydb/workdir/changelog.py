@@ -37,7 +37,8 @@ _PREAMBLE = 0
 _SCHEMA = """
 create table segment (
   id integer primary key check (id = 1),
-  previous_end integer not null
+  previous_end integer not null,
+  session integer not null
 ) strict;
 create table chunk (
   id integer primary key,
@@ -133,15 +134,14 @@ class ChangelogWriter:
                 "select coalesce(max(id), ?), coalesce(max(session), 0) from chunk",
                 (int(files[-1].stem) - 1,),
             ).fetchone()
-            relation_session = self._segment.execute(
-                "select coalesce(max(session), 0) from relation_frame"
-            ).fetchone()[0]
+            # a kill may have come between the making of a segment and its first chunk
+            begun_by = self._segment.execute("select session from segment").fetchone()[0]
             self._next_id = last_id + 1
-            self.session = max(last_session, relation_session) + 1
+            self.session = max(last_session, begun_by) + 1
         else:
-            self._segment = _create_segment(directory, 1, self.stored_end, ())
             self._next_id = 1
             self.session = 1
+            self._segment = self._create(())
 
     def append(
         self,
@@ -193,9 +193,15 @@ class ChangelogWriter:
 
     def _rotate(self) -> None:
         self._segment.close()
-        preamble = _relation_rows(_PREAMBLE, self.session, self._relations.values())
-        self._segment = _create_segment(self._directory, self._next_id, self.stored_end, preamble)
+        self._segment = self._create(self._relations.values())
         self._bytes = 0
+
+    def _create(self, relations: Iterable[Frame]) -> sqlite3.Connection:
+        return _create_segment(
+            self._directory / segment_name(self._next_id),
+            (1, self.stored_end, self.session),
+            _relation_rows(_PREAMBLE, self.session, relations),
+        )
 
 
 _INSERT_RELATION = "insert into relation_frame values (?, ?, ?, ?, ?)"
@@ -219,20 +225,29 @@ class ChangelogReader:
         self._first_id = 0
         self._next_id = 0
 
-    def seek(self, position: int) -> list[Frame]:
+    def seek(self, position: int) -> None:
         """Make the next :meth:`read` return the first chunk that ends after ``position``.
 
-        Returns the relation frames of its session that came before that chunk, with which a
-        decoder must be primed. Raises StateError when changes after ``position`` have been
-        pruned.
+        Raises StateError when changes after ``position`` have been pruned.
         """
         self.close()
         files = segment_files(self._directory)
-        if not files:
-            return []
-        self._refuse_pruned(files[0], position)
-        self._move_to(_first_slice(files, _first_after(files, position)))
-        return self._prime()
+        if files:
+            self._refuse_pruned(files[0], position)
+            self._move_to(_first_slice(files, _first_after(files, position)))
+
+    def relations_before(self, chunk: Chunk) -> list[Frame]:
+        """Return the relation frames of its session that came before the chunk just read.
+
+        Whoever begins with that chunk must prime a decoder with them. They are known only when
+        the chunk is there: until then its session is not.
+        """
+        assert self._segment is not None
+        return self._segment.execute(
+            "select wal_start, frame from relation_frame"
+            " where session = ? and chunk < ? order by chunk, ordinal",
+            (chunk.session, chunk.id),
+        ).fetchall()
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None when nothing more is stored yet."""
@@ -245,11 +260,25 @@ class ChangelogReader:
         chunk = self._read_here()
         if chunk is not None:
             return chunk
-        following = self._directory / segment_name(self._next_id)
-        if self._next_id == self._first_id or not following.exists():
+        if self._next_id == self._first_id or not (following := self._following()):
             return None
         self._use(_open_segment(following), self._next_id)
         return self._read_here()
+
+    def _following(self) -> Path | None:
+        """Return the segment that begins with the next chunk, None while there is none.
+
+        Raises StateError when only later ones are there: the end of what is stored is not here.
+        """
+        later = [path for path in segment_files(self._directory) if int(path.stem) > self._first_id]
+        if not later:
+            return None
+        if int(later[0].stem) != self._next_id:
+            raise StateError(
+                f"stored changes are missing before {later[0]}",
+                hint="start over with --restart: a file was removed that is still needed",
+            )
+        return later[0]
 
     def close(self) -> None:
         """Close the current segment; the next read or seek opens what it needs."""
@@ -298,31 +327,25 @@ class ChangelogReader:
         self._next_id += 1
         return Chunk(row[0], row[1], row[2], bool(row[3]), *row[4:])
 
-    def _prime(self) -> list[Frame]:
-        assert self._segment is not None
-        session = self._segment.execute(
-            "select session from chunk where id = ?", (self._next_id,)
-        ).fetchone()
-        if session is None:
-            return []
-        return self._segment.execute(
-            "select wal_start, frame from relation_frame"
-            " where session = ? and chunk < ? order by chunk, ordinal",
-            (session[0], self._next_id),
-        ).fetchall()
-
 
 def stored_end(directory: Path) -> int:
-    """Return the end of the last commit stored in ``directory``, 0 when there is none."""
-    for path in reversed(segment_files(directory)):
-        segment = _open_segment(path)
-        try:
-            end = segment.execute("select max(end_lsn) from chunk where final").fetchone()[0]
-        finally:
-            segment.close()
-        if end is not None:
-            return int(end)
-    return 0
+    """Return the end of the last commit ever stored in ``directory``, 0 when there was none.
+
+    The newest segment tells it even when it holds no commit yet and the others are pruned.
+    """
+    files = segment_files(directory)
+    if not files:
+        return 0
+    segment = _open_segment(files[-1])
+    try:
+        return int(
+            segment.execute(
+                "select max(previous_end,"
+                " coalesce((select max(end_lsn) from chunk where final), 0)) from segment"
+            ).fetchone()[0]
+        )
+    finally:
+        segment.close()
 
 
 def oldest_commit_time(directory: Path, position: int) -> int | None:
@@ -438,23 +461,21 @@ def _first_slice(files: Sequence[Path], chunk: int) -> int:
 
 
 def _create_segment(
-    directory: Path, first_id: int, previous_end: int, preamble: Iterable[_RelationRow]
+    path: Path, head: tuple[int, int, int], preamble: Iterable[_RelationRow]
 ) -> sqlite3.Connection:
     """Create a segment and open it; under its name it is seen complete or not at all."""
-    path = directory / segment_name(first_id)
     unfinished = path.with_suffix(".new")
     _unlink(unfinished)
     segment = connect_sqlite(unfinished)
     try:
-        segment.executescript(
-            f"begin immediate; {_SCHEMA} insert into segment values (1, {previous_end:d}); commit;"
-        )
+        segment.executescript(_SCHEMA)
         with transaction(segment):
+            segment.execute("insert into segment values (?, ?, ?)", head)
             segment.executemany(_INSERT_RELATION, preamble)
     finally:
         segment.close()  # the last one to close it takes its journal along
     unfinished.rename(path)
-    _make_durable(directory)
+    _make_durable(path.parent)
     return _open_segment(path)
 
 
