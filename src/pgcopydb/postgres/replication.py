@@ -98,6 +98,12 @@ class ReplicationStream:
             size, data = self._get(1)
         except psycopg.Error as error:
             raise self._lost(error) from error
+        if self._lost_change is not None:
+            # told before the commit of its transaction, which must therefore not be stored
+            raise StateError(
+                f"source: the output plugin left out a change: {self._lost_change}",
+                hint="give the table a primary key or REPLICA IDENTITY FULL, and clone again",
+            )
         if size > 0:
             return bytes(data)
         if size == 0:
@@ -114,11 +120,6 @@ class ReplicationStream:
             self._pgconn.consume_input()
         except psycopg.Error as error:
             raise self._lost(error) from error
-        if self._lost_change is not None:
-            raise StateError(
-                f"source: the output plugin left out a change: {self._lost_change}",
-                hint="give the table a primary key or REPLICA IDENTITY FULL, and clone again",
-            )
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         """Notice that a change is missing from the stream: wal2json only warns of it.
