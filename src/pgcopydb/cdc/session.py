@@ -7,7 +7,7 @@ M1). The origin then says where to go on.
 
 import logging
 from contextlib import ExitStack, closing
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg import pq
@@ -25,6 +25,11 @@ from pgcopydb.rules.routing import make_route
 from pgcopydb.workdir.store import RunHeader
 
 log = logging.getLogger(__name__)
+
+_SYNCHRONOUS_COMMIT: Final = {
+    True: "set synchronous_commit to off",
+    False: "set synchronous_commit to on",
+}
 
 
 class ApplySession:
@@ -82,6 +87,11 @@ class ApplySession:
         self.pipeline.add("SET CONSTRAINTS ALL DEFERRED")
         self._in_transaction = True
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether something is written, or queued, that is not committed."""
+        return self._in_transaction
+
     def commit(self, end_lsn: int, commit_time: int) -> None:
         """Commit what was written, and ``end_lsn`` as the position that is now applied.
 
@@ -116,15 +126,18 @@ class ApplySession:
 
     def execute(self, statement: str) -> int:
         """Run one statement outside of the pipeline; return the rows it affected or returned."""
-        result = self._connection.pgconn.exec_(statement.encode())
+        try:
+            result = self._connection.pgconn.exec_(statement.encode())
+        except psycopg.Error as error:
+            raise self._lost(error) from error
         self._check(result)
         return result.command_tuples or 0
 
     def copy(self, statement: str, data: bytes) -> int:
         """Run a COPY FROM STDIN with ``data``, outside of the pipeline; return its rows."""
         pgconn = self._connection.pgconn
-        self._check(pgconn.exec_(statement.encode()))
         try:
+            self._check(pgconn.exec_(statement.encode()))
             pgconn.put_copy_data(data)
             pgconn.put_copy_end()
             last = None
@@ -159,12 +172,12 @@ def set_up_session(
     """Make triggers and foreign keys stay silent, and commits not wait where that is safe.
 
     With an origin a commit that is lost with the server is lost together with its position, so
-    it need not wait for the disk (correctness M2); a progress row is confirmed when it commits.
+    it need not wait for the disk (correctness M2); a progress row is confirmed when it commits,
+    whatever the database's own setting is.
     Returns whether triggers and foreign keys are silent.
     """
     with reporting(target, "setting up the apply session"):
-        if header.progress == "origin":
-            connection.execute("set synchronous_commit to off")
+        connection.execute(_SYNCHRONOUS_COMMIT[header.progress == "origin"])
         try:
             connection.execute("set session_replication_role to replica")
         except psycopg.errors.InsufficientPrivilege:

@@ -5,7 +5,7 @@ Parameters go as text without a type, so that the server reads each as the type 
 meets. Sending cannot dead-lock against results: libpq reads while it cannot write (fe-misc.c).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -90,9 +90,7 @@ class Pipeline:
             self._pgconn.pipeline_sync()
             failure = self._read(expected)
         except psycopg.Error as error:
-            lost = translate(self._endpoint, error, doing="applying changes")
-            lost.retryable = True
-            raise lost from error
+            raise self._lost(error) from error
         unproved, self._unproved = self._unproved, []
         if failure is not None:
             # what comes after a failure is not even prepared
@@ -107,11 +105,22 @@ class Pipeline:
 
     def leave(self) -> None:
         """Return the connection to ordinary use; nothing may be queued."""
-        self._pgconn.exit_pipeline_mode()
+        self._switch(self._pgconn.exit_pipeline_mode)
 
     def enter(self) -> None:
         """Go back to queueing after :meth:`leave`."""
-        self._pgconn.enter_pipeline_mode()
+        self._switch(self._pgconn.enter_pipeline_mode)
+
+    def _switch(self, switch: Callable[[], None]) -> None:
+        try:
+            switch()
+        except psycopg.Error as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: psycopg.Error) -> PgcopydbError:
+        lost = translate(self._endpoint, error, doing="applying changes")
+        lost.retryable = True
+        return lost
 
     def _prepare(self, statement: str, subject: object) -> bytes:
         if len(self._names) >= _MOST_PREPARED:

@@ -7,6 +7,7 @@ Elsewhere a row of the helper schema. A run uses one of them from its beginning 
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -37,6 +38,9 @@ _ORIGIN_FUNCTIONS: Final = (
 
 _TAKE_OVER_WITHIN = 10.0
 """Seconds to wait for a session of this run that still holds the origin to end."""
+
+_LOOKS_FOR_A_HOLDER: Final = 5
+"""How often nobody of this run may be found before the holder must be somebody else."""
 
 
 class Progress(Protocol):
@@ -72,21 +76,27 @@ class OriginProgress:
 
     def attach(self) -> int:
         """Set this session up for the origin, ending a stale session of ours that holds it."""
-        deadline = time.monotonic() + _TAKE_OVER_WITHIN
-        while True:
+        if not _take_over(self._connection, self._endpoint, self._set_up):
+            raise StateError(
+                f'target: replication origin "{self._name}" is in use by another session',
+                hint="another pgcopydb applies to this target; stop it first",
+            )
+        return self.durable()
+
+    def _set_up(self) -> bool:
+        with reporting(self._endpoint, f'using replication origin "{self._name}"'):
             try:
                 self._connection.execute(
                     "select pg_catalog.pg_replication_origin_session_setup(%s)", (self._name,)
                 )
-                break
-            except psycopg.errors.ObjectInUse as error:
-                if time.monotonic() > deadline or not self._end_stale_holder():
-                    raise StateError(
-                        f'target: replication origin "{self._name}" is in use by another session',
-                        hint="another pgcopydb applies to this target; stop it first",
-                    ) from error
-                time.sleep(0.1)
-        return self.durable()
+            except psycopg.errors.ObjectInUse:
+                return False
+            except psycopg.errors.UndefinedObject:
+                raise StateError(
+                    f'target: replication origin "{self._name}" is gone',
+                    hint="with it went the record of what is applied: clone again",
+                ) from None
+        return True
 
     def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
         """Queue the setup of the origin's progress for the transaction under way."""
@@ -100,18 +110,6 @@ class OriginProgress:
         """Return the origin's position, flushed."""
         return read_origin(self._connection, self._endpoint, self._name) or 0
 
-    def _end_stale_holder(self) -> bool:
-        """End sessions of pgcopydb's apply in this database other than this one, if any."""
-        rows = self._connection.execute(
-            "select pid, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
-            " where datname = pg_catalog.current_database()"
-            " and application_name = pg_catalog.current_setting('application_name')"
-            " and pid <> pg_catalog.pg_backend_pid()"
-        ).fetchall()
-        for pid, _ in rows:
-            log.warning("ended session %s of an earlier apply on the target", pid)
-        return bool(rows)
-
 
 class TableProgress:
     """Progress in a row of the helper schema, for roles that may not use origins."""
@@ -123,16 +121,19 @@ class TableProgress:
 
     def attach(self) -> int:
         """Take the row's lock for this session, so that no other applies; return the position."""
-        with reporting(self._endpoint, "taking the apply lock"):
-            row = self._connection.execute(
-                "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext(%s))", (self._run_id,)
-            ).fetchone()
-        if not (row and row[0]):
+        if not _take_over(self._connection, self._endpoint, self._lock):
             raise StateError(
                 "target: another session applies this migration",
                 hint="another pgcopydb applies to this target; stop it first",
             )
         return self.durable()
+
+    def _lock(self) -> bool:
+        with reporting(self._endpoint, "taking the apply lock"):
+            row = self._connection.execute(
+                "select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext(%s))", (self._run_id,)
+            ).fetchone()
+        return bool(row and row[0])
 
     def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
         """Queue the update of the progress row in the transaction under way."""
@@ -149,6 +150,38 @@ class TableProgress:
                 "select lsn::text from pgcopydb.progress where run_id = %s", (self._run_id,)
             ).fetchone()
         return parse_lsn(row[0]) if row else 0
+
+
+def _take_over(connection: Connection, endpoint: Endpoint, take: Callable[[], bool]) -> bool:
+    """Call ``take`` until it succeeds, ending sessions of this run's earlier apply meanwhile.
+
+    Returns False when it does not although no such session is left, or not in time. A session that
+    was killed may take a moment to notice, and may end by itself between two looks.
+    """
+    deadline = time.monotonic() + _TAKE_OVER_WITHIN
+    looks_without_holder = 0
+    while not take():
+        looks_without_holder = (
+            0 if _end_stale_sessions(connection, endpoint) else 1 + (looks_without_holder)
+        )
+        if looks_without_holder >= _LOOKS_FOR_A_HOLDER or time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _end_stale_sessions(connection: Connection, endpoint: Endpoint) -> bool:
+    """End sessions of this run's apply in this database other than this one, if any."""
+    with reporting(endpoint, "ending a stale session"):
+        rows = connection.execute(
+            "select pid, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
+            " where datname = pg_catalog.current_database()"
+            " and application_name = pg_catalog.current_setting('application_name')"
+            " and pid <> pg_catalog.pg_backend_pid()"
+        ).fetchall()
+    for pid, _ in rows:
+        log.warning("ended session %s of an earlier apply on the target", pid)
+    return bool(rows)
 
 
 def read_origin(connection: Connection, endpoint: Endpoint, name: str) -> int | None:
