@@ -185,3 +185,9 @@ def test_a_log_line_takes_the_place_of_a_live_line(monkeypatch: pytest.MonkeyPat
         text = os.read(shown.fileno(), 10_000).decode()
     assert text.startswith("\r\x1b[K")
     assert "what happened" in text
+
+
+def test_the_live_line_before_anything_is_applied() -> None:
+    sentinel = Sentinel(startpos=100, flush_lsn=256, received_lsn=256, source_lsn=256)
+    progress = make_progress(sentinel, NOW - SECOND, NOW)
+    assert progress_line(progress) == "stored 0/100  lag 156 B, 1.0 s  nothing applied yet"

@@ -241,7 +241,9 @@ def progress_line(progress: FollowProgress) -> str:
     ]
     if progress.endpos:
         parts.append(f"end {format_lsn(progress.endpos)}")
-    return "  ".join(parts) if progress.apply else f"waiting for the base copy  {parts[1]}"
+    if not progress.apply and not progress.transform_lsn:
+        parts = [f"stored {format_lsn(progress.flush_lsn)}", parts[1], "nothing applied yet"]
+    return "  ".join(parts)
 
 
 def sentinel_fields(values: Mapping[str, int | bool], *, as_json: bool) -> str:
