@@ -154,10 +154,14 @@ def _snapshot(header: RunHeader) -> str:
 
 
 def _finish_copy(work: WorkDirectory) -> None:
-    """Write down that the base copy is complete, and let changes be applied."""
+    """Write down that the base copy is complete, and let changes be applied.
+
+    In this order: a run that ends in between finds the copy incomplete, never a complete one whose
+    changes wait for an order that nobody gives.
+    """
+    enable_apply(work)
     with work.store() as store:
         update_header(store, copy_finished=True)
-    enable_apply(work)
 
 
 def _defer_constraints(work: WorkDirectory, target: Endpoint) -> bool:

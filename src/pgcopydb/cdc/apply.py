@@ -33,6 +33,7 @@ from pgcopydb.workdir.changelog import ChangelogReader, prune, stored_end
 from pgcopydb.workdir.conflicts import ConflictLog
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
+from pgcopydb.workdir.store import write_fact
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ _MOST_BYTES: Final = 16 << 20
 """Bytes of stored frames in one batch, which bounds memory whatever the rows are."""
 
 LAST_LSN: Final = (1 << 64) - 1
+
+DRAINED_FACT: Final = "drained"
+"""The endpos up to which every transaction is durable on the target, as apply wrote it down."""
 
 _LOOK_AROUND: Final = 0.1
 """Seconds between looks at the sentinel."""
@@ -180,7 +184,14 @@ class _Applier:
     def _start(self, capture: Capture) -> int:
         """Return where to begin; refuse an origin that somebody moved."""
         position = self._session.position
-        reachable = max(self._sentinel.received_lsn, stored_end(self._task.work.cdc), capture.start)
+        stored = stored_end(self._task.work.cdc)
+        if position < self._sentinel.flush_lsn and stored < self._sentinel.flush_lsn:
+            raise StateError(
+                f"changes were stored up to {format_lsn(self._sentinel.flush_lsn)}, but those"
+                f" after {format_lsn(stored)} are gone from {self._task.work.cdc}",
+                hint="let receive get them again, if the slot still has them: run follow --resume",
+            )
+        reachable = max(self._sentinel.received_lsn, stored, capture.start)
         if position < capture.start or position > reachable:
             raise StateError(
                 f"target: the replication origin stands at {format_lsn(position)}, outside of the"
@@ -202,29 +213,33 @@ class _Applier:
         """Apply until the end; what is complete when a signal asks to stop is committed."""
         while True:
             self._look_around()
-            all_is_stored = self._all_is_stored()
-            passed_endpos = self._apply_stored()
-            if passed_endpos or all_is_stored:
+            endpos = self._stored_endpos()
+            passed = self._apply_stored()
+            if passed or self._is_end(endpos):
                 break
             signals.raise_if_stopped()
             self._wait()
+        self._roll_back()  # what has come of a transaction that ends beyond endpos
+        self._refuse_endpos_in_the_past()
         self._report(durable=True)
+        if passed or endpos:
+            write_fact(self._store, DRAINED_FACT, passed or endpos)
 
-    def _apply_stored(self) -> bool:
-        """Write everything that is stored; return whether endpos was passed."""
+    def _apply_stored(self) -> int:
+        """Write everything that is stored; return the endpos that was passed, or 0."""
         for piece in self._transactions.read():
             if isinstance(piece, Void):
                 self._roll_back()
             elif piece.end_lsn and self._is_beyond_endpos(piece.end_lsn):
                 self._abandon(piece)
-                return True
+                return self._sentinel.endpos
             elif self._always_strict or self._session.position < self._strict_until:
                 self._write_strictly(piece)
             else:
                 self._collect(piece)
         self._flush()
         self._settle()
-        return False
+        return 0
 
     def _collect(self, piece: Piece) -> None:
         """Add a piece to the batch; send the batch off when it is large enough."""
@@ -305,17 +320,22 @@ class _Applier:
         self._settle()
         if self._resolver is not None:
             self._resolver.forget()
-        self._session.rollback()
+        if self._session.in_transaction:
+            self._session.rollback()
+            self._sets.forget()
 
     def _is_beyond_endpos(self, end_lsn: int) -> bool:
         return bool(self._sentinel.endpos) and end_lsn > self._sentinel.endpos
 
-    def _all_is_stored(self) -> bool:
-        """Tell whether everything up to the end is in the changelog by now."""
+    def _stored_endpos(self) -> int:
+        """Return endpos if everything up to it is in the changelog by now, else 0."""
         endpos = self._sentinel.endpos
-        if not endpos:
-            return self._task.stop_at_end
-        return self._sentinel.received_lsn >= endpos
+        return endpos if self._sentinel.received_lsn >= endpos else 0
+
+    def _is_end(self, stored_endpos: int) -> bool:
+        """Tell whether what is applied now, with all up to ``stored_endpos``, is the end."""
+        endpos = self._sentinel.endpos  # it may have been moved meanwhile
+        return endpos == stored_endpos if endpos else self._task.stop_at_end
 
     def _look_is_due(self) -> bool:
         return time.monotonic() >= self._next_look
@@ -328,7 +348,7 @@ class _Applier:
         self._next_look = now + _LOOK_AROUND
         self._sentinel = require_sentinel(self._store)
         self._refuse_endpos_in_the_past()
-        if self._flushing.batch is None and not self._in_pieces:
+        if self._flushing.batch is None:
             self._report(durable=now >= self._next_durable)
         if now >= self._next_prune:
             self._next_prune = now + _PRUNE_EVERY
@@ -345,7 +365,11 @@ class _Applier:
             )
 
     def _report(self, *, durable: bool) -> None:
-        """Write into the sentinel how far the target is; ask it what is on disk if need be."""
+        """Write into the sentinel how far the target is; ask it what is on disk if need be.
+
+        It is not asked in the middle of a transaction too large for one batch.
+        """
+        durable = durable and not self._session.in_transaction
         if durable and self._durable != self._session.position:
             self._durable = self._session.durable_position()
         if durable:
@@ -425,6 +449,8 @@ class _Flushing:
 
     def wait(self) -> None:
         """Wait for the batch under way; raise what it failed with."""
-        future, self._future, self.batch = self._future, None, None
-        if future is not None:
-            future.result()
+        try:
+            if self._future is not None:
+                self._future.result()  # what interrupts this leaves the batch to be cancelled
+        finally:
+            self.batch = None

@@ -14,16 +14,16 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Final, Self, TypeAlias
 
-from pgcopydb.cdc.apply import ApplyTask, apply
+from pgcopydb.cdc.apply import DRAINED_FACT, LAST_LSN, ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture, refuse_drift, refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.lag import measure
-from pgcopydb.cdc.receive import ReceiveTask, receive
+from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
 from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
-from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions, Plugin
 from pgcopydb.model.results import FollowProgress, FollowSummary
 from pgcopydb.postgres.connect import connect
@@ -33,7 +33,7 @@ from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.runtime.workers import Worker, WorkerGroup
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import Sentinel, require_sentinel, update_sentinel
-from pgcopydb.workdir.store import update_header
+from pgcopydb.workdir.store import read_fact, update_header
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class Following:
         self._follow = follow
         self._observe = observe
         self._group = WorkerGroup()
+        self._receives = False
+        self._apply_waits: bool | None = None
         self._wake_reader, self._wake_writer = _wake_pipe()
         self._next_report = time.monotonic() + _REPORT_EVERY
         self._next_look = 0.0
@@ -125,7 +127,9 @@ class Following:
             max_segment_bytes=self._follow.max_segment_bytes,
             wake=self._wake_writer,
         )
+        distrust_lost(self._work)
         self._group.start(Worker(RECEIVE, receive, task))
+        self._receives = True
 
     def start_apply(self, *, wait_for_order: bool) -> None:
         """Start applying what is stored."""
@@ -140,27 +144,40 @@ class Following:
             wait_for_order=wait_for_order,
         )
         self._group.start(Worker(APPLY, apply, task))
+        self._apply_waits = wait_for_order
 
     def watch(self) -> None:
         """Raise what a process has failed with, if one has; returns at once."""
         self._group.poll()
 
     def wait(self) -> FollowSummary:
-        """Wait until both processes have come to endpos; raise what one of them failed with."""
-        while self._group.alive():
+        """Wait until both processes have come to endpos; raise what one of them failed with.
+
+        That they have ended does not count, only what they wrote down: endpos may have been moved
+        on after one of them had come to the old one.
+        """
+        while self._group.alive() or self._goes_on():
             self._group.poll(0.2)
-            if self._target is not None and self._source.side is Side.SOURCE:
-                self._receive_further()
+            self._goes_on()
             self._report()
         return self._summary()
 
-    def _receive_further(self) -> None:
-        """Start receive again when endpos was moved on after it had come to the old one."""
-        if self._group.alive(RECEIVE) or not self._group.alive(APPLY):
-            return
-        sentinel = self._sentinel()
-        if not sentinel.endpos or sentinel.received_lsn < sentinel.endpos:
+    def _goes_on(self) -> bool:
+        """Start again what has ended before the endpos of now; return whether that was needed."""
+        with self._work.store() as store:
+            sentinel = require_sentinel(store)
+            drained = read_fact(store, DRAINED_FACT, int) or 0
+        endpos = sentinel.endpos or LAST_LSN
+        receive_ended = self._receives and not self._group.alive(RECEIVE)
+        apply_ended = self._apply_waits is not None and not self._group.alive(APPLY)
+        if receive_ended and sentinel.received_lsn < endpos:
             self.start_receive()
+            return True
+        if apply_ended and drained < endpos:
+            assert self._apply_waits is not None
+            self.start_apply(wait_for_order=self._apply_waits)
+            return True
+        return False
 
     def _report(self) -> None:
         """Tell how far the follow is: whoever watches now and then, the log more rarely."""

@@ -33,7 +33,7 @@ from pgcopydb.postgres.replication import (
 )
 from pgcopydb.postgres.slot import refuse_advanced, require_slot
 from pgcopydb.runtime import signals
-from pgcopydb.workdir.changelog import ChangelogWriter
+from pgcopydb.workdir.changelog import ChangelogWriter, stored_end
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
 
@@ -90,8 +90,10 @@ def receive(task: ReceiveTask) -> None:
         receiver: _Receiver | None = None
         try:
             with _Receiver(task) as receiver:
-                receiver.run()
-            return
+                if receiver.run():
+                    return
+            log.info("endpos was moved on; receiving further")
+            continue
         except PgcopydbError as error:
             if receiver is not None and receiver.heard_anything:
                 last_progress, pause = time.monotonic(), _FIRST_PAUSE
@@ -101,6 +103,26 @@ def receive(task: ReceiveTask) -> None:
         signals.raise_if_stopped()
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def distrust_lost(work: WorkDirectory) -> None:
+    """Take back what the sentinel says was received when part of it is no longer stored.
+
+    Files that were removed or lost are not made good by a position: the stream has to go on from
+    what is left, if the slot still has it, and nobody may take the old position for a proof. To be
+    called while nobody receives.
+    """
+    left = stored_end(work.cdc)
+    with work.store() as store:
+        sentinel = require_sentinel(store)
+        if left >= sentinel.flush_lsn:
+            return
+        log.warning(
+            "changes were stored up to %s, but those after %s are gone",
+            format_lsn(sentinel.flush_lsn),
+            format_lsn(left),
+        )
+        update_sentinel(store, write_lsn=left, flush_lsn=left, received_lsn=left)
 
 
 class _Receiver:
@@ -123,11 +145,12 @@ class _Receiver:
             self._stream = stack.enter_context(self._start())
             self._close = stack.pop_all()
         self._assembler = ChunkAssembler(self._task.plugin)
+        self._assembler.endpos = sentinel.endpos
         self._replayed = sentinel.replay_lsn
         self._source_lsn = self._received
         self._commit_time = sentinel.received_commit_time
         self._caught_up = sentinel.caught_up_time
-        self._next_status = 0.0
+        self._next_status = self._next_question = 0.0
         self._written_down = (0, 0, False)
         return self
 
@@ -158,15 +181,20 @@ class _Receiver:
             ),
         )
 
-    def run(self) -> None:
-        """Receive until endpos is reached; what has come when a signal asks to stop is stored."""
+    def run(self) -> bool:
+        """Receive until endpos is reached; what has come when a signal asks to stop is stored.
+
+        Returns False when endpos was moved on after this session had left out what came beyond
+        it: only a new session gets that again.
+        """
         while True:
             self._read_available()
             self._look_around()
             if self._reached_endpos():
                 self._write_down()
                 self._send_status()
-                return
+                endpos = require_sentinel(self._store).endpos
+                return 0 < endpos <= self._received
             if signals.stop_requested():
                 self._write_down()
                 self._send_status()
@@ -188,6 +216,8 @@ class _Receiver:
                 if add(_WAL_START(message, 1)[0], message[_HEADER:]):
                     self._store_complete()
                     if self._assembler.past_endpos:
+                        # commits come in order; whoever moves endpos now moves another one
+                        self._received = max(self._received, self._assembler.endpos)
                         return
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
@@ -233,7 +263,9 @@ class _Receiver:
         self._replayed = sentinel.replay_lsn
         self._write_down()
         now = time.monotonic()
-        if now >= self._next_status or sentinel.endpos:
+        if now >= (self._next_question if sentinel.endpos else self._next_status):
+            # an answer wakes this process at once, so it is not asked for again at once
+            self._next_question = now + _LOOK_AROUND
             self._send_status(reply=bool(sentinel.endpos))
 
     def _write_down(self) -> None:
@@ -261,11 +293,7 @@ class _Receiver:
         self._next_status = time.monotonic() + _STATUS_EVERY
 
     def _reached_endpos(self) -> bool:
-        endpos = self._assembler.endpos
-        if endpos and self._assembler.past_endpos:
-            # a commit beyond endpos has come, and commits come in order
-            self._received = max(self._received, endpos)
-        return bool(endpos) and self._received >= endpos
+        return self._assembler.past_endpos or 0 < self._assembler.endpos <= self._received
 
 
 def wake(pipe: Pipe | None) -> None:

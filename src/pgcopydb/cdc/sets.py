@@ -37,9 +37,8 @@ class SetWriter:
 
     def write(self, batch: Batch) -> None:
         """Write the steps of ``batch`` into a transaction that is begun if need be."""
-        if not batch.steps:
-            return
-        self._session.begin()
+        if batch.steps:
+            self._session.begin()
         for step in batch.steps:
             match step:
                 case NetEffect():
@@ -58,6 +57,11 @@ class SetWriter:
         if batch.end_lsn:
             self._strict.commit(batch.end_lsn, batch.commit_time)
             self._filled.clear()
+
+    def forget(self) -> None:
+        """Forget the staging tables, which a rollback may have taken with it."""
+        self._staging.clear()
+        self._filled.clear()
 
     def _net(self, net: NetEffect) -> None:
         """Look for what must not be there, then delete, update and insert, in this order."""

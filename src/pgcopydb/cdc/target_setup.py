@@ -36,6 +36,8 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
     with connect(target, purpose="setup") as connection:
         refuse_other_target(header, read_facts(connection, target))
         if header.progress is not None:
+            # a follow that ended before has given the triggers back
+            silence_triggers(work, target)
             return
         with reporting(target, "creating the schema pgcopydb"):
             helper_schema.create_helper_schema(connection, header.run_id)

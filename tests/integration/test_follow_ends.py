@@ -1,0 +1,201 @@
+"""Where a follow ends, and what it must not take for its end; resuming in odd moments."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import wait_for
+from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
+from tests.support.equality import differing_tables
+from tests.support.servers import SourceTarget
+
+SCHEMA = """
+create table item (id integer primary key, name text);
+create table other (id integer primary key, name text);
+"""
+
+APPLYING = "select pid from pg_stat_activity where application_name like 'pgcopydb apply%'"
+
+
+class Steps:
+    """The steps of a follow, by the command's own ``stream`` commands."""
+
+    def __init__(
+        self,
+        pair: SourceTarget,
+        directory: Path,
+        command: Pgcopydb,
+        background: PgcopydbBackground,
+    ) -> None:
+        self.pair, self.directory = pair, directory
+        self._command, self._background = command, background
+        for database in (pair.source, pair.target):
+            database.execute(SCHEMA)
+
+    def run(self, *words: str, status: int = 0) -> Finished:
+        finished = self._command(*words, *self._options(), timeout=60)
+        assert finished.status == status, finished.stderr
+        return finished
+
+    def start(self, *words: str) -> AbstractContextManager[Running]:
+        return self._background(*words, *self._options())
+
+    def set_endpos(self, lsn: str = "--current") -> None:
+        words = ["stream", "sentinel", "set", "endpos", lsn, "--dir", str(self.directory)]
+        if lsn == "--current":
+            words += ["--source", self.pair.source.conninfo]
+        finished = self._command(*words)
+        assert finished.status == 0, finished.stderr
+
+    def _options(self) -> list[str]:
+        return ["--dir", str(self.directory), *self.pair.options]
+
+    def count(self, table: str = "item") -> int:
+        return int(self.pair.target.rows(f"select count(*) from {table}")[0][0])
+
+    def has(self, rows: int) -> bool:
+        return self.count() == rows
+
+    def applying(self) -> list[int]:
+        """Return the target's sessions in which changes are applied."""
+        return [pid for (pid,) in self.pair.target.rows(APPLYING)]
+
+    def applies_in_another(self, session: int) -> bool:
+        return self.applying() not in ([], [session])
+
+    def assert_equal(self) -> None:
+        assert differing_tables(self.pair.source, self.pair.target) == []
+
+    def slices(self, *, final: bool) -> int:
+        """Return how many slices of large transactions are stored, the last ones or the others."""
+        found = 0
+        for path in (self.directory / "cdc").glob("*.db"):
+            with closing(sqlite3.connect(path)) as segment:
+                query = "select count(*) from chunk where slice is not null and final = ?"
+                with suppress(sqlite3.OperationalError):
+                    found += segment.execute(query, (final,)).fetchone()[0]
+        return found
+
+
+@pytest.fixture
+def steps(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> Steps:
+    return Steps(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+
+
+@contextmanager
+def open_transaction(steps: Steps, *statements: str) -> Iterator[Callable[[], None]]:
+    """Begin a transaction on the source; gives the function that commits it."""
+    with steps.pair.source.connect() as connection:
+        connection.execute("begin")
+        for statement in statements:
+            connection.execute(statement.encode())
+
+        def commit() -> None:
+            connection.execute("commit")
+
+        yield commit
+
+
+LARGE = (
+    "insert into item select g, repeat(md5(g::text), 30) from generate_series(1, 3000) g",
+    "insert into other select g, 'few' from generate_series(1, 5) g",
+    "insert into item select g, repeat(md5(g::text), 30) from generate_series(3001, 6000) g",
+    "insert into other select g, 'few' from generate_series(6, 10) g",
+)
+"""Statements of a transaction of some slices, with rows that are written one by one."""
+
+MORE = ("insert into item select g, repeat('x', 900) from generate_series(10000, 80000) g",)
+"""With them receiving it takes long enough to be interrupted."""
+
+
+@pytest.mark.parametrize("mode", ["batch", "transaction"])
+def test_a_last_change_that_fills_a_chunk_is_committed(steps: Steps, mode: str) -> None:
+    """Its final slice holds the COMMIT and nothing else, and no other transaction follows.
+
+    There are as many rows as are written at once, so that the COMMIT comes alone to apply too.
+    """
+    steps.run("stream", "setup", "--create-slot")
+    steps.pair.source.execute(
+        "begin; insert into item select g, 'small' from generate_series(1, 20000) g;"
+        "insert into item values (0, repeat('x', 2 << 20)); commit"
+    )
+    steps.set_endpos(steps.pair.source.rows("select pg_current_wal_flush_lsn()::text")[0][0])
+    steps.run("stream", "prefetch")
+    steps.run("stream", "catchup", "--apply-mode", mode)
+    steps.assert_equal()
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "cut off"])
+@pytest.mark.parametrize("mode", ["batch", "transaction"])
+def test_endpos_before_a_large_transaction_leaves_it_out(
+    steps: Steps, mode: str, whole: bool
+) -> None:
+    """Its slices are stored, with or without the last one, and none of them may stay."""
+    steps.run("stream", "setup", "--create-slot")
+    with open_transaction(steps, *LARGE, *(() if whole else MORE)) as commit:
+        steps.pair.source.execute("insert into other values (100, 'before')")
+        inside = steps.pair.source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
+        commit()
+    with steps.start("stream", "prefetch") as running:
+        assert wait_for(lambda: steps.slices(final=whole) > 0, seconds=30), running.stderr
+        running.kill_all()
+        running.wait(5)
+    steps.set_endpos(inside)
+    steps.run("stream", "catchup", "--apply-mode", mode)
+    assert (steps.count(), steps.count("other")) == (0, 1)
+    steps.run("stream", "catchup", "--apply-mode", mode)  # equal to what is applied: no work
+    steps.set_endpos()
+    steps.run("stream", "replay", "--apply-mode", mode)
+    steps.assert_equal()
+
+
+@pytest.mark.parametrize("mode", ["batch", "transaction"])
+def test_a_large_transaction_is_applied_while_it_comes(steps: Steps, mode: str) -> None:
+    steps.run("stream", "setup", "--create-slot")
+    with steps.start("stream", "replay", "--apply-mode", mode) as running:
+        for _ in range(3):
+            with open_transaction(steps, "delete from item", "delete from other", *LARGE) as commit:
+                commit()
+            assert wait_for(lambda: steps.count() == 6000 or not running.is_running, seconds=30)
+        steps.set_endpos()
+        finished = running.wait(30)
+    assert finished.status == 0, finished.stderr
+    steps.assert_equal()
+
+
+def test_apply_goes_on_when_its_session_is_ended_while_it_waits(steps: Steps) -> None:
+    """It begins to read in the middle of a receive session, at a chunk that is still to come."""
+    steps.run("stream", "setup", "--create-slot")
+    with steps.start("stream", "replay") as running:
+        for number in range(3):
+            steps.pair.source.execute(f"insert into item values ({number}, 'x')")
+            assert wait_for(partial(steps.has, number + 1), seconds=20), running.stderr
+            (session,) = steps.applying()
+            steps.pair.target.execute(f"select pg_terminate_backend({session})")
+            assert wait_for(partial(steps.applies_in_another, session), seconds=20), running.stderr
+        steps.pair.source.execute("update item set name = 'y'")
+        steps.set_endpos()
+        finished = running.wait(30)
+    assert finished.status == 0, finished.stderr
+    steps.assert_equal()
+
+
+def test_stored_changes_that_are_lost_are_no_proof(steps: Steps) -> None:
+    steps.run("stream", "setup", "--create-slot")
+    steps.pair.source.execute("insert into item values (1, 'x')")
+    steps.set_endpos()
+    steps.run("stream", "prefetch")
+    for path in (steps.directory / "cdc").iterdir():
+        path.unlink()
+    assert "gone" in steps.run("stream", "catchup", status=3).stderr
+    assert "changes are missing" in steps.run("stream", "replay", status=3).stderr
+    assert steps.count() == 0
