@@ -81,6 +81,12 @@ def follow_changes(
     return result.stderr
 
 
+def set_present_end(pair: SourceTarget, directory: Path, command: Pgcopydb) -> None:
+    options = ("--source", pair.source.conninfo, "--dir", str(directory))
+    finished = command("stream", "sentinel", "set", "endpos", "--current", *options)
+    assert finished.status == 0, finished.stderr
+
+
 def trigger_states(database: Database) -> list[tuple[object, ...]]:
     return database.rows(
         "select tgname::text, tgenabled::text from pg_trigger where not tgisinternal order by 1"
@@ -108,6 +114,30 @@ def test_always_triggers_are_silent_until_the_end(
     )
     assert differing_tables(pair.source, pair.target) == []
     assert trigger_states(pair.target) == trigger_states(pair.source)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+def test_a_follow_that_goes_on_after_its_end_silences_them_again(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_background: PgcopydbBackground,
+    pgcopydb_command: Pgcopydb,
+) -> None:
+    """They were given back at the end of the first one."""
+    pair = source_target
+    sides = (*pair.options, "--dir", str(tmp_path / "work"))
+    with pgcopydb_background("clone", "--follow", *sides) as running:
+        assert wait_for(lambda: "applying from" in running.stderr or not running.is_running)
+        pair.source.execute(CHANGES)
+        set_present_end(pair, tmp_path / "work", pgcopydb_command)
+        assert running.wait(60).status == 0, running.stderr
+    pair.source.execute("update customer set name = name || '!'")
+    set_present_end(pair, tmp_path / "work", pgcopydb_command)
+    finished = pgcopydb_command("follow", "--resume", *sides)
+    assert finished.status == 0, finished.stderr
+    assert differing_tables(pair.source, pair.target) == []
+    assert trigger_states(pair.target) == trigger_states(pair.source)
+    assert pgcopydb_command("stream", "cleanup", *sides).status == 0
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
