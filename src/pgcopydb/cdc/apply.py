@@ -246,7 +246,13 @@ class _Applier:
         if not piece.end_lsn and not self._in_pieces:
             self._flush()  # what is complete is committed before a transaction too large for memory
             self._in_pieces = True
-        self._planner.add(piece.changes)
+        try:
+            self._planner.add(piece.changes)
+        except StateError:
+            # the target lacks what this transaction needs: those before it are committed, one by
+            # one, before it is refused
+            self.failed_batch_end = piece.end_lsn or LAST_LSN
+            raise
         if piece.end_lsn:
             self._in_pieces = False
             self._planner.complete(piece.end_lsn, piece.commit_time)

@@ -7,14 +7,16 @@ import psycopg
 from psycopg import sql
 
 from pgcopydb.errors import StateError
-from pgcopydb.model.capture import Capture, FollowedTable, differences
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.capture import Capture, FollowedTable
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.slot import wal_end
 from pgcopydb.rules.publication import is_followed, plan_publication
 from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.store import read_fact
+from pgcopydb.workdir.store import RunHeader, read_fact
 
 Connection = psycopg.Connection[Any]
 
@@ -76,6 +78,7 @@ def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
             filenode=table.filenode,
             generated=tuple(column.name for column in table.columns if column.is_generated),
             always=tuple(column.name for column in table.columns if column.identity == "a"),
+            versions=tuple(f"{column.number}:{column.version}" for column in table.columns),
         )
         for table in tables
         if is_followed(table)
@@ -106,28 +109,27 @@ def read_capture(work: WorkDirectory) -> Capture:
     return capture
 
 
-def refuse_drift(connection: Connection, source: Endpoint, capture: Capture) -> None:
-    """Raise StateError when a followed table changed in a way that the stream does not carry."""
-    found = differences(capture.tables, fingerprint(read_tables(connection, source)))
-    if found:
-        raise StateError(
-            "source: the tables changed while they were followed, which the stream does not carry: "
-            + "; ".join(found[:5]),
-            hint="what was applied is right up to that change, but the target may differ after"
-            " it: compare it, or clone again",
-        )
-
-
 def refuse_other_source(work: WorkDirectory, source: Endpoint) -> None:
     """Raise StateError when the source is not the server that this migration began on."""
     header = work.header()
     if header is None or header.source is None:
         return
     with connect(source, purpose="check") as connection:
-        facts = read_facts(connection, source)
-    if identify(facts) != header.source:
+        refuse_other_server(connection, source, header)
+
+
+def refuse_other_server(
+    connection: Connection, source: Endpoint, header: RunHeader, *, stored: int = 0
+) -> None:
+    """Raise StateError when ``connection`` is not to the server that the migration began on.
+
+    It may have become another one between two connections: by a failover, or as a copy that was
+    made before the changes up to ``stored`` were, and restored since.
+    """
+    facts = read_facts(connection, source)
+    if header.source is not None and identify(facts) != header.source:
         raise StateError(
-            f"{work.path} belongs to a migration of another source database",
+            "the work directory belongs to a migration of another source database",
             hint="give the --source of that migration, or another --dir",
         )
     if header.source_timeline is not None and facts.timeline != header.source_timeline:
@@ -135,4 +137,12 @@ def refuse_other_source(work: WorkDirectory, source: Endpoint) -> None:
             f"source: the server is on timeline {facts.timeline}, the migration began on"
             f" timeline {header.source_timeline}",
             hint="after a failover the slot's changes cannot be trusted: clone again",
+        )
+    end = wal_end(connection, source)
+    if end < stored:
+        raise StateError(
+            f"source: its log ends at {format_lsn(end)}, but changes up to {format_lsn(stored)}"
+            " have been received: it is an older copy of the server",
+            hint="if it was restored from a backup, what it does now is not what was received:"
+            " clone again",
         )

@@ -9,24 +9,27 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Final, Self, TypeAlias
 
 from pgcopydb.cdc.apply import DRAINED_FACT, LAST_LSN, ApplyTask, apply
-from pgcopydb.cdc.capture import read_capture, refuse_drift, refuse_other_source
+from pgcopydb.cdc.capture import read_capture, refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
+from pgcopydb.cdc.drift import refuse_uncarried
 from pgcopydb.cdc.lag import measure
 from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
 from pgcopydb.cdc.silence import give_back_triggers
+from pgcopydb.cdc.special_numbers import refuse_lost_numbers
 from pgcopydb.cdc.target_setup import prepare_target
-from pgcopydb.errors import StateError
+from pgcopydb.cdc.watch import SourceWatch
+from pgcopydb.errors import SourceError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions, Plugin
 from pgcopydb.model.results import FollowProgress, FollowSummary
-from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.sequences import synchronize_sequences
 from pgcopydb.runtime.logs import NOTICE
 from pgcopydb.runtime.signals import stop_on_signals
@@ -100,6 +103,7 @@ class Following:
         self._follow = follow
         self._observe = observe
         self._group = WorkerGroup()
+        self._watch = ExitStack()
         self._receives = False
         self._apply_waits: bool | None = None
         self._wake_reader, self._wake_writer = _wake_pipe()
@@ -112,6 +116,7 @@ class Following:
 
     def __exit__(self, *exc: object) -> None:
         try:
+            self._watch.close()
             self._group.stop()
         finally:
             self._wake_reader.close()
@@ -129,7 +134,9 @@ class Following:
         )
         distrust_lost(self._work)
         self._group.start(Worker(RECEIVE, receive, task))
-        self._receives = True
+        if not self._receives:
+            self._receives = True
+            self._watch.enter_context(SourceWatch(self._work, self._source))
 
     def start_apply(self, *, wait_for_order: bool) -> None:
         """Start applying what is stored."""
@@ -291,12 +298,12 @@ def prefetch(
 
 def catchup(
     work: WorkDirectory,
-    source: Endpoint,  # noqa: ARG001 - nothing is asked of the source
+    source: Endpoint,
     target: Endpoint,
     follow: FollowOptions,
     observe: Observe | None = None,
 ) -> FollowSummary:
-    """``stream catchup``: apply from the store until endpos."""
+    """``stream catchup``: apply from the store until endpos, whether or not the source is there."""
     options = settle(work, follow)
     read_capture(work)
     refuse_unfinished_copy(work)
@@ -305,6 +312,10 @@ def catchup(
     with stop_on_signals(), Following(work, target, target, options, observe) as following:
         following.start_apply(wait_for_order=False)
         summary = following.wait()
+        try:
+            refuse_uncarried(work, source, target)
+        except SourceError as error:
+            log.warning("whether the stream carried everything is not known: %s", error.message)
     refuse_conflicts(work)
     return summary
 
@@ -312,11 +323,11 @@ def catchup(
 def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
     """After the drain: make sure the stream told everything, and set the sequences.
 
-    Raises StateError when a followed table changed in a way that no stream carries, so that such
-    a run never ends in status 0.
+    Raises StateError when a followed table changed in a way that no stream carries, and differs
+    on the target, so that such a run never ends in status 0.
     """
-    with connect(source, purpose="final check") as connection:
-        refuse_drift(connection, source, read_capture(work))
+    refuse_uncarried(work, source, target)
+    refuse_lost_numbers(work, source, target)
     give_back_triggers(work, target)
     synchronize_sequences(source, target)
     with work.store() as store:

@@ -68,14 +68,17 @@ class ApplySession:
     def route(self, relation: Relation) -> Route:
         """Return where the rows of ``relation`` go.
 
-        Raises StateError for a table that was made after the capture began, or that the target
-        lacks or has without one of the columns.
+        Raises StateError for a table that the target lacks, or has without one of the columns or
+        with another type. One that was made after the capture began, a new partition say, is
+        written to when somebody has made it on the target: at the end it is compared.
         """
-        if (relation.schema, relation.name) not in self._followed:
+        name = (relation.schema, relation.name)
+        if name not in self._followed and name not in self._tables:
             raise StateError(
                 f"source: table {relation.schema}.{relation.name} was made after the change"
-                " capture began, and was not copied",
-                hint="clone again, or leave it out with --filters",
+                " capture began, and the target lacks it",
+                hint="everything before that is applied: create it on the target as it is on the"
+                " source, then go on with --resume",
             )
         return make_route(relation, self._tables)
 

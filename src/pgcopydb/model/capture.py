@@ -22,6 +22,8 @@ class FollowedTable:
     """Columns that the server computes."""
     always: tuple[str, ...] = ()
     """Columns GENERATED ALWAYS AS IDENTITY, to which no UPDATE can give a value."""
+    versions: tuple[str, ...] = ()
+    """Number and version of each column, which tell that one was altered to what it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +49,33 @@ class Capture:
         return frozenset((table.schema, table.name) for table in self.tables)
 
 
-def differences(before: Iterable[FollowedTable], after: Iterable[FollowedTable]) -> list[str]:
-    """Say in words how the followed tables of a source changed; empty when they did not."""
+def changed_tables(
+    before: Iterable[FollowedTable], after: Iterable[FollowedTable]
+) -> dict[tuple[str, str], str]:
+    """Say in words how each followed table changed in a way that no stream tells (ruling 24).
+
+    A new filenode alone does not count: TRUNCATE is in the stream, VACUUM FULL and CLUSTER keep
+    the rows, and what alters a table alters its columns or makes new ones.
+    """
     old = {(table.schema, table.name): table for table in before}
     new = {(table.schema, table.name): table for table in after}
-    found = [f"table {schema}.{name} was added" for schema, name in sorted(new.keys() - old.keys())]
-    found += [
-        f"table {schema}.{name} was dropped" for schema, name in sorted(old.keys() - new.keys())
-    ]
-    for key in sorted(old.keys() & new.keys()):
-        found += _table_differences(old[key], new[key])
-    return found
+    found = dict.fromkeys(new.keys() - old.keys(), "was made after the change capture began")
+    found |= dict.fromkeys(old.keys() - new.keys(), "was dropped, renamed or made unlogged")
+    found |= {
+        name: difference
+        for name in old.keys() & new.keys()
+        if (difference := _difference(old[name], new[name]))
+    }
+    return dict(sorted(found.items()))
 
 
-def _table_differences(old: FollowedTable, new: FollowedTable) -> list[str]:
-    label = f"{old.schema}.{old.name}"
+def _difference(old: FollowedTable, new: FollowedTable) -> str:
     if old.columns != new.columns:
-        gone = [text for text in old.columns if text not in new.columns]
-        come = [text for text in new.columns if text not in old.columns]
-        return [
-            f"table {label} changed its columns: "
-            + ", ".join([f"-{text}" for text in gone] + [f"+{text}" for text in come])
-        ]
+        gone = [f"-{text}" for text in old.columns if text not in new.columns]
+        come = [f"+{text}" for text in new.columns if text not in old.columns]
+        return f"changed its columns ({', '.join(gone + come) or 'their order'})"
+    if old.versions and old.versions != new.versions:
+        return "had columns altered or was made anew"
     if (old.identity, old.full) != (new.identity, new.full):
-        return [f"table {label} changed its replica identity"]
-    return []
+        return "changed its replica identity"
+    return ""

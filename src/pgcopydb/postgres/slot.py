@@ -96,17 +96,56 @@ def require_slot(connection: Connection, endpoint: Endpoint, name: str, plugin: 
     return slot
 
 
+@dataclass(frozen=True, slots=True)
+class RetainedWal:
+    """How much WAL a slot holds back, in bytes; ``limit`` is what it may, 0 for any amount."""
+
+    status: str | None
+    held_back: int
+    limit: int
+
+
+def retained_wal(connection: Connection, endpoint: Endpoint, name: str) -> RetainedWal | None:
+    """Return what the slot holds back on its server; None when there is no such slot."""
+    with reporting(endpoint, f'reading replication slot "{name}"'):
+        row = connection.execute(
+            "select pg_catalog.to_jsonb(s) ->> 'wal_status',"
+            " coalesce(pg_catalog.pg_wal_lsn_diff(case when pg_catalog.pg_is_in_recovery()"
+            " then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end,"
+            " s.restart_lsn), 0)::bigint,"
+            " coalesce((select setting::bigint << 20 from pg_catalog.pg_settings"
+            " where name = 'max_slot_wal_keep_size' and setting::bigint > 0), 0)"
+            " from pg_catalog.pg_replication_slots as s where slot_name = %s",
+            (name,),
+        ).fetchone()
+    return None if row is None else RetainedWal(*row)
+
+
+def wal_end(connection: Connection, endpoint: Endpoint) -> int:
+    """Return up to where the server has its log on disk, or a standby has replayed it."""
+    with reporting(endpoint, "reading the end of the log"):
+        row = connection.execute(
+            "select (case when pg_catalog.pg_is_in_recovery()"
+            " then pg_catalog.pg_last_wal_replay_lsn()"
+            " else pg_catalog.pg_current_wal_flush_lsn() end)::text"
+        ).fetchone()
+    assert row is not None
+    return parse_lsn(row[0])
+
+
 def refuse_advanced(slot: Slot, received: int) -> None:
     """Raise StateError when the slot was confirmed beyond what is stored here.
 
     The server would silently start at its own position and the changes between would be lost
-    (correctness M5).
+    (correctness M5). A slot that was dropped and made again is always found by this: making it
+    writes to the log, and it starts after that.
     """
     if slot.confirmed_flush > received:
         raise StateError(
             f'source: replication slot "{slot.name}" stands at {format_lsn(slot.confirmed_flush)},'
             f" beyond {format_lsn(received)}, up to which changes are stored here",
-            hint="something else has read from it, so changes are missing: clone again",
+            hint="something else has read from it, or it was dropped and made again, so changes are"
+            " missing: clone again",
         )
 
 

@@ -1,0 +1,163 @@
+"""What no stream carries: DDL of the source, and updates of tables that have no identity.
+
+The stream says nothing of ``ALTER … TYPE … USING``, and of ``ADD COLUMN … DEFAULT`` only at the
+next change of the table, while the old rows silently differ (ruling 24). So the shape of the
+followed tables is looked at while they are followed, which warns at once, and at the end, when
+writers have stopped: each table that changed, or whose changes were not all in the stream, is then
+read whole on both sides. Only equal tables end in status 0.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+
+from pgcopydb.cdc.capture import fingerprint, read_capture, read_tables
+from pgcopydb.cdc.source_setup import publications
+from pgcopydb.cdc.targets import TargetTables, read_target_tables
+from pgcopydb.errors import StateError
+from pgcopydb.model.capture import Capture, FollowedTable, changed_tables
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import Table, TableKind
+from pgcopydb.model.options import Plugin
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.digest import TableDigest, table_digest
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import RunHeader
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+Name = tuple[str, str]
+
+_SHOWN = 5
+
+
+def find_drift(
+    connection: Connection, source: Endpoint, header: RunHeader, capture: Capture
+) -> dict[Name, str]:
+    """Say of each table of the source why the stream may not have carried all of it."""
+    return _drift(connection, source, header, capture, read_tables(connection, source))
+
+
+def _drift(
+    connection: Connection,
+    source: Endpoint,
+    header: RunHeader,
+    capture: Capture,
+    tables: Iterable[Table],
+) -> dict[Name, str]:
+    now = fingerprint(list(tables))
+    unpublished = _unpublished(connection, source, header, capture, now)
+    return dict.fromkeys(unpublished, "is not in the publication any more") | changed_tables(
+        capture.tables, now
+    )
+
+
+def _unpublished(
+    connection: Connection,
+    source: Endpoint,
+    header: RunHeader,
+    capture: Capture,
+    now: Iterable[FollowedTable],
+) -> frozenset[Name]:
+    """Return the followed tables that somebody took out of the publications made here."""
+    if header.plugin != Plugin.PGOUTPUT or not header.publication_created:
+        return frozenset()
+    with reporting(source, "reading what is published"):
+        rows = connection.execute(
+            "select schemaname::text, tablename::text from pg_catalog.pg_publication_tables"
+            " where pubname = any(%s)",
+            (list(publications(header, capture)),),
+        ).fetchall()
+    there = {(table.schema, table.name) for table in now}
+    return (capture.names() & there) - {(schema, name) for schema, name in rows}
+
+
+def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Raise StateError naming the tables that the stream did not carry whole and that differ.
+
+    To be called when everything is applied and the source's writers have stopped: tables that are
+    still written then differ as well. What was not carried and is equal all the same (because
+    somebody made the same change on the target) is only warned of.
+    """
+    capture = read_capture(work)
+    header = work.header()
+    assert header is not None
+    with connect(source, purpose="final check") as connection:
+        tables = read_tables(connection, source)
+        keyless = {(table.schema, table.name) for table in capture.tables if table.keyless}
+        reasons = dict.fromkeys(keyless, "has no identity, so that only its inserts were followed")
+        reasons |= _drift(connection, source, header, capture, tables)
+        if not reasons:
+            return
+        log.info("comparing %s with the target", _named(reasons))
+        different = _compare(connection, source, target, tables, reasons)
+    if different:
+        raise StateError(
+            "the stream does not carry all of these tables, and they differ on the target: "
+            + _explained({name: f"{reasons[name]}; {why}" for name, why in different.items()}),
+            hint="everything else is applied: with the source's writers stopped, bring them to the"
+            " target as they are on the source, then run again with --resume; or clone again",
+        )
+    for name, reason in reasons.items():
+        level = logging.INFO if name in keyless else logging.WARNING
+        log.log(level, "source: %s.%s %s; it is equal on the target", *name, reason)
+
+
+def _compare(
+    connection: Connection,
+    source: Endpoint,
+    target: Endpoint,
+    tables: Iterable[Table],
+    names: Iterable[Name],
+) -> dict[Name, str]:
+    """Say of each table of these that is not the same on both sides in what it differs."""
+    here = {(table.schema, table.name): table for table in tables if table.kind is TableKind.TABLE}
+    different = {}
+    with connect(target, purpose="final check") as other, ThreadPoolExecutor(1) as reader:
+        there = read_target_tables(other, target)
+        for name in names:
+            difference = _shape_difference(name, here.get(name), there)
+            if not difference and name in here:
+                columns = [column.name for column in here[name].columns]
+                partitioned = there[name].partitioned
+                theirs = reader.submit(
+                    table_digest, other, target, name, columns, partitioned=partitioned
+                )
+                ours = table_digest(connection, source, name, columns)
+                difference = _difference(ours, theirs.result())
+            if difference:
+                different[name] = difference
+    return different
+
+
+def _shape_difference(name: Name, here: Table | None, there: TargetTables) -> str:
+    if here is None:
+        return "the target still has it" if name in there else ""
+    if name not in there:
+        return "the target lacks it"
+    missing = [column.name for column in here.columns if column.name not in there[name].columns]
+    return f"the target lacks column {', '.join(missing)}" if missing else ""
+
+
+def _difference(ours: TableDigest, theirs: TableDigest) -> str:
+    if ours == theirs:
+        return ""
+    if ours.rows == theirs.rows:
+        return f"its {ours.rows:,} rows are not the same"
+    return f"{ours.rows:,} rows on the source, {theirs.rows:,} on the target"
+
+
+def _named(names: Iterable[Name]) -> str:
+    labels = [".".join(name) for name in names]
+    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    return ", ".join(labels[:_SHOWN]) + more
+
+
+def _explained(found: Mapping[Name, str]) -> str:
+    texts = [f"{'.'.join(name)} {why}" for name, why in found.items()]
+    more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return "; ".join(texts[:_SHOWN]) + more

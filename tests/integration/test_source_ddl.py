@@ -1,0 +1,263 @@
+"""DDL on the source while it is followed: nothing that no stream carries ends in status 0."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pgcopydb.cdc.targets import read_target_tables
+from pgcopydb.demo.cluster import Cluster
+from pgcopydb.model.changes import Change, Delete, Insert, Relation, Truncate, Update
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.options import Plugin
+from pgcopydb.postgres.connect import connect
+from pgcopydb.rules.routing import make_route
+from tests.golden import forms
+from tests.golden.record import statements
+from tests.support.clock import wait_for
+from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
+from tests.support.equality import differing_tables
+from tests.support.servers import MakeDatabase, SourceTarget
+
+SCHEMA = """
+create table item (id integer primary key, label text, price numeric(10,2));
+insert into item select g, 'item ' || g, g from generate_series(1, 20) g;
+create table other (id integer primary key, v text);
+insert into other values (1, 'one'), (2, 'two');
+create table measured (id integer, day date, v integer, primary key (id, day))
+  partition by range (day);
+create table measured_1 partition of measured for values from ('2026-01-01') to ('2026-02-01');
+insert into measured values (1, '2026-01-05', 5);
+"""
+
+KEYLESS = "create table log (what text, n integer); insert into log values ('a', 1), ('b', 2);"
+
+NOW = ("stream", "sentinel", "set", "endpos", "--current")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """An online migration of a test's databases, which can be run again with --resume."""
+
+    pair: SourceTarget
+    directory: Path
+    command: Pgcopydb
+    background: PgcopydbBackground
+    options: tuple[str, ...] = ()
+
+    @contextmanager
+    def running(self) -> Iterator[Running]:
+        """Start it, and give it when it applies changes."""
+        with self.background(*self._arguments()) as running:
+            assert wait_for(lambda: "applying from" in running.stderr or not running.is_running)
+            yield running
+
+    def end(self) -> None:
+        """Set the end where the source is now."""
+        source = ("--source", self.pair.source.conninfo)
+        finished = self.command(*NOW, *source, "--dir", self.directory)
+        assert finished.status == 0, finished.stderr
+
+    def resume(self) -> Finished:
+        """Go on, to where the source is now."""
+        self.end()
+        return self.command(*self._arguments(), "--resume")
+
+    def _arguments(self) -> list[str]:
+        place = ["--dir", str(self.directory)]
+        return ["clone", "--follow", *self.pair.options, *place, *self.options]
+
+
+@pytest.fixture
+def migration(
+    request: pytest.FixtureRequest,
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> Migration:
+    options = getattr(request, "param", ())
+    directory = tmp_path / "work"
+    return Migration(source_target, directory, pgcopydb_command, pgcopydb_background, options)
+
+
+def finished(running: Running, *, status: int) -> str:
+    result = running.wait(60)
+    assert result.status == status, result.stderr
+    return result.stderr
+
+
+embedded = pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+
+
+@embedded
+@pytest.mark.parametrize(
+    ("ddl", "change", "difference"),
+    [
+        (
+            "alter table item add column extra text",
+            "update item set extra = 'new' where id = 1",
+            "it lacks column extra text",
+        ),
+        (
+            "alter table item alter label type text[] using array[label]",
+            "insert into item values (100, array['x', null], 1)",
+            "column label is text, on the source text[]",
+        ),
+        (
+            "alter table item alter price type numeric(12,4)",
+            "insert into item values (100, 'exact', 1.2345)",
+            "column price is numeric(10,2), on the source numeric with another length",
+        ),
+    ],
+    ids=["column added", "type changed", "precision changed"],
+)
+def test_apply_stops_before_the_transaction_that_the_target_cannot_take(
+    migration: Migration, ddl: str, change: str, difference: str
+) -> None:
+    """Ruling 24 and pitfall 56: everything before is committed, and --resume goes on."""
+    source, target = migration.pair.source, migration.pair.target
+    with migration.running() as running:
+        source.execute("update other set v = 'before' where id = 1")
+        source.execute(ddl)
+        source.execute("begin; update other set v = 'with' where id = 2; " + change + "; commit")
+        source.execute("update other set v = 'after' where id = 1")
+        log = finished(running, status=3)
+    assert difference in log
+    assert "--resume" in log
+    assert target.rows("select v from other order by id") == [("before",), ("two",)]
+    target.execute(ddl)
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert "public.item changed its columns" in again.stderr
+    assert differing_tables(source, target) == []
+
+
+@embedded
+def test_a_rewrite_that_the_stream_says_nothing_of_is_told_at_once_and_not_exit_0(
+    migration: Migration,
+) -> None:
+    """Ruling 24: ALTER TYPE ... USING to the same type changes rows, and nothing else."""
+    source, target = migration.pair.source, migration.pair.target
+    ddl = "alter table item alter label type text using label || '!'"
+    with migration.running() as running:
+        source.execute(ddl)
+        source.execute("insert into item values (200, 'later', 1)")
+        assert wait_for(lambda: "the stream does not carry that" in running.stderr, seconds=20)
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.item had columns altered" in log
+    assert "21 rows are not the same" in log
+    target.execute("update item set label = label || '!' where id < 200")
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert differing_tables(source, target) == []
+
+
+@embedded
+def test_what_only_moves_rows_is_not_drift(migration: Migration) -> None:
+    """TRUNCATE, VACUUM FULL and CLUSTER give tables new files, and are carried or harmless."""
+    source = migration.pair.source
+    with migration.running() as running:
+        source.execute("truncate other")
+        source.execute("insert into other select g, 'new' from generate_series(1, 5) g")
+        with source.connect() as connection:
+            connection.execute("vacuum full item")
+            connection.execute("cluster other using other_pkey")
+        migration.end()
+        log = finished(running, status=0)
+    assert "the stream does not carry" not in log
+    assert "comparing" not in log
+    assert differing_tables(source, migration.pair.target) == []
+
+
+@embedded
+def test_new_tables_and_partitions_of_the_source_are_named(migration: Migration) -> None:
+    """Pitfall 42: a new partition's rows are in the stream, a new table's are not."""
+    source, target = migration.pair.source, migration.pair.target
+    partition = (
+        "create table measured_2 partition of measured"
+        " for values from ('2026-02-01') to ('2026-03-01')"
+    )
+    table = "create table later (id integer primary key, v text); insert into later values (1, 'x')"
+    with migration.running() as running:
+        source.execute(partition)
+        source.execute("insert into measured values (2, '2026-02-05', 7)")
+        log = finished(running, status=3)
+    assert "table public.measured_2 was made after the change capture began" in log
+    target.execute(partition)
+    source.execute(table)
+    source.execute("alter table other rename to renamed")
+    again = migration.resume()
+    assert again.status == 3
+    for text in ("public.later was made after", "public.other was dropped", "public.renamed was"):
+        assert text in again.stderr
+    target.execute(table)
+    target.execute("alter table other rename to renamed")
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert differing_tables(source, target) == []
+
+
+@embedded
+def test_a_table_taken_out_of_the_publication_is_named(migration: Migration) -> None:
+    source = migration.pair.source
+    with migration.running() as running:
+        source.execute("alter publication pgcopydb drop table item")
+        source.execute("insert into item values (300, 'not carried', 1)")
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.item is not in the publication any more; 21 rows on the source" in log
+
+
+@pytest.mark.parametrize(
+    ("source_target", "migration"),
+    [((16, 18, KEYLESS), ("--no-identity", "insert-only"))],
+    indirect=True,
+)
+def test_insert_only_tables_must_be_equal_at_the_end(migration: Migration) -> None:
+    """Ruling 17: their updates work on the source, are not carried, and so do not end in 0."""
+    source, target = migration.pair.source, migration.pair.target
+    with migration.running() as running:
+        source.execute("insert into log values ('c', 3)")
+        source.execute("update log set n = 20 where what = 'b'")
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.log has no identity" in log
+    assert target.rows("select count(*) from log") == [(3,)]
+    target.execute("update log set n = 20 where what = 'b'")
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert differing_tables(source, target) == []
+
+
+def described(change: Change) -> tuple[Relation, ...]:
+    if isinstance(change, Truncate):
+        return change.relations
+    return (change.relation,) if isinstance(change, Insert | Update | Delete) else ()
+
+
+@pytest.mark.parametrize("plugin", list(Plugin))
+def test_equal_schemas_never_stop_apply(
+    pg15: Cluster, make_database: MakeDatabase, plugin: Plugin
+) -> None:
+    """Every type of the recorded work, as each plugin names it, finds its column."""
+    database = make_database(pg15)
+    with database.connect() as session:
+        for statement in statements()[0]:
+            session.execute(statement.encode())
+    endpoint = database.endpoint(Side.TARGET)
+    with connect(endpoint, purpose="test") as connection:
+        tables = read_target_tables(connection, endpoint)
+    relations = [
+        relation
+        for _, change in forms.decoded(plugin)
+        for relation in described(change)
+        # the recorded work itself adds a column to that table
+        if "added" not in relation.columns
+    ]
+    assert len({relation.name for relation in relations}) > 15
+    for relation in relations:
+        make_route(relation, tables)

@@ -1,0 +1,120 @@
+"""Differences between what is followed and what is there: of types, and of whole tables."""
+
+from dataclasses import replace
+
+import pytest
+
+from pgcopydb.errors import StateError
+from pgcopydb.model.capture import FollowedTable, changed_tables
+from pgcopydb.model.changes import Relation
+from pgcopydb.model.targets import TargetColumn, TargetTable
+from pgcopydb.rules.column_types import takes
+from pgcopydb.rules.routing import make_route
+
+
+def column(*names: str, modifier: int = -1) -> TargetColumn:
+    return TargetColumn(
+        name="c",
+        type=names[0] if names else "text",
+        generated=False,
+        identity_always=False,
+        exact=True,
+        type_names=names,
+        modifier=modifier,
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "source"),
+    [
+        (column("integer", "pg_catalog.int4"), "integer"),
+        (column("integer[]", "pg_catalog._int4"), "integer[]"),
+        (column("app.mood[]", "app._mood"), "app.mood[]"),
+        (column("app.mood[]", "app.__mood"), "app._mood"),
+        (column('"Odd".mood[]', "Odd._mood"), '"Odd"._mood'),
+        (column("app._plain", "app._plain"), "app._plain"),
+        (column("app.percent", "app.percent", "numeric", "pg_catalog.numeric"), "numeric"),
+        (column("extensions.citext", "extensions.citext"), "public.citext"),
+        (column("public.geometry", "public.geometry"), '"public".geometry(Point,4326)'),
+        (column('public."user"', "public.user"), "public.user"),
+        (column("character", "pg_catalog.bpchar"), "bpchar"),
+        (column('"char"', "pg_catalog.char"), '"char"'),
+        (column("bigint", "pg_catalog.int8"), "integer"),
+        (column("text", "pg_catalog.text"), "character varying"),
+        (column("integer", "pg_catalog.int4"), ""),
+        (column(), "anything"),
+    ],
+)
+def test_a_column_takes_its_own_type_by_every_name(target: TargetColumn, source: str) -> None:
+    assert takes(target, source, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "source"),
+    [
+        (column("integer", "pg_catalog.int4"), "bigint"),
+        (column("integer", "pg_catalog.int4"), "text"),
+        (column("integer[]", "pg_catalog._int4"), "integer"),
+        (column("text", "pg_catalog.text"), "text[]"),
+        (column("app.mood", "app.mood"), "app.humour"),
+        (column('"char"', "pg_catalog.char"), "character"),
+        (column("timestamp without time zone", "pg_catalog.timestamp"), "timestamp with time zone"),
+    ],
+)
+def test_a_column_does_not_take_another_type(target: TargetColumn, source: str) -> None:
+    assert not takes(target, source, None)
+
+
+def test_a_length_or_precision_of_the_target_must_be_the_source_s() -> None:
+    exact = column("numeric", "pg_catalog.numeric", modifier=0xA0006)
+    assert takes(exact, "numeric", 0xA0006)
+    assert not takes(exact, "numeric", 0xA0008)
+    assert not takes(exact, "numeric", -1)
+    assert not takes(exact, "integer", -1)
+    assert takes(exact, "numeric", None)
+    assert takes(column("numeric", "pg_catalog.numeric"), "numeric", 0xA0006)
+
+
+def test_what_a_table_of_the_target_lacks_is_told_in_one_line() -> None:
+    table = TargetTable("s", "t", False, {"c": column("integer", "pg_catalog.int4")})
+    relation = Relation("s", "t", ("c", "new"), ("text", "date"))
+    with pytest.raises(StateError) as caught:
+        make_route(relation, {("s", "t"): table})
+    assert caught.value.message == (
+        "table s.t of the source has changed, and the target's has not: column c is integer, on"
+        " the source text; it lacks column new date"
+    )
+
+
+BEFORE = FollowedTable(
+    schema="s",
+    name="t",
+    columns=("id integer not null", "v text"),
+    identity=("id",),
+    full=False,
+    keyless=False,
+    filenode=1,
+    versions=("1:700", "2:700"),
+)
+
+
+@pytest.mark.parametrize(
+    ("after", "difference"),
+    [
+        (replace(BEFORE, filenode=2), ""),
+        (replace(BEFORE, columns=("id integer not null", "v date")), "(-v text, +v date)"),
+        (replace(BEFORE, versions=("1:700", "2:800")), "altered"),
+        (replace(BEFORE, versions=("1:700", "3:800")), "altered"),
+        (replace(BEFORE, full=True), "replica identity"),
+        (replace(BEFORE, name="u"), "was dropped"),
+    ],
+)
+def test_changes_of_a_table_that_no_stream_carries(after: FollowedTable, difference: str) -> None:
+    found = changed_tables([BEFORE], [after])
+    assert difference in found.get(("s", "t"), "")
+    assert bool(found) == bool(difference)
+
+
+def test_a_capture_without_versions_is_compared_by_the_rest() -> None:
+    assert changed_tables([replace(BEFORE, versions=())], [BEFORE]) == {}
+    assert changed_tables([], [BEFORE]) == {("s", "t"): "was made after the change capture began"}
