@@ -251,3 +251,39 @@ def test_a_damaged_segment_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(StateError, match="damaged"):
         ChangelogReader(tmp_path).seek(0)
+
+
+def test_a_chunk_larger_than_a_row_of_sqlite_is_stored_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ruling 4: a value of SQLite ends at 10⁹ bytes."""
+    monkeypatch.setattr("pgcopydb.workdir.changelog._MOST_BYTES", 100)
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    payloads = [bytes([n]) * size for n, size in enumerate((88, 87, 188, 250, 1000, 0, 3))]
+    for number, payload in enumerate(payloads, start=1):
+        append_whole(writer, number * 10, payload)
+    reader = ChangelogReader(tmp_path)
+    reader.seek(0)
+    found = []
+    while (chunk := reader.read()) is not None:
+        found += [payload for _, payload in chunk.unpack()]
+    assert found == payloads
+
+
+def test_a_full_disk_ends_the_writer_with_its_place_and_need(tmp_path: Path) -> None:
+    """Nothing but the chunk that did not fit is lost, and the writer can go on where it was."""
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 30)
+    append_whole(writer, 10, b"first")
+    (pages,) = writer._segment.execute("pragma page_count").fetchone()
+    writer._segment.execute(f"pragma max_page_count = {pages + 2}")
+    with pytest.raises(StateError, match=r"has no room for 1\.0 MB more") as caught:
+        append_whole(writer, 20, b"x" * (1 << 20))
+    assert str(tmp_path) in caught.value.message
+    assert writer.stored_end == 10
+    writer._segment.execute(f"pragma max_page_count = {pages + 2000}")
+    append_whole(writer, 20, b"second")
+    writer.close()
+    assert stored_end(tmp_path) == 20
+    reader = ChangelogReader(tmp_path)
+    reader.seek(0)
+    assert [end for _, _, end in read_all(reader)] == [10, 20]

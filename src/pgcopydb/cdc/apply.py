@@ -7,6 +7,7 @@ transaction at a time behind an idle source, thousands when far behind.
 
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,7 @@ from pgcopydb.workdir.changelog import ChangelogReader, prune, stored_end
 from pgcopydb.workdir.conflicts import ConflictLog
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
-from pgcopydb.workdir.store import write_fact
+from pgcopydb.workdir.store import refuse_full_disk, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ _LOOK_AROUND: Final = 0.1
 _DURABLE_EVERY: Final = 1.0
 """Seconds between questions to the target how far it has flushed, and reports of it."""
 
-_PRUNE_EVERY: Final = 10.0
+_PRUNE_EVERY: Final = 2.0
 
 _RATES_OVER: Final = 1.0
 """Seconds over which the rates of transactions and changes are measured."""
@@ -100,6 +101,9 @@ def apply(task: ApplyTask) -> None:
             with _Applier(task, strict_until) as applier:
                 applier.run()
             return
+        except sqlite3.Error as error:
+            refuse_full_disk(task.work.catalogue, error)
+            raise
         except PgcopydbError as error:
             if applier is not None and applier.committed_anything:
                 last_progress, pause = time.monotonic(), _FIRST_PAUSE

@@ -130,6 +130,7 @@ class Following:
             plugin=self._follow.plugin,
             slot_name=self._follow.slot_name,
             max_segment_bytes=self._follow.max_segment_bytes,
+            max_store_bytes=self._follow.max_store_bytes,
             wake=self._wake_writer,
         )
         distrust_lost(self._work)

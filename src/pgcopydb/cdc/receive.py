@@ -8,6 +8,7 @@ position is written down as received, and never into the positions that apply us
 import contextlib
 import logging
 import os
+import sqlite3
 import struct
 import time
 from contextlib import ExitStack
@@ -17,8 +18,9 @@ from typing import Any, Final, Self
 
 import psycopg
 
-from pgcopydb.cdc.capture import read_capture
+from pgcopydb.cdc.capture import read_capture, refuse_other_server
 from pgcopydb.cdc.chunks import ChunkAssembler, Cut
+from pgcopydb.cdc.room import Backlog, Room, segment_bytes
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.decoding.plugin_options import plugin_options
 from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
@@ -36,6 +38,7 @@ from pgcopydb.runtime import signals
 from pgcopydb.workdir.changelog import ChangelogWriter, stored_end
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
+from pgcopydb.workdir.store import refuse_full_disk
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ class ReceiveTask:
     plugin: Plugin
     slot_name: str
     max_segment_bytes: int
+    max_store_bytes: int | None = None
     wake: Pipe | None = None
 
 
@@ -94,6 +98,9 @@ def receive(task: ReceiveTask) -> None:
                     return
             log.info("endpos was moved on; receiving further")
             continue
+        except sqlite3.Error as error:
+            refuse_full_disk(task.work.catalogue, error)
+            raise
         except PgcopydbError as error:
             if receiver is not None and receiver.heard_anything:
                 last_progress, pause = time.monotonic(), _FIRST_PAUSE
@@ -133,12 +140,15 @@ class _Receiver:
         self.heard_anything = False
 
     def __enter__(self) -> Self:
+        task = self._task
         with ExitStack() as stack:
-            self._store = stack.enter_context(self._task.work.store())
+            self._store = stack.enter_context(task.work.store())
             sentinel = require_sentinel(self._store)
             self._writer = ChangelogWriter(
-                self._task.work.cdc, max_segment_bytes=self._task.max_segment_bytes
+                task.work.cdc,
+                max_segment_bytes=segment_bytes(task.max_segment_bytes, task.max_store_bytes),
             )
+            self._room = Room(task.work.cdc, task.max_store_bytes)
             stack.callback(self._writer.close)
             self._stored = max(self._writer.stored_end, sentinel.startpos)
             self._received = max(self._stored, sentinel.received_lsn)
@@ -163,6 +173,7 @@ class _Receiver:
         capture = read_capture(task.work)
         assert header is not None
         with connect(task.source, purpose="receive check") as connection:
+            refuse_other_server(connection, task.source, header, stored=self._received)
             slot = require_slot(connection, task.source, task.slot_name, task.plugin.value)
             refuse_advanced(slot, self._received)
             free_slot(connection, task.source, task.slot_name)
@@ -188,7 +199,8 @@ class _Receiver:
         it: only a new session gets that again.
         """
         while True:
-            self._read_available()
+            if not self._room.is_full:
+                self._read_available()
             self._look_around()
             if self._reached_endpos():
                 self._write_down()
@@ -199,7 +211,10 @@ class _Receiver:
                 self._write_down()
                 self._send_status()
                 signals.raise_if_stopped()
-            self._stream.wait(_LOOK_AROUND)
+            if self._room.is_full:
+                time.sleep(_LOOK_AROUND)  # what has come waits in the socket
+            else:
+                self._stream.wait(_LOOK_AROUND)
 
     def _read_available(self) -> None:
         """Take what the socket holds, then store every complete transaction."""
@@ -262,11 +277,13 @@ class _Receiver:
         self._assembler.endpos = sentinel.endpos
         self._replayed = sentinel.replay_lsn
         self._write_down()
+        full = self._room.look(Backlog(self._stored, sentinel.transform_lsn))
+        asks = bool(sentinel.endpos) and not full
         now = time.monotonic()
-        if now >= (self._next_question if sentinel.endpos else self._next_status):
+        if now >= (self._next_question if asks else self._next_status):
             # an answer wakes this process at once, so it is not asked for again at once
             self._next_question = now + _LOOK_AROUND
-            self._send_status(reply=bool(sentinel.endpos))
+            self._send_status(reply=asks)
 
     def _write_down(self) -> None:
         """Make the received position durable; only then may it be confirmed."""

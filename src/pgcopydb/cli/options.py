@@ -299,6 +299,13 @@ MAX_SEGMENT: Final = value(
     default="1GB",
     help="Size at which a file of stored changes is closed and a new one begun.",
 )
+MAX_STORE: Final = value(
+    "--max-store-size",
+    "max_store_bytes",
+    kind=SIZE,
+    help="Disk space for stored changes: receiving pauses while they take more and are not all"
+    " applied. It also pauses when less than a tenth of the disk, at most 1GB, is free.",
+)
 
 # -- results ---------------------------------------------------------------------------------------
 
@@ -434,6 +441,7 @@ _FOLLOW_OPTIONS: Final = (
     ON_CONFLICT,
     REPLAY_NO_OP_UPDATES,
     MAX_SEGMENT,
+    MAX_STORE,
     WAL2JSON_NUMERIC_AS_STRING,
 )
 

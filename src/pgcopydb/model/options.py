@@ -95,6 +95,8 @@ class FollowOptions:
     replay_no_op_updates: bool = False
     max_segment_bytes: int = 1 << 30
     """A file of stored changes is closed at this size and a new one begun."""
+    max_store_bytes: int | None = None
+    """Receiving pauses while more than this is stored and not yet applied."""
     given: frozenset[str] = frozenset()
     """Names of the fields that the user set. The others are defaults, which yield to what an
     earlier command of the same migration recorded in the work directory.

@@ -26,10 +26,13 @@ from pathlib import Path
 
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
-from pgcopydb.workdir.store import connect_sqlite, transaction
+from pgcopydb.workdir.store import connect_sqlite, refuse_full_disk, transaction
 
 _FRAME = struct.Struct(">QI")
 """A stored frame begins with its WAL start and its length."""
+
+_MOST_BYTES = 900_000_000
+"""A row of SQLite ends at 10⁹ bytes; what a chunk has beyond this is stored in parts (ruling 4)."""
 
 _PREAMBLE = 0
 """The chunk number under which a segment keeps relation frames older than itself."""
@@ -49,6 +52,12 @@ create table chunk (
   commit_time integer not null,
   transactions integer not null,
   frames blob not null
+) strict;
+create table chunk_part (
+  chunk integer not null,
+  part integer not null,
+  frames blob not null,
+  primary key (chunk, part)
 ) strict;
 create index chunk_end on chunk (end_lsn) where final;
 create table relation_frame (
@@ -163,29 +172,33 @@ class ChangelogWriter:
             self._rotate()
         blob = b"".join(frames)
         described = list(relation_frames)
-        with transaction(self._segment):
-            self._segment.execute(
-                "insert into chunk values (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self._next_id,
-                    self.session,
-                    slice_number,
-                    int(final),
-                    end_lsn,
-                    commit_time,
-                    transactions,
-                    blob,
-                ),
-            )
-            self._segment.executemany(
-                _INSERT_RELATION,
-                _relation_rows(self._next_id, self.session, (frame for _, frame in described)),
-            )
+        row = (self._next_id, self.session, slice_number, int(final), end_lsn, commit_time)
+        try:
+            with transaction(self._segment):
+                self._insert((*row, transactions), blob)
+                self._segment.executemany(
+                    _INSERT_RELATION,
+                    _relation_rows(self._next_id, self.session, (frame for _, frame in described)),
+                )
+        except sqlite3.Error as error:
+            path = self._directory / segment_name(self._next_id)
+            refuse_full_disk(path, error, needed=len(blob))
+            raise
         self._relations.update(described)
         self._bytes += len(blob)
         self._next_id += 1
         if final:
             self.stored_end = end_lsn
+
+    def _insert(self, row: tuple[int | None, ...], blob: bytes) -> None:
+        self._segment.execute(
+            "insert into chunk values (?, ?, ?, ?, ?, ?, ?, ?)", (*row, blob[:_MOST_BYTES])
+        )
+        for part, start in enumerate(range(_MOST_BYTES, len(blob), _MOST_BYTES), start=1):
+            self._segment.execute(
+                "insert into chunk_part values (?, ?, ?)",
+                (row[0], part, blob[start : start + _MOST_BYTES]),
+            )
 
     def close(self) -> None:
         """Close the current segment."""
@@ -325,7 +338,17 @@ class ChangelogReader:
         if row is None:
             return None
         self._next_id += 1
-        return Chunk(row[0], row[1], row[2], bool(row[3]), *row[4:])
+        frames = row[6]
+        if len(frames) == _MOST_BYTES:
+            frames = b"".join((frames, *self._parts(row[0])))
+        return Chunk(row[0], row[1], row[2], bool(row[3]), row[4], row[5], frames)
+
+    def _parts(self, chunk: int) -> Iterator[bytes]:
+        assert self._segment is not None
+        parts = self._segment.execute(
+            "select frames from chunk_part where chunk = ? order by part", (chunk,)
+        )
+        return (frames for (frames,) in parts)
 
 
 def stored_end(directory: Path) -> int:

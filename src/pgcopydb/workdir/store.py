@@ -107,8 +107,27 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         ) from error
     try:
         yield connection
+    except sqlite3.OperationalError as error:
+        refuse_full_disk(path, error)
+        raise
     finally:
         connection.close()
+
+
+def refuse_full_disk(path: Path, error: sqlite3.Error, *, needed: int = 0) -> None:
+    """Raise StateError when ``error`` means that the disk of ``path`` has no room, or fails.
+
+    ``needed`` is how many bytes were to be written.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:  # the primary result code
+        return
+    size = f"{needed / (1 << 20):,.1f} MB more" if needed else "more"
+    raise StateError(
+        f"{path.parent} has no room for {size} ({error})",
+        hint="make room on that disk, then go on with --resume: what could not be stored has not"
+        " been confirmed to the source, which keeps it",
+    ) from error
 
 
 def connect_sqlite(path: Path, *, create: bool = True) -> sqlite3.Connection:
@@ -134,10 +153,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("begin immediate")
     try:
         yield
+        connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        if connection.in_transaction:  # SQLite itself ends it when the disk is full
+            connection.execute("rollback")
         raise
-    connection.execute("commit")
 
 
 def read_header(connection: sqlite3.Connection) -> RunHeader | None:
