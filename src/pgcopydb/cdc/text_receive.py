@@ -19,7 +19,12 @@ from typing import Any, Final, Self
 import psycopg
 
 from pgcopydb.cdc.adopt import FoundSlot, adopt_slot, find_slot
-from pgcopydb.cdc.capture import identify, read_capture, refuse_other_source
+from pgcopydb.cdc.capture import (
+    identify,
+    read_capture,
+    refuse_other_server,
+    refuse_other_source,
+)
 from pgcopydb.cdc.follow import set_endpos_from, settle
 from pgcopydb.cdc.lines import Spool
 from pgcopydb.cdc.notes import CompleteNote, Note, SourceNote, as_message, is_reserved
@@ -27,6 +32,7 @@ from pgcopydb.cdc.projection import Projection
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.source_setup import create_capture
 from pgcopydb.cdc.text_progress import applied_position
+from pgcopydb.cdc.watch import SourceWatch
 from pgcopydb.decoding import make_decoder, plugin_options
 from pgcopydb.decoding.jsonlines import JsonLinesEncoder
 from pgcopydb.errors import Interrupted, PgcopydbError, ProtocolError, StateError, UsageError
@@ -36,9 +42,10 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions, NoIdentity
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.replication import ReplicationStream, parse_keepalive
-from pgcopydb.postgres.slot import read_slot
+from pgcopydb.postgres.slot import read_slot, refuse_advanced, require_slot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import RunHeader
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +92,9 @@ def receive_command(
         plugin=options.plugin,
         slot_name=options.slot_name,
         max_segment_bytes=options.max_segment_bytes,
+        max_store_bytes=options.max_store_bytes,
     )
-    with signals.stop_on_signals():
+    with signals.stop_on_signals(), SourceWatch(work, source):
         receive(task)
 
 
@@ -300,6 +308,7 @@ class _Printer:
 
     def _start(self) -> ReplicationStream:
         _wait_until_free(self._source, self._slot_name)
+        self._refuse_another_history()
         log.info(
             'printing changes of slot "%s" from %s', self._slot_name, format_lsn(self._printed)
         )
@@ -315,6 +324,15 @@ class _Printer:
                 )
             ),
         )
+
+    def _refuse_another_history(self) -> None:
+        """Raise StateError when the server or its slot is not what it was at the beginning."""
+        facts = self._found.facts
+        began = RunHeader(run_id="", source=identify(facts), source_timeline=facts.timeline)
+        with connect(self._source, purpose="receive check") as connection:
+            refuse_other_server(connection, self._source, began, stored=self._received)
+            slot = require_slot(connection, self._source, self._slot_name, self._found.plugin.value)
+            refuse_advanced(slot, self._received)
 
     def note(self, note: Note) -> None:
         """Print a note."""

@@ -72,7 +72,7 @@ class ReplicationStream:
             with reporting(endpoint, doing):
                 result = connection.pgconn.exec_(command.as_bytes(connection))
                 if result.status != pq.ExecStatus.COPY_BOTH:
-                    raise psycopg.errors.error_from_result(result)
+                    raise _failure(connection, result)
         except BaseException:
             connection.close()
             raise
@@ -156,11 +156,19 @@ class ReplicationStream:
         """Return why the stream ended; the first result may look like a success and is not."""
         while (result := self._pgconn.get_result()) is not None:
             if result.status == pq.ExecStatus.FATAL_ERROR:
-                error = psycopg.errors.error_from_result(result)
+                error = _failure(self._connection, result)
                 return translate(self._endpoint, error, doing="reading the replication stream")
         return self._endpoint.error(
             f"{self._endpoint.side}: the server ended the replication stream", retryable=True
         )
+
+
+def _failure(connection: psycopg.Connection[Any], result: pq.abc.PGresult) -> psycopg.Error:
+    """Return the error in ``result``: of the connection when that is gone, else the server's."""
+    error = psycopg.errors.error_from_result(result)
+    if error.sqlstate is None and connection.pgconn.status != pq.ConnStatus.OK:
+        return psycopg.OperationalError(str(error))
+    return error
 
 
 def parse_keepalive(message: bytes) -> tuple[int, bool]:
