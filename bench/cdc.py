@@ -14,18 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from c_program import c_program, missing
 from chart import line_chart
 from contenders import Contender, Run, ours, subscription
 from lag import LIVE, saturated, steady
 from measure import fsync_milliseconds, machine
 from recording import Recording, recorded
-from report import Report, Result, show
+from report import C_PROGRAM, OURS, Report, Result, show
 from servers import Servers, running_servers
 from workloads import WORKLOADS, Workload
 
 from pgcopydb.demo.places import traversable_temporary_directory
 
-OURS = "pgcopydb"
 NATIVE = "subscription"
 STEADY = "500 transactions/s"
 SATURATED = "8 clients at full speed"
@@ -45,6 +45,7 @@ def main() -> int:
         )
         for name in options.workloads:
             report.results += _replay(servers, WORKLOADS[name], options, Path(directory))
+            report.save(options.results)  # a workload that fails later takes nothing away
         if options.lag_seconds:
             _lag(servers, report, options, Path(directory))
     show(report.text(), sys.stdout)
@@ -80,8 +81,8 @@ def _replay(
 ) -> list[Result]:
     """Record a workload and let every contender replay it, in turn, ``rounds`` times."""
     size = max(100, int(workload.size * options.scale))
-    with recorded(servers, workload, size, directory) as recording:
-        contenders = _contenders(workload)
+    with recorded(servers, workload, size, directory, with_c_slot=options.c_program) as recording:
+        contenders = _contenders(workload, c_program_too=options.c_program)
         runs: dict[str, list[Run]] = {name: [] for name in contenders}
         for number in range(1, options.rounds + 1):
             _round(recording, contenders, number, runs)
@@ -102,10 +103,12 @@ def _round(
         show(line, sys.stderr)
 
 
-def _contenders(workload: Workload) -> Mapping[str, Contender]:
+def _contenders(workload: Workload, *, c_program_too: bool) -> Mapping[str, Contender]:
     found: dict[str, Contender] = {OURS: ours, NATIVE: subscription("off")}
     if workload.name == "big":
         found[PARALLEL] = subscription("parallel")
+    if c_program_too:
+        found[C_PROGRAM] = c_program
     return found
 
 
@@ -125,7 +128,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lag-seconds", type=float, default=20, help="0 leaves the lag out")
     parser.add_argument("--servers", default="16:18", help="majors of source and target")
     parser.add_argument("--results", type=Path, default=Path("bench/results"))
-    return parser.parse_args()
+    parser.add_argument(
+        "--c-program", action="store_true", help="Debian's pgcopydb too; needs --servers 15:15"
+    )
+    options = parser.parse_args()
+    if options.c_program:
+        reason = missing() or ("" if options.servers == "15:15" else "it needs --servers 15:15")
+        if reason:
+            show(f"{C_PROGRAM} is left out: {reason}", sys.stderr)
+            options.c_program = False
+    return options
 
 
 if __name__ == "__main__":

@@ -191,9 +191,9 @@ def _following(servers: Servers, live: Live, directory: Path) -> Iterator[_Follo
             database=f"bench_{workload.name}",
             base=f"base_{workload.name}",
             directory=directory,
+            start=0,
             last=0,
             endpos=0,
-            wal_bytes=0,
             expected={},
         )
         database = stack.enter_context(fresh_target(servers.target, recording.base, name))

@@ -20,6 +20,9 @@ from pgcopydb.workdir.store import open_store, update_header
 PUBLICATION = "bench"
 _SLOT = "bench_original"
 
+C_SLOT = "bench_wal2json"
+"""The slot of the C program, which decodes with wal2json; only there when it is a contender."""
+
 MARKER = "bench_marker"
 """A table that gets one row when everything else is recorded."""
 
@@ -37,10 +40,15 @@ class Recording:
     database: str
     base: str
     directory: Path
+    start: int
     last: int
     endpos: int
-    wal_bytes: int
     expected: dict[str, tuple[int, str]]
+
+    @property
+    def wal_bytes(self) -> int:
+        """How much the recorded changes are in the source's log."""
+        return self.last - self.start
 
     @property
     def source(self) -> str:
@@ -48,10 +56,10 @@ class Recording:
         return self.servers.source.conninfo(self.database)
 
     @contextmanager
-    def slot(self, name: str) -> Iterator[str]:
-        """Give a copy of the recording's slot, which is dropped at the end if it is still there."""
+    def slot(self, name: str, original: str = _SLOT) -> Iterator[str]:
+        """Give a copy of one of the recording's slots, dropped at the end if it is still there."""
         copy = "select pg_copy_logical_replication_slot(%s, %s)"
-        self._execute(copy, (_SLOT, name))
+        self._execute(copy, (original, name))
         try:
             yield name
         finally:
@@ -80,27 +88,30 @@ class Recording:
 
 @contextmanager
 def recorded(
-    servers: Servers, workload: Workload, size: int, directory: Path
+    servers: Servers, workload: Workload, size: int, directory: Path, *, with_c_slot: bool
 ) -> Iterator[Recording]:
     """Prepare a database on both servers, make a slot, and record ``size`` units of changes."""
     database, base = f"bench_{workload.name}", f"base_{workload.name}"
     with ExitStack() as stack:
         open_recording(servers, workload, directory, stack)
+        if with_c_slot:
+            with servers.source.connect(database) as connection:
+                connection.execute(
+                    "select pg_create_logical_replication_slot(%s, 'wal2json')", (C_SLOT,)
+                )
         start = _position(servers, database)
         workload.record(servers.source, database, size)
         last = _position(servers, database)
         psql(servers.source, database, f"insert into {MARKER} default values")
-        with servers.source.connect(database) as connection:
-            connection.execute("checkpoint")
         yield Recording(
             servers=servers,
             workload=workload,
             database=database,
             base=base,
             directory=directory,
+            start=start,
             last=last,
             endpos=_position(servers, database),
-            wal_bytes=last - start,
             expected=digest(servers.source, database),
         )
 
@@ -133,8 +144,7 @@ def open_recording(servers: Servers, workload: Workload, directory: Path, stack:
 def _position(servers: Servers, database: str) -> int:
     """Return the end of everything that the source has written, which is on disk."""
     with servers.source.connect(database) as connection:
-        # a commit that did not wait for the disk is flushed by one that does
-        connection.execute("select pg_logical_emit_message(true, 'bench', '')")
+        connection.execute("checkpoint")  # commits that did not wait for the disk are on it then
         row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
     assert row is not None
     return parse_lsn(row[0])

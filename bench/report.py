@@ -11,6 +11,7 @@ from contenders import Run
 from workloads import Workload
 
 OURS = "pgcopydb"
+C_PROGRAM = "pgcopydb 0.10 (C)"
 _LAG_FIGURES = ("p50", "p99", "slope", "last")
 
 
@@ -51,8 +52,13 @@ class Report:
     lag: dict[str, Any] = field(default_factory=dict)
 
     def wrong(self) -> bool:
-        """Whether any target differed from the source."""
-        replayed = any(run.wrong for result in self.results for run in result.runs)
+        """Whether any target differed from the source, the C program's aside."""
+        replayed = any(
+            run.wrong
+            for result in self.results
+            if result.contender != C_PROGRAM
+            for run in result.runs
+        )
         return replayed or any(
             figures["wrong"] for found in self.lag.values() for figures in found.values()
         )
@@ -86,17 +92,18 @@ class Report:
                     f"{result.seconds:.2f} s",
                     f"{quotient:.2f}",
                     " ".join(f"{ratio:.2f}" for ratio in found) if result is not ours else "",
-                    self._bar(result.workload, quotient) if result is not ours else "",
+                    self._bar(result, quotient) if result is not ours else "",
                     "WRONG" if any(run.wrong for run in result.runs) else "equal",
                 )
             )
         return _markdown(rows)
 
-    def _bar(self, workload: Workload, quotient: float) -> str:
+    def _bar(self, result: Result, quotient: float) -> str:
         """Whether ours is fast enough; only said at full size, where starting up counts little."""
+        wanted = 8.0 if result.contender == C_PROGRAM else result.workload.at_least
         if self.scale < 1:
-            return f"{workload.at_least:g}"
-        return f"{workload.at_least:g} {'met' if quotient >= workload.at_least else 'MISSED'}"
+            return f"{wanted:g}"
+        return f"{wanted:g} {'met' if quotient >= wanted else 'MISSED'}"
 
     def save(self, directory: Path) -> Path:
         """Write the figures as JSON; return the file."""

@@ -39,11 +39,19 @@ def running_servers(source_major: int, target_major: int) -> Iterator[Servers]:
     """Start both servers, which are stopped and removed at the end."""
     with ExitStack() as stack:
         source, target = (
-            stack.enter_context(Cluster(_bindir(major), settings=_SETTINGS, durable=True))
+            stack.enter_context(Cluster(_bindir(major), settings=_settings(major), durable=True))
             for major in (source_major, target_major)
         )
         versions = " to ".join(_version(cluster) for cluster in (source, target))
         yield Servers(source, target, versions)
+
+
+def _settings(major: int) -> dict[str, str]:
+    """Return the settings; a server that allows only listed plugins is told those used here."""
+    command = [str(_bindir(major) / "postgres"), "--describe-config"]
+    known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    allowed = {"output_plugin_libraries": "pgoutput, wal2json"}
+    return _SETTINGS | {name: value for name, value in allowed.items() if name in known}
 
 
 def _bindir(major: int) -> Path:

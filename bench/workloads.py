@@ -38,8 +38,12 @@ def _clients(transactions: int) -> list[str]:
     return ["-c4", "-j2", "-t", str(max(1, transactions // 4)), "-M", "prepared"]
 
 
+_PGBENCH_SCALE = 50
+"""5 million accounts, so that most updates are the first of their page after a checkpoint."""
+
+
 def _tpcb_tables(cluster: Cluster, database: str) -> None:
-    pgbench(cluster, database, ["-i", "-q", "-s", "10"])
+    pgbench(cluster, database, ["-i", "-q", "-s", str(_PGBENCH_SCALE)])
     # pgbench gives history no key; nothing updates it, so none is needed to follow it
     psql(cluster, database, "alter table pgbench_history replica identity full")
 
@@ -110,14 +114,14 @@ update documents set visits = visits + 1, status = :kind, changed = now() where 
 _KEYLESS = """
 create table measurements (device integer, name text, reading integer);
 alter table measurements replica identity full;
-insert into measurements select n, 'device ' || n, 0 from generate_series(1, 2000) as n
+insert into measurements select n, 'device ' || n, 0 from generate_series(1, 10000) as n
 """
 
 _KEYLESS_CHANGES = """
-\\set device random(1, 2000)
+\\set device random(1, 10000)
 begin;
 update measurements set reading = reading + 1 where device = :device;
-insert into measurements values (:device + 2000, null, :device);
+insert into measurements values (:device + 10000, null, :device);
 commit;
 """
 
@@ -135,7 +139,7 @@ insert into accounts (email, phone)
 
 _TWO_UNIQUE_CHANGES = """
 \\set id random(1, 50000)
-\\set other random(1, 1000000000000)
+\\set other random(1, 1000000000)
 begin;
 update accounts set logins = logins + 1 where id = :id;
 insert into accounts (email, phone) values ('new' || :other || '@example.com', :other + 100000)
