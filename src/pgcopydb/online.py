@@ -17,6 +17,7 @@ from dataclasses import replace
 from pgcopydb.cdc.capture import refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import Following, Observe, finish_follow, set_endpos_from, settle
+from pgcopydb.cdc.follow import follow as replay_to_the_end
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.snapshot import hold_snapshot
 from pgcopydb.cdc.source_setup import dropped_unless_copied
@@ -25,14 +26,16 @@ from pgcopydb.clone import run as copying
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions
-from pgcopydb.model.results import CloneSummary
+from pgcopydb.model.results import CloneSummary, FollowSummary
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.triggers import may_silence
 from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.store import RunHeader, update_header
+from pgcopydb.workdir.store import RunHeader, read_fact, update_header, write_fact
 
 log = logging.getLogger(__name__)
+
+_COPY_OPTIONS = "copy options"
 
 
 def clone(
@@ -43,7 +46,13 @@ def clone(
     if copy.snapshot is None and header is not None and header.snapshot is not None:
         copy = replace(copy, snapshot=header.snapshot)
     drop_left_by(work.previous, target)
-    summary = copying.clone(work, source, target, copy)
+    captured = header is not None and header.consistent_point is not None
+    if captured and copy.snapshot is not None and _defer_constraints(work, target, copy):
+        summary = copying.copy_database(
+            work, source, target, copy, snapshot=copy.snapshot, defer_constraints=True
+        )
+    else:
+        summary = copying.clone(work, source, target, copy)
     _finish_copy(work)
     return summary
 
@@ -67,6 +76,24 @@ def clone_and_follow(
         if header is None or header.consistent_point is None:
             return _begin(work, source, target, copy, follow, observe=observe)
         return _resume(work, source, target, copy, follow, observe=observe)
+
+
+def follow(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    follow: FollowOptions,
+    observe: Observe | None = None,
+) -> FollowSummary:
+    """Replay changes until endpos, then create the constraints that the base copy left for then.
+
+    ``observe`` is called with the progress of the follow now and then.
+    """
+
+    def drained() -> None:
+        _finish_constraints(work, source, target)
+
+    return replay_to_the_end(work, source, target, follow, drained=drained, observe=observe)
 
 
 def _begin(
@@ -96,11 +123,11 @@ def _begin(
             copy,
             snapshot=held.id,
             watch=following.watch,
-            defer_constraints=_defer_constraints(work, target),
+            defer_constraints=_defer_constraints(work, target, copy),
         )
         holders.close()
         _finish_copy(work)
-        _drain(work, source, target, copy, following)
+        _drain(work, source, target, following)
     return summary
 
 
@@ -137,10 +164,10 @@ def _resume(
                 copy,
                 snapshot=snapshot,
                 watch=following.watch,
-                defer_constraints=_defer_constraints(work, target),
+                defer_constraints=_defer_constraints(work, target, copy),
             )
             _finish_copy(work)
-        _drain(work, source, target, copy, following)
+        _drain(work, source, target, following)
     return summary
 
 
@@ -164,7 +191,7 @@ def _finish_copy(work: WorkDirectory) -> None:
         update_header(store, copy_finished=True)
 
 
-def _defer_constraints(work: WorkDirectory, target: Endpoint) -> bool:
+def _defer_constraints(work: WorkDirectory, target: Endpoint, copy: CopyOptions) -> bool:
     """Decide, and write down, whether foreign keys and triggers come after the drain.
 
     They must where the role cannot silence them: a DELETE of several rows replayed one by one
@@ -174,6 +201,7 @@ def _defer_constraints(work: WorkDirectory, target: Endpoint) -> bool:
         deferred = not may_silence(connection, target)
     with work.store() as store:
         update_header(store, constraints_deferred=deferred)
+        write_fact(store, _COPY_OPTIONS, copy)
     return deferred
 
 
@@ -181,18 +209,29 @@ def _drain(
     work: WorkDirectory,
     source: Endpoint,
     target: Endpoint,
-    copy: CopyOptions,
     following: Following,
 ) -> None:
     """Apply until endpos, then look for what the stream did not carry and set the sequences."""
+    log.info("the base copy is complete; applying what changed since")
     prepare_target(work, target)
     following.start_apply(wait_for_order=True)
     following.wait()
-    header = work.header()
-    if header is not None and header.constraints_deferred:
-        copying.finish_constraints(work, source, target, copy)
+    log.info("everything up to endpos is applied")
+    _finish_constraints(work, source, target)
     finish_follow(work, source, target)
     refuse_conflicts(work)
+
+
+def _finish_constraints(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Create the foreign keys and triggers that could not be silenced, once (ruling 21)."""
+    header = work.header()
+    if header is None or not header.constraints_deferred:
+        return
+    with work.store() as store:
+        copy = read_fact(store, _COPY_OPTIONS, CopyOptions) or CopyOptions()
+    copying.finish_constraints(work, source, target, copy)
+    with work.store() as store:
+        update_header(store, constraints_deferred=False)
 
 
 _NOTHING_COPIED = CloneSummary(tables=(), steps=(), total_seconds=0.0, bytes=0)

@@ -22,6 +22,7 @@ from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.conflicts import ConflictResolver
 from pgcopydb.cdc.session import ApplySession
 from pgcopydb.cdc.sets import SetWriter
+from pgcopydb.cdc.special_numbers import NullWatch
 from pgcopydb.cdc.strict import StrictWriter
 from pgcopydb.cdc.transactions import Piece, TransactionReader, Void
 from pgcopydb.errors import Interrupted, PgcopydbError, StateError
@@ -172,6 +173,7 @@ class _Applier:
         self._always_strict = (
             self._task.mode is ApplyMode.TRANSACTION or not self._session.independent
         )
+        self._nulls = NullWatch(work) if self._task.plugin is Plugin.WAL2JSON else None
         self._in_pieces = False
         self._transactions_applied = self._sentinel.transactions
         self._changes_applied = self._sentinel.changes
@@ -234,10 +236,14 @@ class _Applier:
         for piece in self._transactions.read():
             if isinstance(piece, Void):
                 self._roll_back()
-            elif piece.end_lsn and self._is_beyond_endpos(piece.end_lsn):
+                continue
+            if self._nulls is not None:
+                for change in piece.changes:
+                    self._nulls.see(change)
+            if piece.end_lsn and self._is_beyond_endpos(piece.end_lsn):
                 self._abandon(piece)
                 return self._sentinel.endpos
-            elif self._always_strict or self._session.position < self._strict_until:
+            if self._always_strict or self._session.position < self._strict_until:
                 self._write_strictly(piece)
             else:
                 self._collect(piece)

@@ -231,14 +231,17 @@ def follow(
     source: Endpoint,
     target: Endpoint,
     follow: FollowOptions,
+    *,
+    drained: Callable[[], None] = lambda: None,
     observe: Observe | None = None,
 ) -> FollowSummary:
-    """Replay changes until endpos, then bring the sequences up to date.
+    """Replay changes until endpos, call ``drained``, then bring the sequences up to date.
 
     ``observe`` is called with the progress now and then, and the log then says less of it.
     """
 
     def finish() -> None:
+        drained()
         finish_follow(work, source, target)
 
     return _run(work, source, target, follow, wait_for_order=True, finish=finish, observe=observe)

@@ -4,7 +4,7 @@ import logging
 
 from pgcopydb.cdc.capture import identify, read_facts
 from pgcopydb.cdc.silence import give_back_triggers
-from pgcopydb.cdc.source_setup import create_capture, drop_left_by
+from pgcopydb.cdc.source_setup import allow_writing, create_capture, drop_left_by
 from pgcopydb.cdc.target_setup import drop_run, prepare_target, refuse_other_target
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
@@ -41,6 +41,7 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
             hint="give the --dir of the migration",
         )
     with connect(source, purpose="cleanup") as connection:
+        allow_writing(connection, source)
         if header.source not in {None, identify(read_facts(connection, source))}:
             raise StateError(
                 f"{work.path} belongs to a migration of another source database",

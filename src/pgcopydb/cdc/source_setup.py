@@ -75,6 +75,7 @@ def create_capture(
     StateError when slot or publication exist already, the source's error when it refuses.
     """
     with connect(source, purpose="setup") as connection:
+        allow_writing(connection, source)
         facts = read_facts(connection, source)
         drop_left_by(work.previous, connection, source, facts)
         tables = read_tables(connection, source)
@@ -123,6 +124,9 @@ def _forget(work: WorkDirectory) -> None:
         update_header(store, snapshot=None, slot_created=False, consistent_point=None)
 
 
+_PLUGIN_REFUSED = ("could not access file", "output_plugin", "output plugin")
+
+
 def _create_slot_or_explain(
     walsender: Connection, source: Endpoint, follow: FollowOptions
 ) -> tuple[int, str]:
@@ -131,7 +135,7 @@ def _create_slot_or_explain(
             walsender, source, slot_name=follow.slot_name, plugin=follow.plugin.value
         )
     except PgcopydbError as error:
-        if "could not access file" in error.message or "output_plugin" in error.message:
+        if any(text in error.message for text in _PLUGIN_REFUSED):
             raise ConfigurationError(
                 f"source: the output plugin {follow.plugin} cannot be used: {error.message}",
                 hint=f"install {follow.plugin} on the source server (and list it in"
@@ -150,17 +154,18 @@ def refuse_unfit_source(
     if not facts.may_replicate:
         findings.append(f'role "{facts.role}" may not replicate: ALTER ROLE ... REPLICATION')
     with reporting(source, "reading the replication settings"):
+        allowed = _allowed_plugins(connection)
         row = connection.execute(
-            "select pg_catalog.current_setting('output_plugin_libraries', true),"
-            " pg_catalog.current_setting('max_replication_slots')::integer,"
+            "select pg_catalog.current_setting('max_replication_slots')::integer,"
             " (select pg_catalog.count(*) from pg_catalog.pg_replication_slots)"
         ).fetchone()
     assert row is not None
-    allowed, most_slots, used_slots = row
-    if allowed is not None and follow.plugin.value not in _listed(allowed):
+    most_slots, used_slots = row
+    if allowed is not None and follow.plugin.value not in allowed:
+        names = ", ".join([*allowed, follow.plugin.value])
         findings.append(
-            f"output_plugin_libraries is '{allowed}' and does not allow {follow.plugin}:"
-            f" set it to '{allowed}, {follow.plugin}' and reload the server"
+            f"output_plugin_libraries does not allow {follow.plugin}:"
+            f" ALTER SYSTEM SET output_plugin_libraries = {names}; and reload the server"
         )
     if used_slots >= most_slots:
         findings.append(
@@ -173,8 +178,17 @@ def refuse_unfit_source(
         )
 
 
-def _listed(setting: str) -> set[str]:
-    return {name.strip().strip('"') for name in setting.split(",")}
+def _allowed_plugins(connection: Connection) -> list[str] | None:
+    """Return the output plugins that may be loaded; None where the server does not say."""
+    try:
+        row = connection.execute(
+            "select pg_catalog.current_setting('output_plugin_libraries', true)"
+        ).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return None  # creating the slot will tell
+    if row is None or row[0] is None:
+        return None
+    return [name for item in row[0].split(",") if (name := item.strip().strip('"').strip())]
 
 
 def _begin(work: WorkDirectory, facts: ServerFacts, follow: FollowOptions) -> RunHeader:
@@ -323,6 +337,15 @@ def dropped_unless_copied(work: WorkDirectory, source: Endpoint) -> Iterator[Non
             if isinstance(error, Interrupted):
                 error.hint = "the copy's snapshot is gone: begin again with --restart"
         raise
+
+
+def allow_writing(connection: Connection, source: Endpoint) -> None:
+    """Let this session create or drop a publication on a source that is read-only by default.
+
+    Writers are kept away for a cut-over by that setting, and rows are not what this writes.
+    """
+    with reporting(source, "preparing the session"):
+        connection.execute("set default_transaction_read_only to off")
 
 
 def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> None:

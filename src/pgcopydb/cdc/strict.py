@@ -64,7 +64,9 @@ class StrictWriter:
 
     def name_transaction(self, xid: int, end_lsn: int) -> None:
         """Say which transaction the changes queued from now on are of, for the text of an error."""
-        self._transaction = f"{xid}, committed at {format_lsn(end_lsn)}" if end_lsn else f"{xid}"
+        self._transaction = (
+            f"{xid}, committed at {format_lsn(end_lsn)}" if end_lsn else str(xid or "")
+        )
 
     def queue(self, change: Change) -> None:
         """Queue a single change of a row."""
@@ -155,7 +157,7 @@ def explain(failure: StatementFailure) -> PgcopydbError:
     what = (
         f"{subject.kind} on {table.schema}.{table.name}"
         f" ({subject.statements.describe_key(subject.row)})"
-        f" of source transaction {subject.transaction}"
+        + (f" of source transaction {subject.transaction}" if subject.transaction else "")
     )
     if failure.cause is None:
         return ConflictError(

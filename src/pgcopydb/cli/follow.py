@@ -16,11 +16,11 @@ def follow(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: Fol
     'pgcopydb stream sentinel set endpos' names, and ends with status 0 only when everything up to
     there is applied.
     """
-    from pgcopydb.cdc.follow import follow as follow_source
     from pgcopydb.cli.live import live_line
     from pgcopydb.cli.render import follow_summary
+    from pgcopydb.online import follow as follow_source
     from pgcopydb.workdir.directory import open_directory
 
     with open_directory(work, command="follow") as directory, live_line() as observe:
-        summary = follow_source(directory, source, target, follow, observe=observe)
+        summary = follow_source(directory, source, target, follow, observe)
     click.echo(follow_summary(summary))

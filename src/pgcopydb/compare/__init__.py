@@ -1,1 +1,1 @@
-"""TO BE DESCRIBED."""
+"""Comparing both sides; nothing stands here yet."""

@@ -1,1 +1,1 @@
-"""TO BE DESCRIBED."""
+"""Pure decisions: how tables are cut, published and routed, what is restored when."""

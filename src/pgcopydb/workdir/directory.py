@@ -276,11 +276,25 @@ def _recorded(
         outcome = "done"
     finally:
         with work.store() as connection:
+            if outcome == "failed" and not _has_begun(connection):
+                # refused before anything was done: the same command may simply be given again
+                connection.executemany(
+                    "delete from command_run where id = ?", [(number,) for number in numbers]
+                )
             connection.executemany(
                 "update command_run set outcome = ?,"
                 " finished = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') where id = ?",
                 [(outcome, number) for number in numbers],
             )
+
+
+def _has_begun(connection: sqlite3.Connection) -> bool:
+    """Tell whether the migration kept here owns something on a server, or has copied anything."""
+    header = store.read_header(connection)
+    if header is None:
+        return False
+    copied = connection.execute("select 1 from fact where name like 'copy step: %'").fetchone()
+    return header.consistent_point is not None or header.slot_created or copied is not None
 
 
 def _refuse_previous(connection: sqlite3.Connection, path: Path, roles: Sequence[str]) -> None:
