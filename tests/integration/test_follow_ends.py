@@ -199,3 +199,21 @@ def test_stored_changes_that_are_lost_are_no_proof(steps: Steps) -> None:
     assert "gone" in steps.run("stream", "catchup", status=3).stderr
     assert "changes are missing" in steps.run("stream", "replay", status=3).stderr
     assert steps.count() == 0
+
+
+def test_a_slot_in_use_by_another_run_is_left_alone(
+    steps: Steps, tmp_path: Path, pgcopydb_command: Pgcopydb
+) -> None:
+    """Two work directories about one slot: the second is refused, the first one unharmed."""
+    steps.run("stream", "setup", "--create-slot")
+    other = ["--dir", str(tmp_path / "other"), *steps.pair.options]
+    with steps.start("stream", "replay") as running:
+        steps.pair.source.execute("insert into item values (1, 'x')")
+        assert wait_for(partial(steps.has, 1)), running.stderr
+        refused = pgcopydb_command("stream", "receive", *other, timeout=30)
+        assert refused.status == 3, refused.stderr
+        assert "is in use" in refused.stderr
+        steps.set_endpos()
+        finished = running.wait(30)
+    assert finished.status == 0, finished.stderr
+    assert "connecting again" not in finished.stderr

@@ -62,6 +62,9 @@ _GIVE_UP_AFTER: Final = 600.0
 
 _FREE_SLOT_WITHIN: Final = 15.0
 
+_LOOKS_FOR_A_NAME: Final = 5
+"""How often the user of the slot may have no name before it must be another role's."""
+
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 
@@ -172,17 +175,19 @@ class _Receiver:
         header = task.work.header()
         capture = read_capture(task.work)
         assert header is not None
+        purpose = f"receive {header.run_id[:8]}"
         with connect(task.source, purpose="receive check") as connection:
             refuse_other_server(connection, task.source, header, stored=self._received)
             slot = require_slot(connection, task.source, task.slot_name, task.plugin.value)
             refuse_advanced(slot, self._received)
-            free_slot(connection, task.source, task.slot_name)
+            free_slot(connection, task.source, task.slot_name, purpose)
             version = connection.info.server_version
         log.info('receiving from slot "%s" from %s', task.slot_name, format_lsn(self._stored))
         return ReplicationStream.start(
             task.source,
             slot_name=task.slot_name,
             start=self._stored,
+            purpose=purpose,
             options=dict(
                 plugin_options(
                     task.plugin,
@@ -321,13 +326,16 @@ def wake(pipe: Pipe | None) -> None:
         os.write(pipe.fileno(), b"\0")
 
 
-def free_slot(connection: psycopg.Connection[Any], source: Endpoint, name: str) -> None:
-    """Make sure that nobody streams from the slot, ending a stale session of this program's.
+def free_slot(
+    connection: psycopg.Connection[Any], source: Endpoint, name: str, purpose: str
+) -> None:
+    """Make sure that nobody streams from the slot, ending a stale session of this run's.
 
-    A receive that was killed leaves a walsender that takes a while to notice. Raises StateError
-    naming the process when it is somebody else's.
+    A receive that was killed leaves a walsender that takes a while to notice; ``purpose`` tells
+    its session. Raises StateError naming the process when it is somebody else's.
     """
     deadline = time.monotonic() + _FREE_SLOT_WITHIN
+    looks_without_name = 0
     while True:
         with reporting(source, "looking for a user of the slot"):
             row = connection.execute(
@@ -339,7 +347,11 @@ def free_slot(connection: psycopg.Connection[Any], source: Endpoint, name: str) 
         if row is None:
             return
         pid, application = row
-        if application != "pgcopydb receive" or time.monotonic() > deadline:
+        if application is None and looks_without_name < _LOOKS_FOR_A_NAME:
+            looks_without_name += 1  # it may have ended between the two halves of the query
+            time.sleep(0.1)
+            continue
+        if application != f"pgcopydb {purpose}" or time.monotonic() > deadline:
             raise StateError(
                 f'source: replication slot "{name}" is in use by process {pid}'
                 f" ({application or 'of another user'})",
