@@ -158,3 +158,22 @@ def test_a_role_without_rights_gets_triggers_and_foreign_keys_after_the_drain(
     assert constraints(pair.target) == constraints(pair.source)
     assert trigger_states(pair.target) == trigger_states(pair.source)
     assert pair.target.rows("select 1 from pg_namespace where nspname = 'pgcopydb'") == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+def test_cleanup_on_a_source_that_is_read_only_by_default(
+    source_target: SourceTarget, tmp_path: Path, pgcopydb_command: Pgcopydb
+) -> None:
+    """A source that was fenced off for the cut-over must still lose its slot and publication."""
+    pair = source_target
+    arguments = (*pair.options, "--dir", str(tmp_path / "work"))
+    pair.target.execute(SCHEMA)
+    done = pgcopydb_command("stream", "setup", "--create-slot", *arguments)
+    assert done.status == 0, done.stderr
+    pair.source.execute(
+        f'alter database "{pair.source.name}" set default_transaction_read_only = on'
+    )
+    done = pgcopydb_command("stream", "cleanup", *arguments)
+    assert done.status == 0, done.stderr
+    assert pair.source.rows("select from pg_publication") == []
+    assert pair.source.rows("select from pg_replication_slots where slot_name = 'pgcopydb'") == []

@@ -351,6 +351,7 @@ def allow_writing(connection: Connection, source: Endpoint) -> None:
 def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> None:
     try:
         with connect(source, purpose="cleanup") as connection:
+            allow_writing(connection, source)
             drop_left_by(header, connection, source, read_facts(connection, source))
     except PgcopydbError as error:
         log.warning(
