@@ -12,11 +12,16 @@ TESTS ?=
 # A quick look; the figures that are published come from BENCH='--scale 1 --lag-seconds 120'.
 BENCH ?=
 
-.PHONY: help demo test bench check format clean
+# Migrations to kill, and kills in each of them.
+CAMPAIGN_RUNS ?= 100
+CAMPAIGN_KILLS ?= 6
+
+.PHONY: help demo test campaign bench check format clean
 
 help:
 	@echo 'make demo    a whole migration on embedded servers, from nothing'
 	@echo 'make test    install what the tests need, and run all of them'
+	@echo 'make campaign  kill CAMPAIGN_RUNS migrations at random moments, and judge each of them'
 	@echo 'make bench   speed and lag beside PostgreSQL, with the options in BENCH (BENCH=--help)'
 	@echo 'make check   lint, format, types and import contracts'
 	@echo 'make format  mend what the formatter and the linter can mend'
@@ -28,6 +33,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	sh scripts/install-debian-servers
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+campaign: $(INSTALLED)
+	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
+		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/cdc.py $(BENCH)

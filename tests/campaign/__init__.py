@@ -1,0 +1,1 @@
+"""Campaigns: the same test many times over, with other random numbers. Not part of the tests."""
