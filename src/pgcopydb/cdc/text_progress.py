@@ -32,6 +32,9 @@ def open_progress(connection: Connection, target: Endpoint, origin: str) -> prog
     if not progress.may_use_origins(connection):
         _note_run(connection, target, origin)
         progress.create_progress_row(connection, target, run_id, 0)
+        with reporting(target, "setting up the apply session"):
+            # the row counts as durable when it is committed, whatever the database's own setting
+            connection.execute("set synchronous_commit to on")
         return progress.TableProgress(connection, target, run_id)
     position = progress.read_origin(connection, target, origin)
     if position is None:

@@ -296,7 +296,7 @@ class _Printer:
         self._xid = 0
         self._begin = b""
         self._past_endpos = False
-        self._next_status = 0.0
+        self._next_status = self._next_question = 0.0
         self._failure: PgcopydbError | None = None
         self.heard_anything = False
         self._output.idle = self._stay_alive
@@ -350,7 +350,10 @@ class _Printer:
             self._output.flush()
             if self._failure is not None:
                 raise self._failure
-            self._send_status(now=bool(self._endpos), reply=bool(self._endpos))
+            if self._endpos:
+                self._ask()
+            else:
+                self._send_status()
             if self._reached_endpos():
                 self.note(CompleteNote(self._endpos))
                 self._output.flush()
@@ -454,6 +457,12 @@ class _Printer:
                 self._send_status()
             except PgcopydbError as error:
                 self._failure = error
+
+    def _ask(self) -> None:
+        """Ask how far the server has read, but not again at once: its answer ends the wait."""
+        if time.monotonic() >= self._next_question:
+            self._next_question = time.monotonic() + _WAIT
+            self._send_status(now=True, reply=True)
 
     def _send_status(self, *, now: bool = False, reply: bool = False) -> None:
         if not now and time.monotonic() < self._next_status:
