@@ -2,7 +2,7 @@
 
 ``CAMPAIGN_RUNS`` migrations (20) with ``CAMPAIGN_KILLS`` kills each (6), of which the first takes
 its decisions by ``CAMPAIGN_SEED`` (the time of day) and each further one by the next number, in
-which a large transaction has up to ``CAMPAIGN_ROWS`` rows (30 000).
+which a large transaction has up to ``CAMPAIGN_ROWS`` rows (30 000), by ``CAMPAIGN_PLUGIN``.
 """
 
 import os
@@ -21,6 +21,8 @@ from tests.support.workload import APPLICATION
 RUNS = int(os.environ.get("CAMPAIGN_RUNS", "20"))
 KILLS = int(os.environ.get("CAMPAIGN_KILLS", "6"))
 ROWS = int(os.environ.get("CAMPAIGN_ROWS", "30000"))
+PLUGIN = os.environ.get("CAMPAIGN_PLUGIN", "pgoutput")
+SOURCE = 16 if PLUGIN == "pgoutput" else 15  # of the embedded servers none has the others
 SEED = int(os.environ.get("CAMPAIGN_SEED", str(int(time.time()))))
 
 
@@ -38,8 +40,9 @@ def totals() -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + RUNS))
-@pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
+@pytest.mark.parametrize("source_target", [(SOURCE, 18, APPLICATION)], indirect=True)
 def test_kills(migration: Migration, seed: int, totals: Counter[str]) -> None:  # noqa: F811
+    migration.plugin = PLUGIN
     run = KillRun(migration, seed, kills=KILLS, rows=ROWS)
     totals["runs"] += 1
     try:

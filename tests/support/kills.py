@@ -140,6 +140,7 @@ class KillRun:
         migration, random = self._migration, self._random
         migration.pair.source.execute(LOAD_SCHEMA)
         options = ["--max-replaydb-size", random.choice(["1MB", "4MB", "100MB"])]
+        options += ["--plugin", migration.plugin]
         if random.random() < 0.25:
             options += ["--apply-mode", "transaction"]
         with (
