@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from pgcopydb.errors import StateError
+from pgcopydb.errors import StateError, WorkerError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
@@ -16,6 +16,7 @@ from pgcopydb.model.results import StepSummary
 from pgcopydb.pgtools.find import Tools
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.jobs import JobQueue
 from pgcopydb.workdir.store import RunHeader, read_fact, read_header, write_fact, write_header
 
 COPY: Final = "copy"
@@ -104,3 +105,14 @@ def open_run(work: WorkDirectory, source: ServerFacts, target: ServerFacts) -> R
         header = replace(known, source=ours["source"], target=ours["target"])
         write_header(store, header)
     return header
+
+
+def require_finished(queue: JobQueue, pool: str) -> None:
+    """Raise when workers ended in order and yet left something: never taken for success."""
+    signals.raise_if_stopped()
+    if not queue.is_finished(pool):
+        left = [f"{job.schema}.{job.name}" for job in queue.jobs(pool) if job.state != "done"]
+        raise WorkerError(
+            f"the workers ended before {left[0]} and {len(left) - 1} more were done",
+            hint="run again with --resume",
+        )

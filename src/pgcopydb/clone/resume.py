@@ -1,0 +1,141 @@
+"""What a run that was interrupted left, and how it goes on: which rows are copied is asked of the
+target, whose markers were committed together with the rows."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+from pgcopydb.clone.context import COPY, Copying
+from pgcopydb.clone.plan import BuiltIndex, Remainder
+from pgcopydb.errors import StateError
+from pgcopydb.postgres import helper_schema
+from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.snapshot import LockedSnapshot, locked_snapshot
+from pgcopydb.workdir.jobs import JobQueue
+from pgcopydb.workdir.store import read_fact, write_fact
+
+log = logging.getLogger(__name__)
+
+_VIEWS_FACT: Final = "copy snapshots"
+_REMAINDER_FACT: Final = "copy remainder"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The snapshot that parts were copied from: ``given`` when another session exported it."""
+
+    snapshot: str
+    given: bool
+
+
+def views(copying: Copying) -> list[View]:
+    """Return the snapshots that parts were copied from, the newest last."""
+    with copying.work.store() as store:
+        known: list[View] | None = read_fact(store, _VIEWS_FACT, list[View])
+    return known or []
+
+
+def note_view(copying: Copying, view: View) -> None:
+    """Write down which snapshot the parts that follow are copied from."""
+    known = [other for other in views(copying) if other.snapshot != view.snapshot]
+    with copying.work.store() as store:
+        write_fact(store, _VIEWS_FACT, [*known, view])
+
+
+def note_remainder(copying: Copying, remainder: Remainder) -> None:
+    """Write down what later steps have to know of the catalogue."""
+    with copying.work.store() as store:
+        write_fact(store, _REMAINDER_FACT, remainder)
+
+
+def read_remainder(copying: Copying) -> Remainder:
+    """Return what ``note_remainder`` wrote; raises StateError when no copy was begun here."""
+    with copying.work.store() as store:
+        remainder: Remainder | None = read_fact(store, _REMAINDER_FACT, Remainder)
+    if remainder is None:
+        raise StateError(
+            f"{copying.work.path} holds no copy whose constraints could be finished",
+            hint="run clone first",
+        )
+    return remainder
+
+
+def without_views(remainder: Remainder) -> list[BuiltIndex]:
+    """Return the indexes of tables: those of materialised views come later."""
+    of_views = {(index.schema, index.name) for index in remainder.view_indexes}
+    return [one for one in remainder.indexes if (one.schema, one.name) not in of_views]
+
+
+def count_markers(copying: Copying, queue: JobQueue) -> None:
+    """Make the queue agree with the target, which alone knows what is copied."""
+    target = copying.target
+    with connect(target, purpose="clone") as connection, reporting(target, "reading the markers"):
+        if not helper_schema.owns_helper_schema(connection, copying.header.run_id):
+            raise StateError(
+                "target: the schema pgcopydb, which says what is copied, is not there any more",
+                hint="start over with --restart, with an empty target database",
+            )
+        copied = {
+            (marker.table_oid, marker.part): marker
+            for view in views(copying)
+            for marker in helper_schema.copied_parts(
+                connection, copying.header.run_id, view.snapshot
+            )
+        }
+    redo = []
+    for job in queue.jobs(COPY):
+        marker = copied.get((job.oid or 0, job.part or 0))
+        if marker is not None and job.state != "done":
+            queue.finish(job, rows=marker.rows, bytes=marker.bytes)
+        elif marker is None and job.state == "done" and job.rows:
+            redo.append(job)
+    queue.repeat(redo)
+
+
+def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
+    """Return the locked snapshot of the run that is resumed, or a new one where that is allowed.
+
+    Raises StateError when the old one is gone and a new one was not asked for, or would make the
+    captured changes meet rows that have them already (ruling 13).
+    """
+    last = views(copying)[-1]
+    captured = copying.header.consistent_point is not None
+    if last.given and not copying.work.not_consistent:
+        return locked_snapshot(copying.source, last.snapshot)
+    if captured:
+        raise StateError(
+            "the copy was not complete and its snapshot belongs to a replication slot: a newer one"
+            " would not fit the changes that the slot has kept",
+            hint="start over with --restart",
+        )
+    if not copying.work.not_consistent:
+        raise StateError(
+            "the copy was not complete when it was interrupted, and its snapshot is gone with it",
+            hint="start over with --restart, or accept that the tables that are still missing are"
+            " copied as they are now: --resume --not-consistent",
+        )
+    return locked_snapshot(copying.source)
+
+
+def start_tables_over(copying: Copying, queue: JobQueue, oids: Sequence[int]) -> None:
+    """Empty the tables that are not complete, and forget their parts: they follow a new snapshot.
+
+    Parts of one table from different snapshots would miss rows, or have them twice.
+    """
+    target = copying.target
+    jobs = [job for job in queue.jobs(COPY) if job.oid in set(oids)]
+    names = {job.oid: sql.Identifier(job.schema or "", job.name or "") for job in jobs}
+    with connect(target, purpose="clone") as connection:
+        for oid, name in names.items():
+            with reporting(target, "emptying incomplete tables"), connection.transaction():
+                connection.execute(sql.SQL("truncate only {}").format(name))
+                connection.execute(
+                    "delete from pgcopydb.copy_marker where run_id = %s and table_oid = %s",
+                    (copying.header.run_id, oid),
+                )
+    queue.repeat(jobs)
+    log.warning("%d tables are copied again, as they are now", len(names))
