@@ -214,7 +214,7 @@ def _drain(
     """Apply until endpos, then look for what the stream did not carry and set the sequences."""
     log.info("the base copy is complete; applying what changed since")
     prepare_target(work, target)
-    following.start_apply(wait_for_order=True)
+    following.start_apply()
     following.wait()
     log.info("everything up to endpos is applied")
     _finish_constraints(work, source, target)

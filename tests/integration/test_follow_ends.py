@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pgcopydb.lsn import parse_lsn
 from tests.support.clock import wait_for
 from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
 from tests.support.equality import differing_tables
@@ -50,6 +51,11 @@ class Steps:
             words += ["--source", self.pair.source.conninfo]
         finished = self._command(*words)
         assert finished.status == 0, finished.stderr
+
+    def sentinel(self, *words: str) -> str:
+        finished = self._command("stream", "sentinel", *words, "--dir", str(self.directory))
+        assert finished.status == 0, finished.stderr
+        return finished.stdout.strip()
 
     def _options(self) -> list[str]:
         return ["--dir", str(self.directory), *self.pair.options]
@@ -156,6 +162,49 @@ def test_endpos_before_a_large_transaction_leaves_it_out(
     steps.set_endpos()
     steps.run("stream", "replay", "--apply-mode", mode)
     steps.assert_equal()
+
+
+@pytest.mark.parametrize(("mode", "more"), [("batch", 40_000), ("transaction", 0)])
+def test_a_running_apply_pauses_and_goes_on(steps: Steps, mode: str, more: int) -> None:
+    """In a batch also within a transaction, of which nothing is lost; receiving goes on."""
+    steps.run("stream", "setup", "--create-slot")
+
+    def times(text: str, count: int) -> bool:
+        return running.stderr.count(text) == count or not running.is_running
+
+    with steps.start("stream", "replay", "--apply-mode", mode) as running:
+        steps.pair.source.execute("insert into other values (0, 'first')")
+        assert wait_for(lambda: steps.count("other") == 1), running.stderr
+        steps.sentinel("set", "prefetch")
+        assert wait_for(lambda: times("paused at", 1)), running.stderr
+        steps.pair.source.execute("insert into other values (-1, 'while paused')")
+        rows = (
+            "insert into item select g, repeat('x', 200)"
+            f" from generate_series(7001, {7000 + more}) g"
+        )
+        with open_transaction(steps, *LARGE, rows) as commit:
+            commit()
+        end = steps.pair.source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
+        assert wait_for(lambda: stored(steps, end)), running.stderr
+        assert (steps.count(), steps.count("other")) == (0, 1)
+        with steps.pair.target.connect() as holder, holder.transaction():
+            holder.execute("lock table item in share mode")
+            steps.sentinel("set", "apply")
+            blocked = "select from pg_locks where not granted"
+            assert wait_for(lambda: bool(steps.pair.target.rows(blocked))), running.stderr
+            steps.sentinel("set", "prefetch")
+        assert wait_for(lambda: times("paused at", 2)), running.stderr
+        assert steps.count() == (0 if more else 6000)
+        steps.set_endpos()
+        steps.sentinel("set", "apply")
+        finished = running.wait(30)
+    assert finished.status == 0, finished.stderr
+    assert finished.stderr.count("applying again") == 2
+    steps.assert_equal()
+
+
+def stored(steps: Steps, lsn: str) -> bool:
+    return parse_lsn(steps.sentinel("get", "--flush-lsn")) >= parse_lsn(lsn)
 
 
 @pytest.mark.parametrize("mode", ["batch", "transaction"])

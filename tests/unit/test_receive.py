@@ -181,7 +181,7 @@ def test_a_process_that_came_to_an_old_endpos_goes_on(
     with Following(work, SOURCE, TARGET, FollowOptions()) as following:
         monkeypatch.setattr(following._group, "start", lambda worker: started.append(worker.name))
         following.start_receive()
-        following.start_apply(wait_for_order=False)
+        following.start_apply()
         with work.store() as store:
             update_sentinel(store, endpos=200, received_lsn=200)
             write_fact(store, "drained", 200)

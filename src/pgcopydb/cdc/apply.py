@@ -79,8 +79,6 @@ class ApplyTask:
     mode: ApplyMode = ApplyMode.BATCH
     on_conflict: OnConflict = OnConflict.ERROR
     wake: Pipe | None = None
-    wait_for_order: bool = True
-    """Whether to wait until the sentinel says that changes may be applied."""
     stop_at_end: bool = False
     """Whether to stop at the end of what is stored when no endpos is set."""
 
@@ -88,11 +86,12 @@ class ApplyTask:
 def apply(task: ApplyTask) -> None:
     """Apply stored changes until endpos, over as many connections as it takes.
 
+    It begins when the sentinel lets it, and pauses whenever that is taken back.
     Returns when every transaction up to endpos is durable on the target. Raises Interrupted on a
     signal, ConflictError for a row that is not what the source says, StateError when the stored
     changes do not reach back to the target's position, the target's error when it stays away.
     """
-    wait_for_order(task)
+    _wait_for_order(task)
     last_progress = time.monotonic()
     pause = _FIRST_PAUSE
     strict_until = 0
@@ -122,10 +121,10 @@ def apply(task: ApplyTask) -> None:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def wait_for_order(task: ApplyTask) -> None:
+def _wait_for_order(task: ApplyTask) -> None:
     """Wait until the base copy is there and the sentinel says that changes may be applied."""
     told = False
-    while task.wait_for_order:
+    while True:
         with task.work.store() as store:
             if require_sentinel(store).apply:
                 return
@@ -363,6 +362,8 @@ class _Applier:
             return
         self._next_look = now + _LOOK_AROUND
         self._sentinel = require_sentinel(self._store)
+        if not self._sentinel.apply:
+            self._pause()
         self._refuse_endpos_in_the_past()
         if self._flushing.batch is None:
             self._report(durable=now >= self._next_durable)
@@ -370,6 +371,23 @@ class _Applier:
             self._next_prune = now + _PRUNE_EVERY
             for path in prune(self._task.work.cdc, self._durable):
                 log.debug("removed %s, which is applied", path.name)
+
+    def _pause(self) -> None:
+        """Let what is under way be written, then wait until changes may be applied again.
+
+        What was read meanwhile is kept. A transaction too large for one batch stays open.
+        """
+        self._settle()
+        self._report(durable=True)
+        log.info(
+            "paused at %s; to go on: pgcopydb stream sentinel set apply",
+            format_lsn(self._session.position),
+        )
+        while not self._sentinel.apply:
+            signals.raise_if_stopped()
+            time.sleep(_LOOK_AROUND)
+            self._sentinel = require_sentinel(self._store)
+        log.info("applying again")
 
     def _refuse_endpos_in_the_past(self) -> None:
         endpos = self._sentinel.endpos

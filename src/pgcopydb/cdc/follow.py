@@ -21,6 +21,7 @@ from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.drift import refuse_uncarried
 from pgcopydb.cdc.lag import measure
 from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
+from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.special_numbers import refuse_lost_numbers
 from pgcopydb.cdc.target_setup import prepare_target
@@ -105,7 +106,7 @@ class Following:
         self._group = WorkerGroup()
         self._watch = ExitStack()
         self._receives = False
-        self._apply_waits: bool | None = None
+        self._applies = False
         self._wake_reader, self._wake_writer = _wake_pipe()
         self._next_report = time.monotonic() + _REPORT_EVERY
         self._next_look = 0.0
@@ -139,8 +140,8 @@ class Following:
             self._receives = True
             self._watch.enter_context(SourceWatch(self._work, self._source))
 
-    def start_apply(self, *, wait_for_order: bool) -> None:
-        """Start applying what is stored."""
+    def start_apply(self) -> None:
+        """Start applying what is stored, as soon and as long as the sentinel lets it."""
         assert self._target is not None
         task = ApplyTask(
             work=self._work,
@@ -149,10 +150,9 @@ class Following:
             mode=self._follow.apply_mode,
             on_conflict=self._follow.on_conflict,
             wake=self._wake_reader,
-            wait_for_order=wait_for_order,
         )
         self._group.start(Worker(APPLY, apply, task))
-        self._apply_waits = wait_for_order
+        self._applies = True
 
     def watch(self) -> None:
         """Raise what a process has failed with, if one has; returns at once."""
@@ -177,13 +177,12 @@ class Following:
             drained = read_fact(store, DRAINED_FACT, int) or 0
         endpos = sentinel.endpos or LAST_LSN
         receive_ended = self._receives and not self._group.alive(RECEIVE)
-        apply_ended = self._apply_waits is not None and not self._group.alive(APPLY)
+        apply_ended = self._applies and not self._group.alive(APPLY)
         if receive_ended and sentinel.received_lsn < endpos:
             self.start_receive()
             return True
         if apply_ended and drained < endpos:
-            assert self._apply_waits is not None
-            self.start_apply(wait_for_order=self._apply_waits)
+            self.start_apply()
             return True
         return False
 
@@ -244,7 +243,7 @@ def follow(
         drained()
         finish_follow(work, source, target)
 
-    return _run(work, source, target, follow, wait_for_order=True, finish=finish, observe=observe)
+    return _run(work, source, target, follow, finish=finish, observe=observe)
 
 
 def replay(
@@ -256,7 +255,8 @@ def replay(
 ) -> FollowSummary:
     """``stream replay``: receive and apply until endpos, and nothing else."""
     refuse_unfinished_copy(work)
-    return _run(work, source, target, follow, wait_for_order=False, observe=observe)
+    enable_apply(work)
+    return _run(work, source, target, follow, observe=observe)
 
 
 def _run(
@@ -265,7 +265,6 @@ def _run(
     target: Endpoint,
     follow: FollowOptions,
     *,
-    wait_for_order: bool,
     finish: Callable[[], None] = lambda: None,
     observe: Observe | None = None,
 ) -> FollowSummary:
@@ -276,7 +275,7 @@ def _run(
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, source, target, options, observe) as following:
         following.start_receive()
-        following.start_apply(wait_for_order=wait_for_order)
+        following.start_apply()
         summary = following.wait()
         finish()
     refuse_conflicts(work)
@@ -311,10 +310,11 @@ def catchup(
     options = settle(work, follow)
     read_capture(work)
     refuse_unfinished_copy(work)
+    enable_apply(work)
     prepare_target(work, target)
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, target, target, options, observe) as following:
-        following.start_apply(wait_for_order=False)
+        following.start_apply()
         summary = following.wait()
         try:
             refuse_uncarried(work, source, target)

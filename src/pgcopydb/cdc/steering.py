@@ -106,7 +106,7 @@ def set_apply(work: WorkDirectory) -> None:
 
 
 def set_prefetch(work: WorkDirectory) -> None:
-    """Let a running follow only receive."""
+    """Let a running follow only receive: apply pauses when what it has begun is written."""
     _switch_apply(work, on=False)
 
 

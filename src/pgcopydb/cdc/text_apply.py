@@ -26,6 +26,7 @@ from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import refuse_unfinished_copy, set_endpos_from, settle
 from pgcopydb.cdc.lines import read_lines
 from pgcopydb.cdc.notes import CompleteNote, SourceNote, from_comment
+from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.cdc.text_progress import claim_source, open_progress
 from pgcopydb.cdc.transform import reading, transform_command
@@ -107,6 +108,7 @@ def _apply_stored(work: WorkDirectory, target: Endpoint, follow: FollowOptions) 
     options = settle(work, follow)
     read_capture(work)
     refuse_unfinished_copy(work)
+    enable_apply(work)
     prepare_target(work, target)
     set_endpos_from(work, options)
     task = ApplyTask(
@@ -115,7 +117,6 @@ def _apply_stored(work: WorkDirectory, target: Endpoint, follow: FollowOptions) 
         plugin=options.plugin,
         mode=options.apply_mode,
         on_conflict=options.on_conflict,
-        wait_for_order=False,
         stop_at_end=True,
     )
     with signals.stop_on_signals():

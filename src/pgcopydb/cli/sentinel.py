@@ -115,7 +115,7 @@ def set_apply(*, work: WorkOptions) -> None:
 
 @command("prefetch", EXISTING_WORK)
 def set_prefetch(*, work: WorkOptions) -> None:
-    """Let a follow store changes only, without applying them."""
+    """Let a follow store changes only: applying pauses until set apply."""
     from pgcopydb.cdc.steering import set_prefetch as only_store
     from pgcopydb.workdir.directory import attach_directory
 
