@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcopydb.errors import ConfigurationError
-from pgcopydb.rules.filters import (
-    EVERYTHING,
-    QUALIFIED,
-    Filters,
-    Pattern,
-    Rule,
-    Section,
-    parse_filters,
-)
+from pgcopydb.model.filters import EVERYTHING, QUALIFIED, Filters, Pattern, Rule, Section
+from pgcopydb.rules.filters import parse_filters
 
 FILE = """\
 \ufeff# what the reporting database needs

@@ -1,4 +1,4 @@
-"""What of a database is taken and what is left out: the user's file becomes decisions.
+"""Reads the file that says what of a database is taken and what is left out.
 
 ::
 
@@ -15,40 +15,27 @@ Names follow PostgreSQL's rules: without quotes they are folded to lower case an
 character that an identifier cannot have; a double quote inside quotes is doubled. An expression is
 one of Python's ``re``, tells case, and matches anywhere in the name unless ``^`` and ``$`` say
 otherwise, as PostgreSQL's own operator ``~`` does; a slash in it is written ``\\/``.
-
-One :class:`Filters` decides in every command, about names alone. What depends on what is left out
-is known to the source's catalogue only: ``rules.selection`` adds that as names.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from difflib import get_close_matches
-from enum import StrEnum
-from functools import cached_property, lru_cache
 from typing import Final
 
 from pgcopydb.errors import ConfigurationError
-
-
-class Section(StrEnum):
-    """The sections of a file of filters."""
-
-    INCLUDE_SCHEMA = "include-only-schema"
-    EXCLUDE_SCHEMA = "exclude-schema"
-    INCLUDE_TABLE = "include-only-table"
-    EXCLUDE_TABLE = "exclude-table"
-    EXCLUDE_DATA = "exclude-table-data"
-    EXCLUDE_INDEX = "exclude-index"
-    INCLUDE_EXTENSION = "include-only-extension"
-    EXCLUDE_EXTENSION = "exclude-extension"
-    EXCLUDE_EVENT_TRIGGER = "exclude-event-trigger"
-
-
-QUALIFIED: Final = frozenset(
-    {Section.INCLUDE_TABLE, Section.EXCLUDE_TABLE, Section.EXCLUDE_DATA, Section.EXCLUDE_INDEX}
+from pgcopydb.model.filters import (
+    EVERYTHING,
+    QUALIFIED,
+    Filters,
+    Pattern,
+    Rule,
+    Section,
+    compiled,
+    written,
+    written_name,
 )
-"""The sections whose names have two parts, schema and name."""
+
+__all__ = ["EVERYTHING", "Filters", "Rule", "Section", "parse_filters"]
 
 _CONTRADICTIONS: Final = (
     (Section.INCLUDE_SCHEMA, Section.EXCLUDE_SCHEMA),
@@ -58,180 +45,8 @@ _CONTRADICTIONS: Final = (
     (Section.INCLUDE_EXTENSION, Section.EXCLUDE_EXTENSION),
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A part of a name: the name itself, unquoted, or an expression that is searched in it."""
-
-    text: str
-    is_expression: bool = False
-
-    def matches(self, name: str) -> bool:
-        """Tell whether ``name`` is meant."""
-        if self.is_expression:
-            return _expression(self.text).search(name) is not None
-        return self.text == name
-
-
-@lru_cache(maxsize=1000)
-def _expression(text: str) -> re.Pattern[str]:
-    return re.compile(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One line of a file. ``schema`` is None in the sections whose names have one part."""
-
-    section: Section
-    line: int
-    schema: Pattern | None
-    name: Pattern
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it is a plain name, which must be there."""
-        return not self.name.is_expression and not (self.schema and self.schema.is_expression)
-
-    def covers(self, schema: str | None, name: str) -> bool:
-        """Tell whether the object of this name is meant; ``schema`` is None where it has none."""
-        if self.schema is not None and (schema is None or not self.schema.matches(schema)):
-            return False
-        return self.name.matches(name)
-
-    def __str__(self) -> str:
-        parts = [part for part in (self.schema, self.name) if part is not None]
-        return ".".join(_written(part) for part in parts)
-
-
-class _Names:
-    """The rules of one section: plain names by look-up, expressions one after the other."""
-
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        listed = list(rules)
-        self._exact = {
-            (rule.schema.text if rule.schema else None, rule.name.text)
-            for rule in listed
-            if rule.is_exact
-        }
-        self._expressions = [rule for rule in listed if not rule.is_exact]
-
-    def cover(self, schema: str | None, name: str) -> bool:
-        return (schema, name) in self._exact or any(
-            rule.covers(schema, name) for rule in self._expressions
-        )
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What is taken and what is left out, by name.
-
-    ``left_out`` are relations that cannot be without what the rules leave out, ``taken_in`` those
-    that cannot be left out of what the rules take, and ``needed_schemas`` the schemas that are
-    made only for them: what ``rules.selection`` found on the source.
-    """
-
-    rules: tuple[Rule, ...] = ()
-    origin: str = ""
-    """Where the rules were read, for messages."""
-    left_out: tuple[tuple[str, str], ...] = ()
-    taken_in: tuple[tuple[str, str], ...] = ()
-    needed_schemas: tuple[str, ...] = ()
-
-    @property
-    def selects_all(self) -> bool:
-        """Whether nothing at all is left out."""
-        return not self.rules
-
-    def selects_schema(self, schema: str) -> bool:
-        """Tell whether the schema and what lives in it is taken."""
-        return schema in self._needed_schemas or self.selects_schema_by_rule(schema)
-
-    def selects_schema_by_rule(self, schema: str) -> bool:
-        """Tell whether the rules take the schema, whatever needs it."""
-        if Section.INCLUDE_SCHEMA in self._names:
-            return self.covers(Section.INCLUDE_SCHEMA, None, schema)
-        return not self.covers(Section.EXCLUDE_SCHEMA, None, schema)
-
-    def selects_table(self, schema: str, name: str) -> bool:
-        """Tell whether a table, view or other relation is taken: copied, followed, compared."""
-        if (schema, name) in self._left_out:
-            return False
-        return (schema, name) in self._taken_in or self.selects_table_by_rule(schema, name)
-
-    def selects_table_by_rule(self, schema: str, name: str) -> bool:
-        """Tell whether the rules take a table, whatever it depends on."""
-        if Section.INCLUDE_TABLE in self._names:
-            return self.covers(Section.INCLUDE_TABLE, schema, name)
-        return self.selects_schema_by_rule(schema) and not self.covers(
-            Section.EXCLUDE_TABLE, schema, name
-        )
-
-    def copies_data(self, schema: str, name: str) -> bool:
-        """Tell whether the rows of a table, and the changes to them, are taken."""
-        return self.selects_table(schema, name) and not self.covers(
-            Section.EXCLUDE_DATA, schema, name
-        )
-
-    def selects_index(self, schema: str, name: str) -> bool:
-        """Tell whether an index is taken, given that its table is."""
-        if (schema, name) in self._left_out:
-            return False
-        if (schema, name) in self._taken_in:
-            return True
-        return not self.covers(Section.EXCLUDE_INDEX, schema, name)
-
-    def selects_extension(self, name: str) -> bool:
-        """Tell whether an extension is made."""
-        if Section.INCLUDE_EXTENSION in self._names:
-            return self.covers(Section.INCLUDE_EXTENSION, None, name)
-        return not self.covers(Section.EXCLUDE_EXTENSION, None, name)
-
-    def selects_event_trigger(self, name: str) -> bool:
-        """Tell whether an event trigger is made."""
-        return not self.covers(Section.EXCLUDE_EVENT_TRIGGER, None, name)
-
-    def covers(self, section: Section, schema: str | None, name: str) -> bool:
-        """Tell whether a line of ``section`` means the object of this name."""
-        names = self._names.get(section)
-        return names is not None and names.cover(schema, name)
-
-    @cached_property
-    def _names(self) -> dict[Section, _Names]:
-        sections = {rule.section for rule in self.rules}
-        return {
-            section: _Names(rule for rule in self.rules if rule.section is section)
-            for section in sections
-        }
-
-    @cached_property
-    def _left_out(self) -> frozenset[tuple[str, str]]:
-        return frozenset(self.left_out)
-
-    @cached_property
-    def _taken_in(self) -> frozenset[tuple[str, str]]:
-        return frozenset(self.taken_in)
-
-    @cached_property
-    def _needed_schemas(self) -> frozenset[str]:
-        return frozenset(self.needed_schemas)
-
-
-EVERYTHING: Final = Filters()
-"""No file: all is taken."""
-
-
-def written_name(name: str) -> str:
-    """Return ``name`` as it is written in a file of filters: in quotes only where it must be."""
-    if _UNQUOTED.fullmatch(name):
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
-# -- reading --------------------------------------------------------------------------------------
-
 # PostgreSQL's scanner takes every character beyond ASCII as a letter.
 _PLAIN: Final = re.compile(r"[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*")
-_UNQUOTED: Final = re.compile(r"[a-z_][a-z0-9_$]*")
 _QUOTED: Final = re.compile(r'"((?:[^"]|"")*)"')
 _SLASHED: Final = re.compile(r"~/((?:[^/\\]|\\.)*)/")
 _SECTION: Final = re.compile(r"\[\s*([^\]]*?)\s*\]\s*(?:[#;].*)?")
@@ -286,15 +101,15 @@ def _rule(section: Section, line: int, content: str, place: str) -> Rule:
         if len(parts) != 1:
             raise ConfigurationError(
                 f"{place}: {content} has {len(parts)} parts, but a name in [{section}] has one",
-                hint=f"write {_written(parts[-1])}, or put quotes around a name that has a dot",
+                hint=f"write {written(parts[-1])}, or put quotes around a name that has a dot",
             )
         return Rule(section, line, None, parts[0])
     if len(parts) != 2:
-        written = _written(parts[-1])
+        name = written(parts[-1])
         raise ConfigurationError(
             f"{place}: {content} has {len(parts)} part{'s' if len(parts) > 1 else ''},"
             f" but a name in [{section}] is schema.name",
-            hint=f"write public.{written}, or ~/.*/.{written} for every schema",
+            hint=f"write public.{name}, or ~/.*/.{name} for every schema",
         )
     return Rule(section, line, *parts)
 
@@ -332,7 +147,7 @@ def _part(section: Section, content: str, position: int, place: str) -> tuple[Pa
 def _compiled(text: str, content: str, place: str) -> Pattern:
     expression = text.replace("\\/", "/")
     try:
-        _expression(expression)
+        compiled(expression)
     except (re.error, RecursionError, OverflowError) as error:
         raise ConfigurationError(
             f"{place}: {content} is not a regular expression: {error}",
@@ -375,9 +190,3 @@ def _refuse_empty(headings: dict[Section, int], rules: list[Rule], origin: str) 
 def _folded(name: str) -> str:
     """Return an unquoted name as PostgreSQL stores it: of the letters, A to Z become small."""
     return name.translate(_FOLDING)
-
-
-def _written(part: Pattern) -> str:
-    if part.is_expression:
-        return "~/" + part.text.replace("/", "\\/") + "/"
-    return written_name(part.text)

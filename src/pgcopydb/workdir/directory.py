@@ -276,7 +276,7 @@ def _recorded(
         outcome = "done"
     finally:
         with work.store() as connection:
-            if outcome == "failed" and not _has_begun(connection):
+            if outcome == "failed" and not has_begun(connection):
                 # refused before anything was done: the same command may simply be given again
                 connection.executemany(
                     "delete from command_run where id = ?", [(number,) for number in numbers]
@@ -288,7 +288,7 @@ def _recorded(
             )
 
 
-def _has_begun(connection: sqlite3.Connection) -> bool:
+def has_begun(connection: sqlite3.Connection) -> bool:
     """Tell whether the migration kept here owns something on a server, or has copied anything."""
     header = store.read_header(connection)
     if header is None:
