@@ -28,7 +28,8 @@ BUILD: Final = "build"
 FOREIGN_KEYS: Final = "foreign keys"
 """The pool of foreign keys."""
 
-STATEMENT_POOLS: Final = (BUILD, FOREIGN_KEYS)
+LARGE_OBJECTS: Final = "large objects"
+"""The pool of ranges of large objects."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,69 +1,187 @@
-"""Large objects: their bytes, piece by piece, in the snapshot of the copy."""
+"""Large objects: ranges of them are jobs, done by threads with a session on each side.
 
-from collections.abc import Callable, Iterator
+Which ones are copied is known by the target: an object that is there is whole. So a range that was
+interrupted is done again, and only what is missing is copied.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
+import msgspec
 from psycopg import Connection
 
-from pgcopydb.clone.context import Copying
+from pgcopydb.clone.context import LARGE_OBJECTS, Copying
+from pgcopydb.clone.statements import Done, StatementPool
+from pgcopydb.errors import ConfigurationError, PgcopydbError, WorkerError
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.large_objects import (
+    ObjectRange,
+    Properties,
+    list_objects,
+    list_oids,
+    list_ranges,
+    missing_roles,
+    move,
+    unlink,
+)
 from pgcopydb.postgres.snapshot import import_snapshot
+from pgcopydb.workdir.jobs import Job, JobQueue, NewJob
+
+log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
-_PIECE: Final = 1 << 20
-_OBJECTS_AT_ONCE: Final = 500
+_OBJECTS_OF_A_JOB: Final = 1000
+
+_UNLINKED: Final = "large objects of the target removed"
 
 
-def copy(copying: Copying, snapshot: str, look: Callable[[], None]) -> int:
-    """Copy every large object that is not on the target yet; return how many were copied.
+def jobs(copying: Copying, connection: Session) -> list[NewJob]:
+    """Return a job for each range of the large objects that the snapshot of ``connection`` shows.
 
-    ``look`` is called between batches and may raise to end the copy.
-
-    An object is committed whole, with others of its batch, so one that is there is complete.
-    Raises the side's error.
+    A job's weight is the number of its objects.
     """
     if copying.options.skip_large_objects:
-        return 0
-    source, target = copying.source, copying.target
-    with connect(source, purpose="large objects") as reading:
-        import_snapshot(source, reading, snapshot)
+        return []
+    with reporting(copying.source, "reading the list of large objects"):
+        ranges = list_ranges(connection, _OBJECTS_OF_A_JOB)
+    return [
+        NewJob(
+            pool=LARGE_OBJECTS,
+            kind="large objects",
+            unit=f"large objects {one.first}",
+            name=f"{one.first} to {one.last}",
+            weight=one.count,
+            parameters=msgspec.json.encode(one),
+        )
+        for one in ranges
+    ]
+
+
+@contextmanager
+def pool(
+    copying: Copying, snapshot: str | None, *, replacing: bool, resumed: bool
+) -> Iterator[StatementPool]:
+    """Give the pool that does the jobs under way; leaving the block ends it.
+
+    ``snapshot`` is exported as long as jobs are left. With ``replacing`` large objects of the same
+    oids on the target are removed first. Raises ConfigurationError when the target lacks roles that
+    the large objects name, the side's error when the target cannot be prepared.
+    """
+    with copying.work.store() as store:
+        left = [job for job in JobQueue(store).jobs(LARGE_OBJECTS) if job.state != "done"]
+    mover = _Mover(copying, snapshot or "")
+    if left:
+        mover.prepare(left, replacing=replacing)
+    threads = min(copying.options.large_objects_jobs, len(left))
+    try:
+        with StatementPool(
+            copying,
+            LARGE_OBJECTS,
+            threads=threads,
+            perform=mover.copy,
+            resumed=resumed,
+            together=1,
+        ) as running:
+            try:
+                yield running
+            finally:
+                mover.stop()
+    finally:
+        mover.close()
+
+
+class _Mover:
+    """Copies ranges of large objects, with a source session for each thread that asks for it."""
+
+    def __init__(self, copying: Copying, snapshot: str) -> None:
+        self._copying = copying
+        self._snapshot = snapshot
+        self._reading: dict[int, Session] = {}
+        self._stopped = False
+        options = copying.options
+        self._properties = Properties(
+            owners=not options.no_owner,
+            privileges=not options.no_acl,
+            comments=not options.no_comments,
+        )
+
+    def prepare(self, left: Sequence[Job], *, replacing: bool) -> None:
+        """Look for missing roles, and remove from the target what is replaced."""
+        source, target = self._copying.source, self._copying.target
+        with (
+            connect(source, purpose="large objects") as reading,
+            connect(target, purpose="large objects") as writing,
+        ):
+            import_snapshot(source, reading, self._snapshot)
+            with reporting(source, "reading the owners of large objects"):
+                missing = missing_roles(reading, writing, self._properties)
+            if missing:
+                raise ConfigurationError(
+                    f"target: large objects belong to, or are granted to, roles that are not"
+                    f" there: {', '.join(missing[:5])}"
+                    + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""),
+                    hint="create them or copy them with --roles; or leave owners and privileges"
+                    " out with --no-owner --no-acl",
+                )
+            if replacing and not self._copying.is_done(_UNLINKED):
+                for job in left:
+                    found_in = msgspec.json.decode(job.parameters, type=ObjectRange)
+                    with reporting(source, "reading the list of large objects"):
+                        oids = list_oids(reading, found_in)
+                    with reporting(target, "removing large objects that are replaced"):
+                        unlink(writing, oids)
+        self._copying.mark_done(_UNLINKED)
+
+    def copy(self, writing: Session, jobs: Sequence[Job], _repeated: bool) -> list[Done]:
+        """Copy those of the jobs' large objects that the target has not."""
+        try:
+            return [self._copy_range(writing, job) for job in jobs]
+        except PgcopydbError:
+            self._forget()
+            raise
+
+    def _copy_range(self, writing: Session, job: Job) -> Done:
+        source, target = self._copying.source, self._copying.target
+        found_in = msgspec.json.decode(job.parameters, type=ObjectRange)
+        reading = self._session()
         with reporting(source, "reading the list of large objects"):
-            wanted = _oids(reading)
-        if not wanted:
-            return 0
-        with connect(target, purpose="large objects") as writing:
-            with reporting(target, "reading the list of large objects"):
-                missing = sorted(wanted - _oids(writing))
-            for start in range(0, len(missing), _OBJECTS_AT_ONCE):
-                _copy_batch(copying, reading, writing, missing[start : start + _OBJECTS_AT_ONCE])
-                look()
-    return len(missing)
+            objects = list_objects(reading, found_in)
+        with reporting(target, "reading the list of large objects"):
+            present = list_oids(writing, found_in)
+        missing = [one for one in objects if one.oid not in present]
+        moved = move(
+            (source, reading), (target, writing), missing, self._properties, look=self._look
+        )
+        return Done(rows=len(objects), bytes=moved)
 
+    def _session(self) -> Session:
+        key = threading.get_ident()
+        session = self._reading.get(key)
+        if session is None:
+            session = connect(self._copying.source, purpose="large objects")
+            self._reading[key] = session
+            import_snapshot(self._copying.source, session, self._snapshot)
+        return session
 
-def _copy_batch(copying: Copying, reading: Session, writing: Session, oids: list[int]) -> None:
-    with reporting(copying.target, "writing large objects"), writing.transaction():
-        for oid in oids:
-            writing.execute("select pg_catalog.lo_create(%s)", (oid,))
-            for offset, piece in _pieces(copying, reading, oid):
-                writing.execute("select pg_catalog.lo_put(%s, %s, %s)", (oid, offset, piece))
+    def _forget(self) -> None:
+        session = self._reading.pop(threading.get_ident(), None)
+        if session is not None:
+            session.close()
 
+    def _look(self) -> None:
+        if self._stopped:
+            raise WorkerError("the copy of large objects was stopped")
 
-def _pieces(copying: Copying, reading: Session, oid: int) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while True:
-        with reporting(copying.source, f"reading large object {oid}"):
-            row = reading.execute(
-                "select pg_catalog.lo_get(%s, %s, %s)", (oid, offset, _PIECE), binary=True
-            ).fetchone()
-        piece = bytes(row[0]) if row else b""
-        if piece:
-            yield offset, piece
-        if len(piece) < _PIECE:
-            return
-        offset += len(piece)
+    def stop(self) -> None:
+        """Have what is under way end at the next piece."""
+        self._stopped = True
 
-
-def _oids(connection: Session) -> set[int]:
-    rows = connection.execute("select oid from pg_catalog.pg_largeobject_metadata")
-    return {row[0] for row in rows}
+    def close(self) -> None:
+        """Close the source sessions; no thread is at work any more."""
+        for session in self._reading.values():
+            session.close()
+        self._reading.clear()

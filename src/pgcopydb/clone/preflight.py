@@ -10,6 +10,7 @@ from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.large_objects import any_there
 from pgcopydb.postgres.snapshot import patiently
 
 Session = Connection[tuple[Any, ...]]
@@ -70,7 +71,7 @@ def refuse_unfit_role(endpoint: Endpoint, connection: Session, target: ServerFac
 
 
 def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptions) -> None:
-    """Raise TargetError (exit status 7) when the target holds tables already.
+    """Raise TargetError (exit status 7) when the target holds tables or large objects already.
 
     Rows of somebody else must neither be mixed with the copy nor be dropped unasked. What belongs
     to extensions, and this program's own schema, does not count.
@@ -79,12 +80,19 @@ def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptio
         return
     with reporting(endpoint, "reading the list of tables"):
         tables = discover.list_tables(connection)
-    if not tables:
+        objects = not options.skip_large_objects and any_there(connection)
+    if not tables and not objects:
         return
+    if not tables:
+        raise _not_empty("large objects")
     names = ", ".join(f"{table.schema}.{table.name}" for table in tables[:_SHOWN])
     more = f" and {len(tables) - _SHOWN} more" if len(tables) > _SHOWN else ""
-    raise TargetError(
-        f"target: the database is not empty: it has {names}{more}",
+    raise _not_empty(names + more)
+
+
+def _not_empty(what: str) -> TargetError:
+    return TargetError(
+        f"target: the database is not empty: it has {what}",
         hint="give an empty database as --target, or --drop-if-exists to replace what both sides"
         " have, or --resume to go on with a copy that was interrupted",
     )

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final
 
 from pgcopydb.clone import indexes, large_objects, schema, tables, verify
-from pgcopydb.clone.context import BUILD, COPY, Copying, require_finished
+from pgcopydb.clone.context import BUILD, COPY, LARGE_OBJECTS, Copying, require_finished
 from pgcopydb.clone.plan import Plan, plan_copy
 from pgcopydb.clone.prepare import REPLACES
 from pgcopydb.clone.resume import (
@@ -70,6 +70,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None) -> None
         with copying.timed("lock tables, read catalogue"):
             locked = holding.enter_context(locked_snapshot(copying.source, snapshot))
             plan = _plan(copying, locked)
+            objects = large_objects.jobs(copying, locked.connection)
             note_view(copying, View(locked.origin, given=snapshot is not None))
         log.info(
             "copying %d tables in %d parts under snapshot %s",
@@ -85,7 +86,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None) -> None
                 _restore_before_data(copying)
             note_remainder(copying, plan.remainder)
             _wait_for_lanes(copying, group, locked, lanes)
-            queue.add(plan.jobs)
+            queue.add((*plan.jobs, *objects))
             copying.mark_done(_PLANNED)
             _copy_and_build(
                 copying, queue, group, lanes=lanes, locked=locked, holding=holding, resumed=False
@@ -97,7 +98,7 @@ def _resume_copy(copying: Copying, queue: JobQueue) -> None:
     count_markers(copying, queue)
     unfinished = [job for job in queue.jobs(COPY) if job.state != "done"]
     with ExitStack() as holding:
-        if not unfinished:
+        if not unfinished and queue.is_finished(LARGE_OBJECTS):
             group = holding.enter_context(WorkerGroup())
             _copy_and_build(
                 copying, queue, group, lanes=0, locked=None, holding=holding, resumed=True
@@ -128,17 +129,26 @@ def _copy_and_build(
     """Run lanes and builders until both are done; ``holding`` lets go of the locked tables."""
     threads = copying.options.index_jobs
     started = monotonic()
-    with StatementPool(
-        copying,
-        BUILD,
-        threads=threads,
-        perform=partial(indexes.build, copying.target),
-        resumed=resumed,
-    ) as pool:
+    with (
+        StatementPool(
+            copying,
+            BUILD,
+            threads=threads,
+            perform=partial(indexes.build, copying.target),
+            resumed=resumed,
+        ) as pool,
+        large_objects.pool(
+            copying,
+            None if locked is None else locked.id,
+            replacing=_replaces(copying),
+            resumed=resumed,
+        ) as objects,
+    ):
 
         def look() -> None:
             group.poll()
             pool.poll()
+            objects.poll()
             if locked is not None:
                 locked.check()
             copying.watch()
@@ -149,10 +159,10 @@ def _copy_and_build(
                 look()
 
         with copying.timed("copy table data", lanes):
-            if locked is not None:
-                large_objects.copy(copying, locked.id, look)
-            wait_while(group.alive)
+            wait_while(lambda: group.alive() or objects.alive)
+            objects.poll()
             require_finished(queue, COPY)
+            require_finished(queue, LARGE_OBJECTS)
             if locked is not None:
                 locked.confirm()
         with copying.timed("sequences"):
@@ -222,8 +232,11 @@ def _plan(copying: Copying, locked: LockedSnapshot) -> Plan:
 
 
 def _restore_before_data(copying: Copying) -> None:
-    replacing = (
-        copying.options.drop_if_exists or copying.is_done(_RESTORING) or copying.is_done(REPLACES)
-    )
+    replacing = _replaces(copying) or copying.is_done(_RESTORING)
     copying.mark_done(_RESTORING)
     schema.restore_before_data(copying, replacing=replacing)
+
+
+def _replaces(copying: Copying) -> bool:
+    """Tell whether what is on the target under the same names may be dropped."""
+    return copying.options.drop_if_exists or copying.is_done(REPLACES)

@@ -7,6 +7,7 @@ processes are for what burns our CPU, threads for what waits on the server.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,12 +23,22 @@ log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
-Perform = Callable[[Session, Sequence[Job], bool], None]
-"""Does jobs on a target session in autocommit mode. The last argument says whether something of
-them may be there already: a run is resumed, or an attempt was lost."""
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a job moved."""
+
+    rows: int = 0
+    bytes: int = 0
+
+
+Perform = Callable[[Session, Sequence[Job], bool], Sequence[Done] | None]
+"""Does jobs on a target session in autocommit mode; tells what each moved, None for nothing. The
+last argument says whether something of them may be there already: a run is resumed, or an attempt
+was lost."""
 
 _TOGETHER_BYTES: Final = 1 << 20
-_TOGETHER_COUNT: Final = 32
+TOGETHER: Final = 32
 """Jobs on small tables are done together, in one transaction and one round trip."""
 
 _IDLE: Final = 0.02
@@ -52,16 +63,24 @@ class StatementPool:
     """Does the jobs of one pool with some threads; leaving the block stops them all."""
 
     def __init__(
-        self, copying: Copying, pool: str, *, threads: int, perform: Perform, resumed: bool
+        self,
+        copying: Copying,
+        pool: str,
+        *,
+        threads: int,
+        perform: Perform,
+        resumed: bool,
+        together: int = TOGETHER,
     ) -> None:
         self._copying = copying
         self._pool = pool
         self._perform = perform
         self._resumed = resumed
+        self._together = together
         self._stop = threading.Event()
         self._errors: list[PgcopydbError] = []
         self._sessions: dict[int, Session] = {}
-        self._settings = _SETTINGS.format(shares=4 * threads).encode()
+        self._settings = _SETTINGS.format(shares=4 * max(threads, 1)).encode()
         self._threads = [
             threading.Thread(target=self._work, name=f"{pool} {number}", daemon=True)
             for number in range(1, threads + 1)
@@ -100,7 +119,7 @@ class StatementPool:
                 queue = JobQueue(store)
                 while not self._stop.is_set():
                     jobs = queue.claim_several(
-                        self._pool, weight=_TOGETHER_BYTES, count=_TOGETHER_COUNT
+                        self._pool, weight=_TOGETHER_BYTES, count=self._together
                     )
                     if jobs:
                         self._do(queue, jobs)
@@ -126,7 +145,7 @@ class StatementPool:
 
     def _do(self, queue: JobQueue, jobs: Sequence[Job]) -> None:
         try:
-            self._attempt(jobs, repeated=self._resumed)
+            done = self._attempt(jobs, repeated=self._resumed)
         except PgcopydbError as error:
             if len(jobs) == 1 or self._stop.is_set():
                 queue.fail(jobs[0], error.message)
@@ -134,34 +153,37 @@ class StatementPool:
             # One by one, so that the failure has a name and the others are done.
             self._one_by_one(queue, jobs)
         else:
-            queue.finish_several((job, 0, 0) for job in jobs)
+            queue.finish_several(
+                (job, one.rows, one.bytes) for job, one in zip(jobs, done, strict=True)
+            )
 
     def _one_by_one(self, queue: JobQueue, jobs: Sequence[Job]) -> None:
         for job in jobs:
             if self._stop.is_set():
                 return
             try:
-                self._attempt([job], repeated=True)
+                (done,) = self._attempt([job], repeated=True)
             except PgcopydbError as error:
                 queue.fail(job, error.message)
                 raise
-            queue.finish(job)
+            queue.finish(job, rows=done.rows, bytes=done.bytes)
 
-    def _attempt(self, jobs: Sequence[Job], *, repeated: bool) -> None:
+    def _attempt(self, jobs: Sequence[Job], *, repeated: bool) -> Sequence[Done]:
         """Do ``jobs``; after a lost session, a deadlock and the like again, a few times."""
         pause = _FIRST_PAUSE
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._perform(self._session(), jobs, repeated or attempt > 1)
+                done = self._perform(self._session(), jobs, repeated or attempt > 1)
             except PgcopydbError as error:
                 self._recover()
                 if not error.retryable or attempt == _ATTEMPTS or self._stop.is_set():
                     raise
                 log.warning("%s; trying again", error.message)
             else:
-                return
+                return [Done()] * len(jobs) if done is None else done
             self._stop.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+        raise AssertionError("the last attempt returns or raises")
 
     def _session(self) -> Session:
         key = threading.get_ident()

@@ -254,3 +254,23 @@ class SequenceValue:
     oid: int
     last_value: int
     is_called: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One privilege on an object. ``grantee`` is None for PUBLIC."""
+
+    grantor: str
+    grantee: str | None
+    privilege: str
+    grantable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeObject:
+    """A large object without its bytes. ``grants`` is None where nothing was granted or revoked."""
+
+    oid: int
+    owner: str
+    comment: str | None
+    grants: tuple[Grant, ...] | None

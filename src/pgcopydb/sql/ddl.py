@@ -7,9 +7,10 @@ as its table is complete.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
-from pgcopydb.model.objects import Constraint, ConstraintKind, Index
-from pgcopydb.sql.quote import qualified_name, quote_identifier
+from pgcopydb.model.objects import Constraint, ConstraintKind, Grant, Index
+from pgcopydb.sql.quote import qualified_name, quote_identifier, quote_literal
 
 
 def is_built_as_index(index: Index) -> bool:
@@ -122,3 +123,36 @@ def analyze_root(schema: str, table: str, *, only: bool) -> str:
 def refresh(schema: str, name: str) -> str:
     """Return the statement that fills a materialised view."""
     return f"REFRESH MATERIALIZED VIEW {qualified_name(schema, name)}"
+
+
+def comment_on_large_object(oid: int, comment: str) -> str:
+    """Return the statement that sets the comment of a large object."""
+    return f"COMMENT ON LARGE OBJECT {oid:d} IS {quote_literal(comment)}"
+
+
+def large_object_privileges(
+    oids: Iterable[int], owner: str | None, grants: Iterable[Grant]
+) -> list[str]:
+    """Return the statements that leave ``grants``, and no others, on new large objects.
+
+    They are run by the owner. With ``owner`` None, who is then not told apart from the role that
+    runs them, all is granted by that role; else each privilege by the role that gave it.
+    """
+    objects = ", ".join(f"{oid:d}" for oid in oids)
+    statements = [f"REVOKE ALL ON LARGE OBJECT {objects} FROM CURRENT_USER"]
+    # The owner's first: another role can hand on only what it was given.
+    ordered = sorted(grants, key=lambda grant: grant.grantor != owner)
+    for grantor, given in groupby(ordered, key=lambda grant: grant.grantor):
+        foreign = owner is not None and grantor != owner
+        if foreign:
+            statements.append(f"SET LOCAL ROLE {quote_identifier(grantor)}")
+        statements += [_grant_on_large_objects(objects, grant) for grant in given]
+        if foreign:
+            statements.append(f"SET LOCAL ROLE {quote_identifier(owner or grantor)}")
+    return statements
+
+
+def _grant_on_large_objects(objects: str, grant: Grant) -> str:
+    grantee = "PUBLIC" if grant.grantee is None else quote_identifier(grant.grantee)
+    option = " WITH GRANT OPTION" if grant.grantable else ""
+    return f"GRANT {grant.privilege} ON LARGE OBJECT {objects} TO {grantee}{option}"
