@@ -21,6 +21,7 @@ A message says what failed and on which side, in one line; the hint says what to
 Errors travel between processes, so every class is picklable and holds only text.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -143,3 +144,9 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, for a message that must fit one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def some_of(names: Sequence[str], shown: int = 5) -> str:
+    """Return the first ``shown`` names, and how many more there are, for a message of one line."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

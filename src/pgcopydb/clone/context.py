@@ -32,20 +32,18 @@ LARGE_OBJECTS: Final = "large objects"
 """The pool of ranges of large objects."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copying:
-    """A base copy under way.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoring:
+    """A target that is being made: what the steps which never look at the source work with.
 
     ``watch`` is called whenever the copy waits, many times a second, and may raise to end it: so
     that what runs beside the copy (receiving changes) fails together with it.
     """
 
     work: WorkDirectory
-    source: Endpoint
     target: Endpoint
     options: CopyOptions
     header: RunHeader
-    source_facts: ServerFacts
     target_facts: ServerFacts
     tools: Tools
     watch: Callable[[], None] = lambda: None
@@ -54,7 +52,7 @@ class Copying:
     @property
     def archive(self) -> Path:
         """The schema dump, below the work directory."""
-        return self.work.schema / "schema.dump"
+        return archive(self.work)
 
     @contextmanager
     def timed(self, name: str, concurrency: int = 1) -> Iterator[None]:
@@ -78,6 +76,19 @@ class Copying:
             write_fact(store, f"copy step: {step}", True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying(Restoring):
+    """A base copy under way, or a part of one: both sides."""
+
+    source: Endpoint
+    source_facts: ServerFacts
+
+
+def archive(work: WorkDirectory) -> Path:
+    """Return where the schema dump of a work directory is."""
+    return work.schema / "schema.dump"
+
+
 def is_done(work: WorkDirectory, step: str) -> bool:
     """Tell whether a copy in this directory has finished ``step``."""
     with work.store() as store:
@@ -89,14 +100,19 @@ def identity(facts: ServerFacts) -> str:
     return f"{facts.system_identifier}/{facts.database_oid}"
 
 
-def open_run(work: WorkDirectory, source: ServerFacts, target: ServerFacts) -> RunHeader:
-    """Return the header of the run in ``work``, begun now or earlier, which names both databases.
+def open_run(
+    work: WorkDirectory, *, source: ServerFacts | None = None, target: ServerFacts | None = None
+) -> RunHeader:
+    """Return the header of the run in ``work``, begun now or earlier, which names the databases.
 
     Raises StateError when the directory belongs to a migration between other databases.
     """
-    ours = {"source": identity(source), "target": identity(target)}
     with work.store() as store:
         known = read_header(store) or RunHeader(run_id=uuid.uuid4().hex)
+        ours = {
+            "source": known.source if source is None else identity(source),
+            "target": known.target if target is None else identity(target),
+        }
         for side, found in ours.items():
             if getattr(known, side) not in {None, found}:
                 raise StateError(

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection
 
 from pgcopydb.clone.plan import ForeignKey
-from pgcopydb.errors import SqlError
+from pgcopydb.errors import SqlError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.sql.quote import qualified_name
@@ -65,8 +65,7 @@ def refuse_unvalidated(target: Endpoint, session: Session, keys: Sequence[Foreig
         ]
     if invalid:
         raise SqlError(
-            f"everything is copied, but rows of the source violate {', '.join(invalid[:5])}"
-            + (f" and {len(invalid) - 5} more" if len(invalid) > 5 else ""),
+            f"everything is copied, but rows of the source violate {some_of(invalid)}",
             hint="these foreign keys are NOT VALID on the target: mend the rows, then"
             " ALTER TABLE ... VALIDATE CONSTRAINT",
         )

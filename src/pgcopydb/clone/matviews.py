@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from pgcopydb.clone.context import Copying
+from pgcopydb.clone.context import Restoring
 from pgcopydb.clone.indexes import is_there, run_steps
 from pgcopydb.clone.plan import create_step
 from pgcopydb.model.objects import Index, Table, TableKind
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Session = Connection[tuple[Any, ...]]
 
 
-def fill(copying: Copying, tables: Sequence[Table], indexes: Sequence[Index]) -> None:
+def fill(copying: Restoring, tables: Sequence[Table], indexes: Sequence[Index]) -> None:
     """Refresh the materialised views that are filled on the source, then build their indexes."""
     views = [table for table in tables if table.kind is TableKind.MATERIALIZED_VIEW]
     if not views:
@@ -40,7 +40,7 @@ def fill(copying: Copying, tables: Sequence[Table], indexes: Sequence[Index]) ->
                 session.execute(statement.encode())
 
 
-def _refresh(copying: Copying, session: Session, views: Sequence[Table]) -> None:
+def _refresh(copying: Restoring, session: Session, views: Sequence[Table]) -> None:
     """Refresh ``views``, postponing those that read one not filled yet.
 
     A view is usually older than those that read it, so the order of oids needs a second look only
@@ -62,12 +62,12 @@ def _refresh(copying: Copying, session: Session, views: Sequence[Table]) -> None
         waiting = [view for view, _ in postponed]
 
 
-def _failed(copying: Copying, view: Table, error: psycopg.Error) -> Exception:
+def _failed(copying: Restoring, view: Table, error: psycopg.Error) -> Exception:
     doing = f"filling the materialized view {view.schema}.{view.name}"
     return translate(copying.target, error, doing=doing)
 
 
-def _build(copying: Copying, session: Session, index: Index) -> None:
+def _build(copying: Restoring, session: Session, index: Index) -> None:
     step = create_step(index, copying.options)
     with reporting(copying.target, f"building index {index.schema}.{index.name}"):
         if not is_there(session, step):

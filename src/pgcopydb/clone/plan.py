@@ -16,6 +16,7 @@ thousands of round trips; a large one's are separate, so that several are built 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -47,6 +48,19 @@ _PG_CLASS: Final = 1259
 _PG_CONSTRAINT: Final = 2606
 
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
+
+
+class Making(StrEnum):
+    """What the jobs of a plan are for. A whole copy makes all of it, a part of one does some."""
+
+    ROWS = "rows"
+    INDEXES = "indexes"
+    CONSTRAINTS = "constraints"
+    FOREIGN_KEYS = "foreign keys"
+    VACUUM = "vacuum"
+
+
+EVERYTHING: Final = frozenset(Making)
 
 KeyBounds = Callable[[Table], tuple[int, int] | None]
 """Gives the lowest and highest value of a table's integer key, None when it has no rows."""
@@ -131,14 +145,16 @@ def plan_copy(
     target: ServerFacts,
     options: CopyOptions,
     key_bounds: KeyBounds,
+    making: frozenset[Making] = EVERYTHING,
 ) -> Plan:
-    """Return all jobs for ``tables``, which are those of the snapshot."""
+    """Return the jobs of ``making`` for ``tables``, which are those of the snapshot."""
     known = {table.oid: table for table in tables}
     own = [index for index in indexes if index.table_oid in known and _is_dumped(index)]
     of_table: dict[int, list[Index]] = defaultdict(list)
     for index in own:
         of_table[index.table_oid].append(index)
-    copies = list(_copy_jobs([t for t in tables if t.has_rows], source, options, key_bounds))
+    with_rows = [table for table in tables if table.has_rows and Making.ROWS in making]
+    copies = list(_copy_jobs(with_rows, source, options, key_bounds))
     foreign_keys = [
         key
         for key in constraints
@@ -150,11 +166,19 @@ def plan_copy(
     jobs = [*copies]
     for table in tables:
         if table.kind is TableKind.TABLE:
-            jobs += _table_jobs(table, of_table[table.oid], options)
+            jobs += _table_jobs(table, of_table[table.oid], options, making)
         elif table.kind is TableKind.PARTITIONED:
-            jobs += _root_jobs(table, of_table[table.oid], target, options, _leaves(table, known))
-    jobs += _attach_jobs(own)
-    jobs += [_foreign_key_job(key, known) for key in foreign_keys]
+            jobs += _root_jobs(
+                table,
+                of_table[table.oid],
+                target,
+                options,
+                leaves=_leaves(table, known),
+                making=making,
+            )
+    jobs += _attach_jobs(own, making)
+    if Making.FOREIGN_KEYS in making:
+        jobs += [_foreign_key_job(key, known) for key in foreign_keys]
     return Plan(
         jobs=tuple(jobs),
         remainder=_remainder(known, own, foreign_keys),
@@ -287,10 +311,12 @@ def _is_dumped(index: Index) -> bool:
     return index.is_valid or index.is_partitioned
 
 
-def _table_jobs(table: Table, indexes: Sequence[Index], options: CopyOptions) -> Iterator[NewJob]:
-    creating = [create_step(index, options) for index in indexes if ddl.is_built_as_index(index)]
-    completing = list(_complete_steps(table, indexes, options))
-    vacuum = tuple(_vacuum(table, options))
+def _table_jobs(
+    table: Table, indexes: Sequence[Index], options: CopyOptions, making: frozenset[Making]
+) -> Iterator[NewJob]:
+    creating = _create_steps(indexes, options, making)
+    completing = _complete_steps(table, indexes, options, making)
+    vacuum = tuple(_vacuum(table, options)) if Making.VACUUM in making else ()
     if len(creating) <= 1 or table.bytes <= SMALL_TABLE:
         if creating or completing or vacuum:
             yield _build_job(
@@ -321,21 +347,21 @@ def _root_jobs(
     indexes: Sequence[Index],
     target: ServerFacts,
     options: CopyOptions,
+    *,
     leaves: Sequence[Table],
+    making: frozenset[Making],
 ) -> Iterator[NewJob]:
     """The indexes of a partitioned table are made empty; attaching its partitions' fills them."""
-    if indexes:
-        creating = [
-            create_step(index, options) for index in indexes if ddl.is_built_as_index(index)
-        ]
-        completing = list(_complete_steps(table, indexes, options))
+    creating = _create_steps(indexes, options, making)
+    completing = _complete_steps(table, indexes, options, making)
+    if creating or completing:
         yield _build_job(
             table,
             Build(steps=(*creating, *completing)),
             unit=constraints_unit(table.oid),
             waits_for=[copy_unit(leaf.oid) for leaf in leaves],
         )
-    if not options.skip_vacuum and not options.skip_analyze:
+    if Making.VACUUM in making and not options.skip_vacuum and not options.skip_analyze:
         statement = ddl.analyze_root(table.schema, table.name, only=target.version_num >= 180000)
         yield _build_job(
             table,
@@ -345,11 +371,14 @@ def _root_jobs(
         )
 
 
-def _attach_jobs(indexes: Sequence[Index]) -> Iterator[NewJob]:
+def _attach_jobs(indexes: Sequence[Index], making: frozenset[Making]) -> Iterator[NewJob]:
     by_oid = {index.oid: index for index in indexes}
     children: dict[int, list[Index]] = defaultdict(list)
     for index in indexes:
-        if index.parent_oid in by_oid:
+        if index.parent_oid not in by_oid:
+            continue
+        plain = index.constraint_oid is None and by_oid[index.parent_oid].constraint_oid is None
+        if (Making.INDEXES if plain else Making.CONSTRAINTS) in making:
             children[index.parent_oid].append(index)
     for parent_oid, attached in children.items():
         parent = by_oid[parent_oid]
@@ -397,7 +426,25 @@ def create_step(index: Index, options: CopyOptions) -> Step:
     )
 
 
-def _complete_steps(table: Table, indexes: Sequence[Index], options: CopyOptions) -> Iterator[Step]:
+def _create_steps(
+    indexes: Sequence[Index], options: CopyOptions, making: frozenset[Making]
+) -> list[Step]:
+    if Making.INDEXES not in making:
+        return []
+    return [create_step(index, options) for index in indexes if ddl.is_built_as_index(index)]
+
+
+def _complete_steps(
+    table: Table, indexes: Sequence[Index], options: CopyOptions, making: frozenset[Making]
+) -> list[Step]:
+    if Making.CONSTRAINTS not in making:
+        return []
+    return list(_constraint_steps(table, indexes, options))
+
+
+def _constraint_steps(
+    table: Table, indexes: Sequence[Index], options: CopyOptions
+) -> Iterator[Step]:
     """Constraints from ready indexes are one ALTER TABLE; those that build their own follow."""
     ready = [
         index

@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from pgcopydb.errors import ConfigurationError, TargetError
+from pgcopydb.errors import ConfigurationError, TargetError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
@@ -14,8 +14,6 @@ from pgcopydb.postgres.large_objects import any_there
 from pgcopydb.postgres.snapshot import patiently
 
 Session = Connection[tuple[Any, ...]]
-
-_SHOWN = 5
 
 _PATIENCE = 5.0
 """Seconds to wait for tables that a statement of the application wants for itself."""
@@ -85,9 +83,7 @@ def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptio
         return
     if not tables:
         raise _not_empty("large objects")
-    names = ", ".join(f"{table.schema}.{table.name}" for table in tables[:_SHOWN])
-    more = f" and {len(tables) - _SHOWN} more" if len(tables) > _SHOWN else ""
-    raise _not_empty(names + more)
+    raise _not_empty(some_of([f"{table.schema}.{table.name}" for table in tables]))
 
 
 def _not_empty(what: str) -> TargetError:

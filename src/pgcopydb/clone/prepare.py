@@ -60,16 +60,16 @@ def _look_at(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: Copy
 def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> Copying:
     """Look at both sides, refuse what cannot go well, and begin or find the run."""
     sides = _look_at(work, source, target, copy)
-    header = open_run(work, sides.source_facts, sides.target_facts)
+    header = open_run(work, source=sides.source_facts, target=sides.target_facts)
     copying = Copying(
-        work,
-        sides.source,
-        sides.target,
-        copy,
-        header,
-        sides.source_facts,
-        sides.target_facts,
-        sides.tools,
+        work=work,
+        source=sides.source,
+        target=sides.target,
+        options=copy,
+        header=header,
+        source_facts=sides.source_facts,
+        target_facts=sides.target_facts,
+        tools=sides.tools,
     )
     if not copying.is_done(_CHECKED):
         with (

@@ -9,7 +9,7 @@ from typing import Final
 
 from psycopg import sql
 
-from pgcopydb.clone.context import COPY, Copying
+from pgcopydb.clone.context import COPY, Copying, Restoring
 from pgcopydb.clone.plan import BuiltIndex, Remainder
 from pgcopydb.errors import StateError
 from pgcopydb.postgres import helper_schema
@@ -32,7 +32,7 @@ class View:
     given: bool
 
 
-def views(copying: Copying) -> list[View]:
+def views(copying: Restoring) -> list[View]:
     """Return the snapshots that parts were copied from, the newest last."""
     with copying.work.store() as store:
         known: list[View] | None = read_fact(store, _VIEWS_FACT, list[View])
@@ -52,7 +52,7 @@ def note_remainder(copying: Copying, remainder: Remainder) -> None:
         write_fact(store, _REMAINDER_FACT, remainder)
 
 
-def read_remainder(copying: Copying) -> Remainder:
+def read_remainder(copying: Restoring) -> Remainder:
     """Return what ``note_remainder`` wrote; raises StateError when no copy was begun here."""
     with copying.work.store() as store:
         remainder: Remainder | None = read_fact(store, _REMAINDER_FACT, Remainder)

@@ -1,15 +1,23 @@
 """What needs the snapshot: rows, large objects, sequences, and the indexes built beside them."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Final
 
-from pgcopydb.clone import indexes, large_objects, schema, tables, verify
-from pgcopydb.clone.context import BUILD, COPY, LARGE_OBJECTS, Copying, require_finished
-from pgcopydb.clone.plan import Plan, plan_copy
+from pgcopydb.clone import indexes, into_tables, large_objects, schema, tables, verify
+from pgcopydb.clone.context import (
+    BUILD,
+    COPY,
+    LARGE_OBJECTS,
+    Copying,
+    Restoring,
+    require_finished,
+)
+from pgcopydb.clone.plan import EVERYTHING, Making, Plan, plan_copy
 from pgcopydb.clone.prepare import REPLACES
 from pgcopydb.clone.resume import (
     View,
@@ -23,14 +31,16 @@ from pgcopydb.clone.resume import (
     without_views,
 )
 from pgcopydb.clone.statements import StatementPool
+from pgcopydb.errors import StateError
 from pgcopydb.model.objects import Table
 from pgcopydb.model.results import StepSummary
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import reporting, resolve
-from pgcopydb.postgres.snapshot import LockedSnapshot, locked_snapshot
+from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
 from pgcopydb.postgres.transfer import LaneRoute
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue
+from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -40,37 +50,82 @@ _LOCKED_BY_LANES: Final = 200
 
 _RESTORING: Final = "schema before the data begun"
 _PLANNED: Final = "jobs planned"
+_SCOPE: Final = "rows of"
 _VERIFIED: Final = "rows and indexes verified"
 
 
-def copy_rows(copying: Copying, snapshot: str | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much of a base copy is made at once: the jobs, and what goes beside them.
+
+    Without ``schema`` the empty tables must be on the target already.
+    """
+
+    name: str
+    making: frozenset[Making]
+    schema: bool = True
+    large_objects: bool = True
+    sequences: bool = True
+
+
+WHOLE: Final = Scope("clone", EVERYTHING)
+DATA: Final = Scope("copy data", EVERYTHING, schema=False)
+TABLE_DATA: Final = Scope(
+    "copy table-data",
+    frozenset({Making.ROWS, Making.VACUUM}),
+    schema=False,
+    large_objects=False,
+    sequences=False,
+)
+
+
+def are_copied(copying: Restoring) -> bool:
+    """Tell whether the rows of this migration are all on the target."""
+    return copying.is_done(_VERIFIED)
+
+
+def copy_rows(copying: Copying, snapshot: str | None, scope: Scope = WHOLE) -> None:
     """Everything that needs the snapshot, and the indexes; done once, and proved.
 
     Afterwards the rows may change (by the captured changes), and no part is ever copied again.
     """
+    _settle_scope(copying, scope)
     if copying.is_done(_VERIFIED):
         return
     with copying.work.store() as store:
         queue = JobQueue(store)
         queue.reset()
         if not copying.is_done(_PLANNED):
-            _begin_copy(copying, queue, snapshot)
+            _begin_copy(copying, queue, snapshot, scope)
         else:
-            _resume_copy(copying, queue)
+            _resume_copy(copying, queue, scope)
     with copying.timed("verify"):
         verify.make_durable(copying)
         verify.verify_parts(copying, [view.snapshot for view in views(copying)])
-        verify.verify_indexes(copying, without_views(read_remainder(copying)))
+        if Making.INDEXES in scope.making:
+            verify.verify_indexes(copying, without_views(read_remainder(copying)))
     copying.mark_done(_VERIFIED)
 
 
-def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None) -> None:
+def _settle_scope(copying: Copying, scope: Scope) -> None:
+    """Write down what is copied together; raise StateError where another command began that."""
+    with copying.work.store() as store:
+        begun = read_fact(store, _SCOPE, str)
+        if begun not in {None, scope.name}:
+            raise StateError(
+                f"{copying.work.path} holds the rows of pgcopydb {begun}",
+                hint=f"go on with pgcopydb {begun} --resume and the commands for what it leaves"
+                " out, or use another --dir",
+            )
+
+
+def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: Scope) -> None:
     queue.clear()
     with ExitStack() as holding:
         with copying.timed("lock tables, read catalogue"):
             locked = holding.enter_context(locked_snapshot(copying.source, snapshot))
-            plan = _plan(copying, locked)
-            objects = large_objects.jobs(copying, locked.connection)
+            plan = plan_under(copying, locked, locked.tables, scope.making)
+            objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
         log.info(
             "copying %d tables in %d parts under snapshot %s",
@@ -79,21 +134,30 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None) -> None
             locked.id,
         )
         lanes = tables.lane_count(plan.parts, plan.bytes, copying.options.table_jobs)
-        with _lanes(copying, locked, lanes) as group:
-            with copying.timed("dump schema"):
-                schema.dump(copying, locked.id)
-            with copying.timed("restore pre-data"):
-                _restore_before_data(copying)
+        if not scope.schema:
+            into_tables.refuse_unready(copying, locked.tables)
+        with _lanes(copying, locked, lanes, silenced=_silenced(copying, scope)) as group:
+            if scope.schema:
+                _make_tables(copying, locked)
             note_remainder(copying, plan.remainder)
             _wait_for_lanes(copying, group, locked, lanes)
             queue.add((*plan.jobs, *objects))
+            with copying.work.store() as store:
+                write_fact(store, _SCOPE, scope.name)
             copying.mark_done(_PLANNED)
             _copy_and_build(
-                copying, queue, group, lanes=lanes, locked=locked, holding=holding, resumed=False
+                copying,
+                queue,
+                group,
+                lanes=lanes,
+                locked=locked,
+                holding=holding,
+                resumed=not scope.schema,
+                scope=scope,
             )
 
 
-def _resume_copy(copying: Copying, queue: JobQueue) -> None:
+def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
     """Go on with a copy whose jobs are planned; what the target has is not done again."""
     count_markers(copying, queue)
     unfinished = [job for job in queue.jobs(COPY) if job.state != "done"]
@@ -101,7 +165,14 @@ def _resume_copy(copying: Copying, queue: JobQueue) -> None:
         if not unfinished and queue.is_finished(LARGE_OBJECTS):
             group = holding.enter_context(WorkerGroup())
             _copy_and_build(
-                copying, queue, group, lanes=0, locked=None, holding=holding, resumed=True
+                copying,
+                queue,
+                group,
+                lanes=0,
+                locked=None,
+                holding=holding,
+                resumed=True,
+                scope=scope,
             )
             return
         locked = holding.enter_context(snapshot_again(copying))
@@ -110,9 +181,16 @@ def _resume_copy(copying: Copying, queue: JobQueue) -> None:
             start_tables_over(copying, queue, sorted({job.oid or 0 for job in unfinished}))
         size = sum(job.weight for job in unfinished)
         lanes = tables.lane_count(len(unfinished), size, copying.options.table_jobs)
-        with _lanes(copying, locked, lanes) as group:
+        with _lanes(copying, locked, lanes, silenced=_silenced(copying, scope)) as group:
             _copy_and_build(
-                copying, queue, group, lanes=lanes, locked=locked, holding=holding, resumed=True
+                copying,
+                queue,
+                group,
+                lanes=lanes,
+                locked=locked,
+                holding=holding,
+                resumed=True,
+                scope=scope,
             )
 
 
@@ -125,6 +203,7 @@ def _copy_and_build(
     locked: LockedSnapshot | None,
     holding: ExitStack,
     resumed: bool,
+    scope: Scope,
 ) -> None:
     """Run lanes and builders until both are done; ``holding`` lets go of the locked tables."""
     threads = copying.options.index_jobs
@@ -165,8 +244,9 @@ def _copy_and_build(
             require_finished(queue, LARGE_OBJECTS)
             if locked is not None:
                 locked.confirm()
-        with copying.timed("sequences"):
-            sequences.synchronize_sequences(copying.source, copying.target)
+        if scope.sequences:
+            with copying.timed("sequences"):
+                sequences.synchronize_sequences(copying.source, copying.target)
         locked = None
         holding.pop_all().close()
         wait_while(lambda: pool.alive)
@@ -182,7 +262,9 @@ def _copy_and_build(
 
 
 @contextmanager
-def _lanes(copying: Copying, locked: LockedSnapshot, count: int) -> Iterator[WorkerGroup]:
+def _lanes(
+    copying: Copying, locked: LockedSnapshot, count: int, *, silenced: bool
+) -> Iterator[WorkerGroup]:
     """Start the lanes, which find their first job when the tables are there."""
     with WorkerGroup() as group:
         if count:
@@ -193,6 +275,7 @@ def _lanes(copying: Copying, locked: LockedSnapshot, count: int) -> Iterator[Wor
                 run_id=copying.header.run_id,
                 marker_snapshot=locked.origin,
                 locked=_largest(locked.tables),
+                silenced=silenced,
             )
             for worker in tables.lanes(copying.work.catalogue, route, count):
                 group.start(worker)
@@ -215,28 +298,44 @@ def _largest(candidates: Iterable[Table]) -> tuple[tuple[str, str], ...]:
     return tuple((table.schema, table.name) for table in with_rows[:_LOCKED_BY_LANES])
 
 
-def _plan(copying: Copying, locked: LockedSnapshot) -> Plan:
+def plan_under(
+    copying: Copying, held: HeldSnapshot, tables_to_copy: Sequence[Table], making: frozenset[Making]
+) -> Plan:
+    """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows."""
     source = copying.source
     with reporting(source, "reading indexes and constraints"):
-        all_indexes = discover.list_indexes(locked.connection)
-        constraints = discover.list_constraints(locked.connection)
+        all_indexes = discover.list_indexes(held.connection)
+        constraints = discover.list_constraints(held.connection)
     return plan_copy(
-        locked.tables,
+        tables_to_copy,
         all_indexes,
         constraints,
-        source=locked.facts,
+        source=copying.source_facts,
         target=copying.target_facts,
         options=copying.options,
-        key_bounds=partial(tables.key_bounds, source, locked.connection),
+        key_bounds=partial(tables.key_bounds, source, held.connection),
+        making=making,
     )
 
 
-def _restore_before_data(copying: Copying) -> None:
+def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
+    with copying.timed("dump schema"):
+        schema.dump(copying.work, copying.source, locked.facts, copying.tools, locked.id)
+    with copying.timed("restore pre-data"):
+        restore_before_data(copying)
+
+
+def _silenced(copying: Copying, scope: Scope) -> bool:
+    return not scope.schema and into_tables.must_silence(copying)
+
+
+def restore_before_data(copying: Restoring) -> None:
+    """Make the empty tables, replacing what the user or an interrupted run of ours left there."""
     replacing = _replaces(copying) or copying.is_done(_RESTORING)
     copying.mark_done(_RESTORING)
     schema.restore_before_data(copying, replacing=replacing)
 
 
-def _replaces(copying: Copying) -> bool:
+def _replaces(copying: Restoring) -> bool:
     """Tell whether what is on the target under the same names may be dropped."""
     return copying.options.drop_if_exists or copying.is_done(REPLACES)

@@ -13,19 +13,28 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection, sql
 
-from pgcopydb.clone.context import Copying
-from pgcopydb.errors import ExternalToolError, TargetError
-from pgcopydb.model.objects import ConstraintKind
+from pgcopydb.clone.context import Restoring, archive
+from pgcopydb.errors import ExternalToolError, StateError, TargetError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ConstraintKind, ServerFacts
 from pgcopydb.pgtools.dump import dump_schema
+from pgcopydb.pgtools.find import Tools
 from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_section
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
-from pgcopydb.postgres.snapshot import lock_refused
+from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
 from pgcopydb.rules.toc import TocEntry, without_publications
 from pgcopydb.runtime import signals
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import read_fact, write_fact
 
 Session = Connection[tuple[Any, ...]]
+
+_DUMPED: Final = "schema dumped"
+
+_ENTRIES_PER_JOB: Final = 50
+"""Entries for which one more job of pg_restore, a process and a session, pays."""
 
 
 class After(StrEnum):
@@ -46,26 +55,49 @@ _KINDS: Final = {
 }
 
 
-def dump(copying: Copying, snapshot: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dumped:
+    """What is known of the schema dump of a work directory: who wrote it, and what is in it."""
+
+    source_version_num: int
+    relations: tuple["Relation", ...]
+
+
+def dump(
+    work: WorkDirectory, source: Endpoint, facts: ServerFacts, tools: Tools, snapshot: str
+) -> None:
     """Write the source's schema, as the snapshot shows it, into the work directory."""
-    with child_environment(copying.source, copying.work.path) as access:
+    output = archive(work)
+    with child_environment(source, work.path) as access:
         try:
-            dump_schema(
-                copying.tools,
-                access,
-                snapshot,
-                copying.archive,
-                stopping=signals.stop_requested,
-            )
+            dump_schema(tools, access, snapshot, output, stopping=signals.stop_requested)
         except ExternalToolError as error:
             if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
                 raise lock_refused() from error
             raise
-    if copying.tools.pg_dump_version[0] != copying.source_facts.major:
-        check_archive(copying.tools, copying.archive)
+    if tools.pg_dump_version[0] != facts.major:
+        check_archive(tools, output)
+    with connect(source, purpose="clone") as session, reporting(source, "reading the relations"):
+        import_snapshot(source, session, snapshot)
+        relations = tuple(list_relations(session))
+    with work.store() as store:
+        dumped = Dumped(source_version_num=facts.version_num, relations=relations)
+        write_fact(store, _DUMPED, dumped)
 
 
-def restore_before_data(copying: Copying, *, replacing: bool) -> None:
+def read_dumped(work: WorkDirectory) -> Dumped:
+    """Return what is known of the schema dump; raises StateError when there is none."""
+    with work.store() as store:
+        dumped: Dumped | None = read_fact(store, _DUMPED, Dumped)
+    if dumped is None or not archive(work).exists():
+        raise StateError(
+            f"{work.path} holds no schema dump",
+            hint="run pgcopydb dump schema first, with the same --dir",
+        )
+    return dumped
+
+
+def restore_before_data(copying: Restoring, *, replacing: bool) -> None:
     """Create everything up to the empty tables.
 
     ``replacing`` drops what is there under the same names first: because the user said so, or
@@ -73,18 +105,14 @@ def restore_before_data(copying: Copying, *, replacing: bool) -> None:
     """
     if replacing:
         _drop_replaced(copying)
-    entries = list_archive(copying.tools, copying.archive, section=Section.PRE_DATA)
     options = copying.options
-    left_out = _left_out(
-        options.skip_extensions, options.skip_ext_comments, options.skip_collations
-    )
     with child_environment(copying.target, copying.work.path) as access:
         restore_section(
             copying.tools,
             access,
             copying.archive,
             section=Section.PRE_DATA,
-            entries=[entry for entry in entries if not left_out(entry)],
+            entries=[entry for entry, taken in before_data(copying) if taken],
             list_file=copying.work.schema / "pre-data.list",
             target_version_num=copying.target_facts.version_num,
             options=replace(options, drop_if_exists=replacing),
@@ -93,7 +121,7 @@ def restore_before_data(copying: Copying, *, replacing: bool) -> None:
     signals.raise_if_stopped()
 
 
-def restore_after_data(copying: Copying, what: After, remaining: Iterable[TocEntry]) -> None:
+def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocEntry]) -> None:
     """Create one group of what ``remaining_after_data`` gave; once in a run."""
     if copying.is_done(what):
         return
@@ -109,18 +137,37 @@ def restore_after_data(copying: Copying, what: After, remaining: Iterable[TocEnt
                 list_file=copying.work.schema / f"{what.replace(' ', '-')}.list",
                 target_version_num=copying.target_facts.version_num,
                 options=copying.options,
+                jobs=_restore_jobs(copying, len(entries)),
                 stopping=signals.stop_requested,
             )
     signals.raise_if_stopped()
     copying.mark_done(what)
 
 
-def remaining_after_data(copying: Copying, built: Iterable[tuple[int, int]]) -> list[TocEntry]:
+def _restore_jobs(copying: Restoring, entries: int) -> int:
+    """Return how many jobs of pg_restore ``entries`` are worth; what was asked for wins."""
+    options = copying.options
+    return options.restore_jobs or min(options.index_jobs, 1 + entries // _ENTRIES_PER_JOB)
+
+
+def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
+    """Return the entries of the pre-data section, each with whether it is to be restored."""
+    entries = list_archive(run.tools, run.archive, section=Section.PRE_DATA)
+    options = run.options
+    left_out = _left_out(
+        options.skip_extensions, options.skip_ext_comments, options.skip_collations
+    )
+    return [(entry, not left_out(entry)) for entry in entries]
+
+
+def remaining_after_data(
+    copying: Restoring, built: Iterable[tuple[int, int]] | None
+) -> list[TocEntry]:
     """Return the entries of the post-data section that pg_restore has to make.
 
-    ``built`` are catalog and oid of what this program makes itself.
+    ``built`` are catalog and oid of what this program makes itself, None when it makes nothing.
     """
-    own = frozenset(built)
+    own = frozenset(built or ())
     before = list_archive(copying.tools, copying.archive, section=Section.PRE_DATA)
     entries = list_archive(
         copying.tools,
@@ -133,7 +180,7 @@ def remaining_after_data(copying: Copying, built: Iterable[tuple[int, int]]) -> 
         entry
         for entry in entries
         # An INDEX ATTACH has no oid of its own; it is part of building the indexes.
-        if entry.kind != "INDEX ATTACH" and entry.object_key not in own
+        if (built is None or entry.kind != "INDEX ATTACH") and entry.object_key not in own
     ]
     publication = copying.header.publication
     if publication is None:
@@ -179,31 +226,34 @@ _DROP: Final = {
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Relation:
+class Relation:
+    """A table, view, materialised view or foreign table; ``kind`` is pg_class.relkind."""
+
     kind: str
     schema: str
     name: str
 
 
-def _drop_replaced(copying: Copying) -> None:
+def _drop_replaced(copying: Restoring) -> None:
     """Drop from the target the relations that both sides have, and what would hold them back.
 
     pg_restore drops object by object in the order of the archive; foreign keys, and views that the
     archive makes after the data, would stop it. Nothing that only the target has is dropped.
     """
-    source, target = copying.source, copying.target
-    with connect(source, purpose="clone") as one, reporting(source, "reading the list of tables"):
-        replaced = {(relation.schema, relation.name) for relation in _relations(one)}
+    target = copying.target
+    dumped = read_dumped(copying.work)
+    replaced = {(relation.schema, relation.name) for relation in dumped.relations}
     entries = list_archive(copying.tools, copying.archive, section=Section.POST_DATA)
     with connect(target, purpose="clone") as other, reporting(target, "dropping what is replaced"):
         _drop_unqualified(other, entries)
         _drop_keys_to(other, replaced)
-        common = [one for one in _relations(other) if (one.schema, one.name) in replaced]
+        common = [one for one in list_relations(other) if (one.schema, one.name) in replaced]
         _drop_relations(other, common)
 
 
-def _relations(connection: Session) -> list[_Relation]:
-    return [_Relation(*row) for row in connection.execute(_RELATIONS)]
+def list_relations(connection: Session) -> list[Relation]:
+    """Return every relation that a schema dump holds, but for indexes and sequences."""
+    return [Relation(*row) for row in connection.execute(_RELATIONS)]
 
 
 def _drop_unqualified(connection: Session, entries: Iterable[TocEntry]) -> None:
@@ -229,11 +279,11 @@ def _drop_keys_to(connection: Session, replaced: set[tuple[str, str]]) -> None:
             )
 
 
-def _drop_relations(connection: Session, relations: Iterable[_Relation]) -> None:
+def _drop_relations(connection: Session, relations: Iterable[Relation]) -> None:
     """Drop ``relations``, those that others depend on after these; views come first."""
     waiting = sorted(relations, key=lambda one: (one.kind not in {"v", "m"}, one))
     while waiting:
-        held: list[_Relation] = []
+        held: list[Relation] = []
         for relation in waiting:
             statement = _DROP[relation.kind].format(sql.Identifier(relation.schema, relation.name))
             try:

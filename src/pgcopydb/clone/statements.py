@@ -8,15 +8,17 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
 import psycopg
 from psycopg import Connection
 
-from pgcopydb.clone.context import Copying
+from pgcopydb.clone.context import Restoring, require_finished
 from pgcopydb.errors import PgcopydbError, WorkerError, first_line
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.runtime import signals
 from pgcopydb.workdir.jobs import Job, JobQueue
 
 log = logging.getLogger(__name__)
@@ -59,12 +61,32 @@ _SETTINGS: Final = (
 )
 
 
+_LOOK_EVERY: Final = 0.02
+
+
+def run_pool(copying: Restoring, pool: str, perform: Perform) -> None:
+    """Do all jobs of ``pool``, as many at once as --index-jobs allows; some may be done already."""
+    with (
+        copying.work.store() as store,
+        StatementPool(
+            copying, pool, threads=copying.options.index_jobs, perform=perform, resumed=True
+        ) as threads,
+    ):
+        while threads.alive:
+            threads.poll()
+            signals.raise_if_stopped()
+            copying.watch()
+            sleep(_LOOK_EVERY)
+        threads.poll()
+        require_finished(JobQueue(store), pool)
+
+
 class StatementPool:
     """Does the jobs of one pool with some threads; leaving the block stops them all."""
 
     def __init__(
         self,
-        copying: Copying,
+        copying: Restoring,
         pool: str,
         *,
         threads: int,

@@ -1,16 +1,13 @@
 """The proof that a copy is complete: looked up on the target, not in this program's memory."""
 
 from collections.abc import Iterable
-from typing import Final
 
 from pgcopydb.clone.context import COPY, Copying
 from pgcopydb.clone.plan import BuiltIndex
-from pgcopydb.errors import PgcopydbError, TargetError
+from pgcopydb.errors import PgcopydbError, TargetError, some_of
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.workdir.jobs import JobQueue
-
-_SHOWN: Final = 5
 
 
 def make_durable(copying: Copying) -> None:
@@ -73,10 +70,7 @@ def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:
 
 
 def _lacks(names: list[str], what: str) -> PgcopydbError:
-    shown = ", ".join(names[:_SHOWN]) + (
-        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    )
     return TargetError(
-        f"target: {what} that were written are not there any more: {shown}",
+        f"target: {what} that were written are not there any more: {some_of(names)}",
         hint="did the server crash meanwhile? run again with --resume",
     )

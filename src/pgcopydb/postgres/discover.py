@@ -14,7 +14,7 @@ from typing import Any, Final
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
-from pgcopydb.errors import ConfigurationError
+from pgcopydb.errors import ConfigurationError, some_of
 from pgcopydb.model.objects import (
     Column,
     Constraint,
@@ -111,19 +111,14 @@ def check_visible(tables: Iterable[Table]) -> None:
             hidden.append(name)
     if denied:
         raise ConfigurationError(
-            f"the source role may not read {_some(denied)}",
+            f"the source role may not read {some_of(denied)}",
             hint="GRANT USAGE on the schema and SELECT on the table, or filter the table out",
         )
     if hidden:
         raise ConfigurationError(
-            f"row security would hide rows from the source role in {_some(hidden)}",
+            f"row security would hide rows from the source role in {some_of(hidden)}",
             hint="use the tables' owner, a superuser or a role with BYPASSRLS",
         )
-
-
-def _some(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _records(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Record]:

@@ -121,6 +121,9 @@ class LaneRoute:
 
     ``locked`` are tables, by schema and name, that the lane locks at its beginning: later it could
     come to stand behind a statement that waits for the holder of the copy's table locks.
+
+    ``silenced`` keeps triggers and foreign keys that the target has already from firing; its
+    tables are then not truncated, which a foreign key forbids, and are known to be empty.
     """
 
     source: ResolvedServer
@@ -129,6 +132,7 @@ class LaneRoute:
     run_id: str
     marker_snapshot: str
     locked: tuple[tuple[str, str], ...] = ()
+    silenced: bool = False
 
 
 class Lane:
@@ -253,7 +257,8 @@ class Lane:
     ) -> Moved:
         """Move the rows of ``part``; both sides work at once, with a bounded queue between."""
         to = self._route.target.endpoint
-        if part.truncate:
+        emptied = part.truncate and not self._route.silenced
+        if emptied:
             with _reporting(to, f"emptying {part}"):
                 await target.execute(f"truncate only {qualified_name(part.schema, part.name)}")
         if self._target_lost:
@@ -269,7 +274,7 @@ class Lane:
                     columns=part.columns or None,
                     source=aiter(chunks),
                     format="binary" if part.binary else "text",
-                    freeze=True if part.freeze else None,
+                    freeze=True if part.freeze and emptied else None,
                 )
             await reader
         except asyncio.CancelledError:
@@ -352,6 +357,8 @@ class Lane:
             with _reporting(server.endpoint, "preparing to write"):
                 # Rows and marker come or go together, and the copy's end is made durable once.
                 await connection.execute("set synchronous_commit to off")
+                if self._route.silenced:
+                    await connection.execute("set session_replication_role to replica")
                 if self._predecessor is not None:
                     await connection.execute(_END_PREDECESSOR, *self._predecessor)
                 row = await connection.fetchrow(

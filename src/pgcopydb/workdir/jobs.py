@@ -268,11 +268,16 @@ class JobQueue:
         self._count_open_units()
         connection.execute("commit")
 
-    def clear(self) -> None:
-        """Empty the queue: its plan no longer holds."""
-        self._connection.executescript(
-            "begin immediate; delete from job; delete from job_prerequisite; commit;"
-        )
+    def clear(self, *pools: str) -> None:
+        """Empty the queue, or ``pools`` of it: their plan no longer holds."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        if pools:
+            connection.executemany("delete from job where pool = ?", [(pool,) for pool in pools])
+        else:
+            connection.execute("delete from job")
+        connection.execute("delete from job_prerequisite where job not in (select id from job)")
+        connection.execute("commit")
 
     def jobs(self, pool: str | None = None, state: str | None = None) -> list[Job]:
         """Return the jobs of a pool or of all, in one state or in any, as they were added."""

@@ -1,0 +1,100 @@
+"""Rows into tables that are on the target already: made by an earlier command, or by somebody."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+from pgcopydb.clone.context import Copying
+from pgcopydb.errors import StateError, TargetError, some_of
+from pgcopydb.model.objects import ConstraintKind, Table
+from pgcopydb.postgres import discover, triggers
+from pgcopydb.postgres.connect import connect, reporting
+
+Session = Connection[tuple[Any, ...]]
+
+_ASKED_AT_ONCE: Final = 200
+
+
+def refuse_unready(copying: Copying, wanted: Sequence[Table]) -> None:
+    """Raise StateError when the target lacks tables of ``wanted``, or TargetError when it has rows.
+
+    Rows that somebody else wrote are neither mixed with the copy nor removed unasked.
+    """
+    refuse_missing(copying, wanted)
+    target = copying.target
+    with connect(target, purpose="clone") as session, reporting(target, "looking for rows"):
+        filled = _filled(session, [table for table in wanted if table.has_rows])
+    if filled:
+        raise TargetError(
+            f"target: tables to copy into have rows already: {some_of(filled)}",
+            hint="empty them, or use --resume in the --dir of the copy that wrote them",
+        )
+
+
+def refuse_missing(copying: Copying, wanted: Sequence[Table]) -> None:
+    """Raise StateError when the target lacks tables of ``wanted``."""
+    target = copying.target
+    with connect(target, purpose="clone") as session, reporting(target, "listing the tables"):
+        present = {(table.schema, table.name) for table in discover.list_tables(session)}
+    missing = [
+        f"{table.schema}.{table.name}"
+        for table in wanted
+        if (table.schema, table.name) not in present
+    ]
+    if missing:
+        raise StateError(
+            f"target: tables are not there yet: {some_of(missing)}",
+            hint="make them first: pgcopydb dump schema, then pgcopydb restore pre-data",
+        )
+
+
+def must_silence(copying: Copying) -> bool:
+    """Tell whether the target has triggers or foreign keys that would act on the rows.
+
+    Raises StateError where the role cannot keep them from that.
+    """
+    target = copying.target
+    with connect(target, purpose="clone") as session:
+        acting = [
+            f'trigger "{one.name}" of {one.schema}.{one.table}'
+            for one in triggers.firing_triggers(session, target, silenced=False)
+        ]
+        with reporting(target, "reading the foreign keys"):
+            acting += [
+                f'foreign key "{key.name}" of {key.table_schema}.{key.table_name}'
+                for key in discover.list_constraints(session)
+                if key.kind is ConstraintKind.FOREIGN_KEY
+            ]
+        if not acting:
+            return False
+        stubborn = [
+            f'trigger "{one.name}" of {one.schema}.{one.table}'
+            for one in triggers.firing_triggers(session, target, silenced=True)
+        ]
+        if not triggers.may_silence(session, target):
+            stubborn = acting
+    if stubborn:
+        raise StateError(
+            f"target: {some_of(stubborn)} would act on the rows that are copied",
+            hint="copy the rows before that is made: restore pre-data, copy data, restore"
+            " post-data; or let the role set session_replication_role",
+        )
+    return True
+
+
+def _filled(session: Session, tables: Sequence[Table]) -> list[str]:
+    found: list[str] = []
+    for start in range(0, len(tables), _ASKED_AT_ONCE):
+        batch = tables[start : start + _ASKED_AT_ONCE]
+        looks = (
+            sql.SQL("exists (select from only {})").format(sql.Identifier(table.schema, table.name))
+            for table in batch
+        )
+        row = session.execute(sql.SQL("select {}").format(sql.SQL(", ").join(looks))).fetchone()
+        found += [
+            f"{table.schema}.{table.name}"
+            for table, filled in zip(batch, row or (), strict=True)
+            if filled
+        ]
+    return found
