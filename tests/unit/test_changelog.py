@@ -15,6 +15,7 @@ from pgcopydb.workdir.changelog import (
     pack_frame,
     prune,
     segment_files,
+    segment_name,
     stored_end,
     unpack_frames,
 )
@@ -287,3 +288,26 @@ def test_a_full_disk_ends_the_writer_with_its_place_and_need(tmp_path: Path) -> 
     reader = ChangelogReader(tmp_path)
     reader.seek(0)
     assert [end for _, _, end in read_all(reader)] == [10, 20]
+
+
+def test_what_a_killed_writer_left_is_made_durable_by_the_next(tmp_path: Path) -> None:
+    """Each time there is a commit: one that writes nothing to the log would not be synced."""
+
+    def log_size() -> int:
+        return (tmp_path / f"{segment_name(1)}-wal").stat().st_size
+
+    killed = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    append_whole(killed, 10, b"a")
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    before = log_size()
+    writer.make_durable()
+    assert log_size() > before
+    before = log_size()
+    writer.make_durable()
+    assert log_size() == before
+    append_whole(writer, 20, b"b")
+    before = log_size()
+    writer.make_durable()
+    assert log_size() > before
+    writer.close()
+    killed.close()

@@ -113,6 +113,11 @@ def set_endpos(work: WorkDirectory, lsn: int) -> Callable[[], None]:
     return set_it
 
 
+def a_while() -> None:
+    """Let pass what may lie between two looks at the sentinel."""
+    time.sleep(2 * module._LOOK_AROUND)
+
+
 @pytest.mark.parametrize("moved_to", [400, 0], ids=["on", "away"])
 def test_what_was_left_out_beyond_an_old_endpos_is_got_again(
     work: WorkDirectory, monkeypatch: pytest.MonkeyPatch, moved_to: int
@@ -121,7 +126,7 @@ def test_what_was_left_out_beyond_an_old_endpos_is_got_again(
     set_endpos(work, 200)()
     *rows, commit = transaction(300)
     first = Stream([*transaction(150), *rows, set_endpos(work, moved_to), commit])
-    again = Stream([*transaction(300), set_endpos(work, 400), None, *transaction(500)])
+    again = Stream([*transaction(300), set_endpos(work, 400), a_while, None, *transaction(500)])
     ends = receive_from(work, monkeypatch, first, again)
     assert ends == [150, 300]
     with work.store() as store:

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Final, Self
 
 from pgcopydb.batching.plan import Batch, Planner
+from pgcopydb.cdc import machine_crash
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.conflicts import ConflictResolver
 from pgcopydb.cdc.session import ApplySession
@@ -31,7 +32,7 @@ from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import ApplyMode, OnConflict, Plugin
 from pgcopydb.runtime import signals
-from pgcopydb.workdir.changelog import ChangelogReader, prune, stored_end
+from pgcopydb.workdir.changelog import ChangelogReader, is_end_of_chunk, prune, stored_end
 from pgcopydb.workdir.conflicts import ConflictLog
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
@@ -160,9 +161,11 @@ class _Applier:
             stack.callback(self._reader.close)
             self._session = stack.enter_context(ApplySession(self._task.target, header, capture))
             self._sentinel = require_sentinel(self._store)
+            proved = self._start(capture)
             self._transactions = TransactionReader(
-                self._reader, self._task.plugin, capture, self._start(capture)
+                self._reader, self._task.plugin, capture, self._session.position, proved=proved
             )
+            self._noted_start = False
             self._flushing = stack.enter_context(_Flushing(self._session))
             self._close = stack.pop_all()
         self._strict = StrictWriter(self._session)
@@ -186,8 +189,12 @@ class _Applier:
     def __exit__(self, *exc: object) -> None:
         self._close.close()
 
-    def _start(self, capture: Capture) -> int:
-        """Return where to begin; refuse an origin that somebody moved."""
+    def _start(self, capture: Capture) -> bool:
+        """Refuse an origin that somebody moved; return whether it is proved to be where it was.
+
+        Where it is not proved now, inside of a chunk or after a crash of this machine (see
+        ``machine_crash``), reading on proves it or does not.
+        """
         position = self._session.position
         stored = stored_end(self._task.work.cdc)
         if position < self._sentinel.flush_lsn and stored < self._sentinel.flush_lsn:
@@ -197,14 +204,22 @@ class _Applier:
                 hint="let receive get them again, if the slot still has them: run follow --resume",
             )
         reachable = max(self._sentinel.received_lsn, stored, capture.start)
-        if position < capture.start or position > reachable:
+        crashed = position > reachable and machine_crash.may_have_happened(self._store)
+        if position < capture.start or (position > reachable and not crashed):
             raise StateError(
                 f"target: the replication origin stands at {format_lsn(position)}, outside of the"
                 f" changes from {format_lsn(capture.start)} to {format_lsn(reachable)} stored here",
                 hint="something else moved it, or the target was restored: clone again",
             )
+        if crashed:
+            log.warning(
+                "the target has changes up to %s, but only those up to %s are stored since this"
+                " machine was started anew: the source has to send the others again",
+                format_lsn(position),
+                format_lsn(stored),
+            )
         log.info("applying from %s", format_lsn(position))
-        return position
+        return position == capture.start or is_end_of_chunk(self._task.work.cdc, position)
 
     def _make_resolver(self) -> ConflictResolver | None:
         """Return what gets over conflicts, None where they are errors."""
@@ -226,6 +241,7 @@ class _Applier:
             self._wait()
         self._roll_back()  # what has come of a transaction that ends beyond endpos
         self._refuse_endpos_in_the_past()
+        self._transactions.refuse_unproved()
         self._report(durable=True)
         if passed or endpos:
             write_fact(self._store, DRAINED_FACT, passed or endpos)
@@ -343,9 +359,13 @@ class _Applier:
         return bool(self._sentinel.endpos) and end_lsn > self._sentinel.endpos
 
     def _stored_endpos(self) -> int:
-        """Return endpos if everything up to it is in the changelog by now, else 0."""
+        """Return endpos if everything up to it is in the changelog by now, else 0.
+
+        That may be known from a commit there alone: a receive that was killed does not tell.
+        """
         endpos = self._sentinel.endpos
-        return endpos if self._sentinel.received_lsn >= endpos else 0
+        known = max(self._sentinel.received_lsn, self._session.position)
+        return endpos if known >= endpos else 0
 
     def _is_end(self, stored_endpos: int) -> bool:
         """Tell whether what is applied now, with all up to ``stored_endpos``, is the end."""
@@ -365,6 +385,9 @@ class _Applier:
         if not self._sentinel.apply:
             self._pause()
         self._refuse_endpos_in_the_past()
+        if self._transactions.proved and not self._noted_start:
+            machine_crash.note_start(self._store)
+            self._noted_start = True
         if self._flushing.batch is None:
             self._report(durable=now >= self._next_durable)
         if now >= self._next_prune:

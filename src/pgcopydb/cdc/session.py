@@ -19,7 +19,7 @@ from pgcopydb.model.changes import Relation
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.targets import Route
 from pgcopydb.postgres.connect import connect, reporting, translate
-from pgcopydb.postgres.pipeline import Pipeline
+from pgcopydb.postgres.pipeline import Pipeline, next_result
 from pgcopydb.postgres.progress import OriginProgress, Progress, TableProgress
 from pgcopydb.rules.routing import make_route
 from pgcopydb.workdir.store import RunHeader
@@ -144,7 +144,7 @@ class ApplySession:
             pgconn.put_copy_data(data)
             pgconn.put_copy_end()
             last = None
-            while (result := pgconn.get_result()) is not None:
+            while (result := next_result(pgconn)) is not None:
                 last = last or result
         except psycopg.Error as error:
             raise self._lost(error) from error

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pgcopydb.decoding import Decoder, make_decoder
-from pgcopydb.errors import ProtocolError
+from pgcopydb.errors import ProtocolError, StateError
+from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.changes import Begin, Change, Commit, Message, Truncate
 from pgcopydb.model.options import Plugin
@@ -42,15 +43,25 @@ class TransactionReader:
 
     :meth:`read` may be called again and again: each call gives what has been stored since.
     ``bytes`` counts the frames read, for the caller to reset.
+
+    A position that is not ``proved`` to be the source's is proved by the transaction that ends
+    there, which must come before any that ends later.
     """
 
     def __init__(
-        self, reader: ChangelogReader, plugin: Plugin, capture: Capture, position: int
+        self,
+        reader: ChangelogReader,
+        plugin: Plugin,
+        capture: Capture,
+        position: int,
+        *,
+        proved: bool = True,
     ) -> None:
         self._reader = reader
         self._plugin = plugin
         self._capture = capture
         self._position = position
+        self.proved = proved
         self.bytes = 0
         self._session = 0
         reader.seek(position)
@@ -97,8 +108,20 @@ class TransactionReader:
         if relations:
             self._changes.append(Truncate(relations, truncate.cascade, truncate.restart_identity))
 
+    def refuse_unproved(self) -> None:
+        """Raise StateError unless a transaction of the source ends where reading began."""
+        if not self.proved:
+            raise StateError(
+                f"target: the replication origin stands at {format_lsn(self._position)}, where no"
+                " transaction of the source ends",
+                hint="something else moved it, or the target was restored: clone again",
+            )
+
     def _complete(self, commit: Commit) -> Iterator[Piece | Void]:
+        if commit.end_lsn == self._position:
+            self.proved = True
         if commit.end_lsn > self._position:
+            self.refuse_unproved()
             self._position = commit.end_lsn
             yield Piece(
                 self._xid, self._changes, commit.end_lsn, commit.commit_time, self._continued

@@ -5,6 +5,7 @@ Parameters go as text without a type, so that the server reads each as the type 
 meets. Sending cannot dead-lock against results: libpq reads while it cannot write (fe-misc.c).
 """
 
+import select
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,20 @@ _MOST_PREPARED = 2000
 
 
 _SUCCESS = frozenset((ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK))
+
+
+def next_result(pgconn: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    """Return the connection's next result, None at the end of a statement's.
+
+    Other threads run while it is waited for: inside ``get_result`` the driver would hold the
+    interpreter's lock meanwhile (measured: a second thread then gets 1 % of its speed).
+    """
+    while (unsent := pgconn.flush()) or pgconn.is_busy():
+        poll = select.poll()
+        poll.register(pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+        poll.poll()
+        pgconn.consume_input()
+    return pgconn.get_result()
 
 
 class StatementFailure(PgcopydbError):
@@ -136,18 +151,18 @@ class Pipeline:
         return name
 
     def _read(self, expected: list[tuple[int, object]]) -> StatementFailure | None:
-        get_result = self._pgconn.get_result
+        pgconn = self._pgconn
         failure: StatementFailure | None = None
         for rows, subject in expected:
-            result = get_result()
+            result = next_result(pgconn)
             if result is None:
-                result = get_result()
+                result = next_result(pgconn)
             if result is None:
                 raise psycopg.OperationalError("the server sent fewer results than statements")
             if failure is None:
                 failure = self._check(result, rows, subject)
-        while (result := get_result()) is None or result.status != ExecStatus.PIPELINE_SYNC:
-            if result is None and self._pgconn.status != pq.ConnStatus.OK:
+        while (result := next_result(pgconn)) is None or result.status != ExecStatus.PIPELINE_SYNC:
+            if result is None and pgconn.status != pq.ConnStatus.OK:
                 raise psycopg.OperationalError("the connection was lost")
         return failure
 

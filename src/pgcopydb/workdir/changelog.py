@@ -2,7 +2,10 @@
 
 A *chunk* is one row: some frames and where they end. It holds either whole transactions, or one
 numbered *slice* of a transaction too large for a chunk; slices of one transaction follow each
-other and the last one is final. A chunk is durable when :meth:`ChangelogWriter.append` returns.
+other and the last one is final. Readers see a chunk when :meth:`ChangelogWriter.append` returns; it
+survives a crash of any process from then on, and one of the machine once
+:meth:`ChangelogWriter.make_durable` has returned. What a crash of the machine takes is always the
+newest: a beginning of what was appended stays.
 
 A *session* is one walsender connection. Slices without a final one are void as soon as a chunk of
 another session follows: after a reconnect the source sends the whole transaction again (ruling 2).
@@ -41,7 +44,8 @@ _SCHEMA = """
 create table segment (
   id integer primary key check (id = 1),
   previous_end integer not null,
-  session integer not null
+  session integer not null,
+  durable_commits integer not null default 0
 ) strict;
 create table chunk (
   id integer primary key,
@@ -134,10 +138,11 @@ class ChangelogWriter:
         self._max_segment_bytes = max_segment_bytes
         self._relations: dict[bytes, Frame] = {}
         self._bytes = 0
+        self._is_durable = False  # a writer before this one may have been killed
         self.stored_end = stored_end(directory)
         files = segment_files(directory)
         if files:
-            self._segment = _open_segment(files[-1])
+            self._segment = _open_segment(files[-1], durable=False)
             self._bytes = files[-1].stat().st_size
             last_id, last_session = self._segment.execute(
                 "select coalesce(max(id), ?), coalesce(max(session), 0) from chunk",
@@ -163,7 +168,7 @@ class ChangelogWriter:
         transactions: int = 0,
         relation_frames: Iterable[tuple[bytes, Frame]] = (),
     ) -> None:
-        """Store packed frames as one chunk; it is on disk when this returns.
+        """Store packed frames as one chunk, for readers to see; see :meth:`make_durable`.
 
         ``relation_frames`` are the frames among them that describe relations, each with a key
         under which a later description replaces it.
@@ -184,11 +189,26 @@ class ChangelogWriter:
             path = self._directory / segment_name(self._next_id)
             refuse_full_disk(path, error, needed=len(blob))
             raise
+        self._is_durable = False
         self._relations.update(described)
         self._bytes += len(blob)
         self._next_id += 1
         if final:
             self.stored_end = end_lsn
+
+    def make_durable(self) -> None:
+        """Bring everything that was appended to disk.
+
+        SQLite brings its whole log there with a commit that is to be durable, however small, but
+        not with one that changes nothing. It does so by its own descriptor, as it must be: closing
+        another one of the same file would drop its locks.
+        """
+        if self._is_durable:
+            return
+        self._segment.execute("pragma synchronous = full")
+        self._segment.execute("update segment set durable_commits = durable_commits + 1")
+        self._segment.execute("pragma synchronous = normal")
+        self._is_durable = True
 
     def _insert(self, row: tuple[int | None, ...], blob: bytes) -> None:
         self._segment.execute(
@@ -205,6 +225,7 @@ class ChangelogWriter:
         self._segment.close()
 
     def _rotate(self) -> None:
+        self.make_durable()  # before a newer segment is: a crash must not leave a gap
         self._segment.close()
         self._segment = self._create(self._relations.values())
         self._bytes = 0
@@ -371,6 +392,23 @@ def stored_end(directory: Path) -> int:
         segment.close()
 
 
+def is_end_of_chunk(directory: Path, position: int) -> bool:
+    """Tell whether a chunk that is, or was, stored ends with a commit at exactly ``position``."""
+    for path in reversed(segment_files(directory)):
+        segment = _open_segment(path)
+        try:
+            (ends,) = segment.execute(
+                "select exists (select 1 from chunk where final and end_lsn = :position)"
+                " or previous_end = :position from segment",
+                {"position": position},
+            ).fetchone()
+        finally:
+            segment.close()
+        if ends:
+            return True
+    return False
+
+
 def oldest_commit_time(directory: Path, position: int) -> int | None:
     """Return when the first stored chunk that ends after ``position`` was committed, if any is.
 
@@ -493,13 +531,13 @@ def _create_segment(
     try:
         segment.executescript(_SCHEMA)
         with transaction(segment):
-            segment.execute("insert into segment values (?, ?, ?)", head)
+            segment.execute("insert into segment values (?, ?, ?, 0)", head)
             segment.executemany(_INSERT_RELATION, preamble)
     finally:
         segment.close()  # the last one to close it takes its journal along
     unfinished.rename(path)
     _make_durable(path.parent)
-    return _open_segment(path)
+    return _open_segment(path, durable=False)
 
 
 def _make_durable(directory: Path) -> None:
@@ -511,11 +549,16 @@ def _make_durable(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _open_segment(path: Path) -> sqlite3.Connection:
-    """Open a segment that exists; raise StateError when it is damaged."""
+def _open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open a segment that exists; raise StateError when it is damaged.
+
+    Without ``durable`` commits do not wait for the disk.
+    """
     problem = "it was never completed"
     try:
         segment = connect_sqlite(path, create=False)
+        if not durable:
+            segment.execute("pragma synchronous = normal")
         if segment.execute("pragma user_version").fetchone()[0] == 1:
             return segment
         segment.close()
