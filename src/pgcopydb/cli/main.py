@@ -34,7 +34,9 @@ COMMANDS: Final = {
     "clone": Entry("pgcopydb.cli.clone", "clone", "Copy a database, and follow it with --follow."),
     "fork": Entry("pgcopydb.cli.clone", "fork", "The same as clone."),
     "follow": Entry("pgcopydb.cli.follow", "follow", "Apply the source's changes to the target."),
-    "list": Entry("pgcopydb.cli.list", "list_", "Show what there is to migrate."),
+    "list": Entry(
+        "pgcopydb.cli.list", "list_", "Show what there is to migrate, and how far it is."
+    ),
     "stream": Entry("pgcopydb.cli.stream", "stream", "Capture and apply changes step by step."),
     "demo": Entry("pgcopydb.cli.demo", "demo", "Watch a live migration on servers of its own."),
     "help": Entry("pgcopydb.cli.help", "help_", "Explain a command."),

@@ -234,17 +234,31 @@ def constraints_unit(oid: int) -> str:
 def _copy_jobs(
     tables: Sequence[Table], source: ServerFacts, options: CopyOptions, key_bounds: KeyBounds
 ) -> Iterator[NewJob]:
+    largest_first = sorted(tables, key=lambda table: -table.bytes)
+    for table, parts in cut_in_parts(largest_first, source, options, key_bounds, among=tables):
+        for part in parts:
+            yield _copy_job(table, part, options)
+
+
+def cut_in_parts(
+    tables: Iterable[Table],
+    source: ServerFacts,
+    options: CopyOptions,
+    key_bounds: KeyBounds,
+    *,
+    among: Iterable[Table],
+) -> Iterator[tuple[Table, tuple[Part, ...]]]:
+    """Give the parts that each of ``tables`` is copied in, in a copy of all tables ``among``."""
     part_bytes = partition.part_size(
-        (table.bytes for table in tables),
+        (table.bytes for table in among),
         lanes=options.table_jobs,
         split_tables_larger_than=options.split_tables_larger_than,
     )
-    for table in sorted(tables, key=lambda table: -table.bytes):
+    for table in tables:
         count = partition.part_count(
             table.bytes, part_bytes=part_bytes, max_parts=options.split_max_parts
         )
-        for part in _parts(table, count, source, options, key_bounds):
-            yield _copy_job(table, part, options)
+        yield table, _parts(table, count, source, options, key_bounds)
 
 
 def _parts(

@@ -274,3 +274,90 @@ class LargeObject:
     owner: str
     comment: str | None
     grants: tuple[Grant, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A database of a server.
+
+    ``provider`` is that of its collation ("c" for libc, "i" for ICU, "b" for the built-in one) and
+    ``locale`` the ICU or built-in locale. ``bytes`` is None where the role may not connect to it.
+    """
+
+    oid: int
+    name: str
+    owner: str
+    encoding: str
+    provider: str
+    collation: str
+    ctype: str
+    locale: str | None
+    tablespace: str
+    is_template: bool
+    allows_connections: bool
+    connection_limit: int
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationTable:
+    """A table of an extension whose rows, those that meet ``condition``, belong to its users."""
+
+    schema: str
+    name: str
+    condition: str
+    """SQL text that begins with WHERE, or "" for all rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """An extension that is created in the database; ``schema`` is where its objects are."""
+
+    oid: int
+    name: str
+    version: str
+    schema: str
+    owner: str
+    is_relocatable: bool
+    comment: str | None
+    configuration_tables: tuple[ConfigurationTable, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionVersion:
+    """A version of an extension that could be created on the server.
+
+    ``schema`` is the one that it insists on; ``requires`` names the extensions it needs.
+    """
+
+    name: str
+    version: str
+    is_default: bool
+    is_installed: bool
+    superuser: bool
+    trusted: bool
+    is_relocatable: bool
+    schema: str | None
+    requires: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collation:
+    """A collation that users created, or that the database, a column or an index uses.
+
+    ``provider`` is as for a database. ``version`` is the one that indexes were built with and
+    ``actual_version`` the one that the server's libraries have now; None where there are none.
+    ``used_by`` names what uses it, as pg_describe_object does.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    provider: str
+    collation: str | None
+    ctype: str | None
+    locale: str | None
+    is_deterministic: bool
+    version: str | None
+    actual_version: str | None
+    used_by: tuple[str, ...]

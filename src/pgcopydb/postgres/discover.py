@@ -16,9 +16,14 @@ from psycopg.rows import dict_row
 
 from pgcopydb.errors import ConfigurationError, some_of
 from pgcopydb.model.objects import (
+    Collation,
     Column,
+    ConfigurationTable,
     Constraint,
     ConstraintKind,
+    Database,
+    Extension,
+    ExtensionVersion,
     Index,
     ReplicaIdentity,
     Sequence,
@@ -97,6 +102,36 @@ def sequence_values(
         )
         values += [SequenceValue(*row) for row in connection.execute(statement)]
     return values
+
+
+def list_databases(connection: Connection[tuple[Any, ...]]) -> list[Database]:
+    """Return all databases of the server, templates too, by name."""
+    return [Database(**record) for record in _records(connection, "databases")]
+
+
+def list_extensions(connection: Connection[tuple[Any, ...]]) -> list[Extension]:
+    """Return the extensions of the database, those of the system too, by name."""
+    return [
+        Extension(
+            **{
+                **record,
+                "configuration_tables": tuple(
+                    ConfigurationTable(**table) for table in record["configuration_tables"]
+                ),
+            }
+        )
+        for record in _records(connection, "extensions")
+    ]
+
+
+def list_extension_versions(connection: Connection[tuple[Any, ...]]) -> list[ExtensionVersion]:
+    """Return what the server's files offer to CREATE EXTENSION, by name and version."""
+    return [ExtensionVersion(**record) for record in _records(connection, "extension_versions")]
+
+
+def list_collations(connection: Connection[tuple[Any, ...]]) -> list[Collation]:
+    """Return collations that users created or that something explicitly uses, by name."""
+    return [Collation(**record) for record in _records(connection, "collations")]
 
 
 def check_visible(tables: Iterable[Table]) -> None:
