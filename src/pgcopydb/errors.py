@@ -12,6 +12,7 @@
       TargetError           7   the target refused, or went away
         ConflictError       7   a row on the target is not what the source says it was
       DifferencesFound      8   compare: the two sides differ
+      NotComparable         9   compare: a migration between them is under way
       InternalError        12   a defect of this program
         ProtocolError      12   bytes that are not what the protocol says
         WorkerError        12   a worker process failed or died
@@ -102,6 +103,12 @@ class DifferencesFound(PgcopydbError):
     """A comparison found that the two sides differ."""
 
     exit_code = 8
+
+
+class NotComparable(PgcopydbError):
+    """The two sides cannot be compared now, because a migration between them is under way."""
+
+    exit_code = 9
 
 
 class InternalError(PgcopydbError):

@@ -310,6 +310,7 @@ sys.exit(main.run(["fail", *sys.argv[1:]]))
         ("TargetError", 7),
         ("ConflictError", 7),
         ("DifferencesFound", 8),
+        ("NotComparable", 9),
         ("ProtocolError", 12),
         ("WorkerError", 12),
     ],

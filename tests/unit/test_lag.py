@@ -157,8 +157,8 @@ def test_the_live_line_is_redrawn_in_place_and_gone_at_the_end() -> None:
     progress = make_progress(replace(BUSY, endpos=2000), NOW - 4 * SECOND, NOW)
     console = Console(file=screen, force_terminal=True, width=60, color_system=None)
     with LiveLine(console) as line:
-        line.show(progress)
-        line.show(progress)
+        line.show(progress_line(progress))
+        line.show(progress_line(progress))
     text = screen.getvalue()
     assert progress_line(progress)[:50] in text
     assert "…" in text  # cut off where the terminal ends

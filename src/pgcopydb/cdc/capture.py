@@ -37,7 +37,7 @@ def read_tables(connection: Connection, source: Endpoint) -> list[Table]:
 
 def identify(facts: ServerFacts) -> str:
     """Return what tells this database from every other: system identifier and database oid."""
-    return f"{facts.system_identifier}/{facts.database_oid}"
+    return facts.identity
 
 
 def capture_in_snapshot(source: Endpoint, snapshot: str, start: int) -> Capture:

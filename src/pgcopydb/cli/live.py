@@ -1,11 +1,12 @@
-"""A line at the end of the terminal that says how far a follow is, redrawn in place."""
+"""A line at the end of the terminal that says how far a command is, redrawn in place."""
 
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -13,13 +14,23 @@ from rich.text import Text
 
 from pgcopydb.cdc.follow import Observe
 from pgcopydb.cli.render import progress_line
-from pgcopydb.model.results import FollowProgress
 from pgcopydb.runtime import logs
+
+T = TypeVar("T")
 
 
 @contextmanager
 def live_line() -> Iterator[Observe | None]:
-    """Give what is to be called with the progress; None where no terminal shows the log.
+    """Give what is to be called with the progress of a follow, as ``live_text`` does."""
+    with live_text(progress_line) as observe:
+        yield observe
+
+
+@contextmanager
+def live_text(line: Callable[[T], str]) -> Iterator[Callable[[T], None] | None]:
+    """Give what is to be called with a progress, which ``line`` turns into text.
+
+    It is None where no terminal shows the log.
 
     The log lines of this process and of its workers stay whole: each takes the live line's place,
     which is drawn again below it.
@@ -30,8 +41,8 @@ def live_line() -> Iterator[Observe | None]:
         return
     logs.configure(replace(options, live=True))
     try:
-        with LiveLine(Console(stderr=True, highlight=False)) as line:
-            yield line.show
+        with LiveLine(Console(stderr=True, highlight=False)) as shown:
+            yield lambda progress: shown.show(line(progress))
     finally:
         logs.configure(options)
 
@@ -60,8 +71,8 @@ class LiveLine:
     def __exit__(self, *exc: object) -> None:
         self._live.stop()
 
-    def show(self, progress: FollowProgress) -> None:
+    def show(self, text: str) -> None:
         """Draw the line anew."""
         self._live.start()
-        line = Text(progress_line(progress), no_wrap=True, overflow="ellipsis", end="")
+        line = Text(text, no_wrap=True, overflow="ellipsis", end="")
         self._live.update(line, refresh=True)

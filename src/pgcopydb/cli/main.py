@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "list": Entry(
         "pgcopydb.cli.list", "list_", "Show what there is to migrate, and how far it is."
     ),
+    "compare": Entry("pgcopydb.cli.compare", "compare", "See whether both sides are the same."),
     "stream": Entry("pgcopydb.cli.stream", "stream", "Capture and apply changes step by step."),
     "demo": Entry("pgcopydb.cli.demo", "demo", "Watch a live migration on servers of its own."),
     "help": Entry("pgcopydb.cli.help", "help_", "Explain a command."),

@@ -12,11 +12,12 @@ import click
 from click.core import ParameterSource
 
 from pgcopydb.cli.command import OptionGroup
-from pgcopydb.cli.types import COUNT, LSN, PATH, SIZE, ParamType, one_of
+from pgcopydb.cli.types import COUNT, COUNT_OR_ZERO, LSN, PATH, SIZE, ParamType, one_of
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import (
     ApplyMode,
+    CompareOptions,
     CopyOptions,
     FollowOptions,
     NoIdentity,
@@ -312,6 +313,25 @@ MAX_STORE: Final = value(
 JSON: Final = flag("--json", "-J", "as_json", help="Print JSON.")
 
 
+# -- comparisons ----------------------------------------------------------------------------------
+
+COMPARE_JOBS: Final = value(
+    "--jobs",
+    "--table-jobs",
+    "jobs",
+    kind=COUNT,
+    default=_DEFAULT_JOBS,
+    env="PGCOPYDB_TABLE_JOBS",
+    help="Sessions that read at the same time, on each side.",
+)
+MAX_ROWS: Final = value(
+    "--max-rows",
+    kind=COUNT_OR_ZERO,
+    default=100,
+    help="Rows of each table that are named if they differ. 0 names tables only.",
+)
+
+
 # -- groups: from options to what a use-case takes -------------------------------------------------
 
 
@@ -428,6 +448,25 @@ COPY: Final = _group(
 
 SELECTION: Final = _group("copy", CopyOptions, FILTERS)
 """What is to be migrated, for commands that prepare a copy without making it."""
+
+COMPARE_SCHEMA: Final = _group(
+    "options",
+    CompareOptions,
+    NO_OWNER,
+    NO_ACL,
+    NO_COMMENTS,
+    NO_TABLESPACES,
+    SKIP_LARGE_OBJECTS,
+    SKIP_EXTENSIONS,
+    SKIP_EXT_COMMENTS,
+    SKIP_COLLATIONS,
+    SKIP_DB_PROPERTIES,
+    FILTERS,
+)
+
+COMPARE_DATA: Final = _group(
+    "options", CompareOptions, COMPARE_JOBS, MAX_ROWS, SKIP_LARGE_OBJECTS, FILTERS
+)
 
 _FOLLOW_OPTIONS: Final = (
     PLUGIN,

@@ -50,6 +50,7 @@ STATUSES: Final[dict[int | str, str]] = {
     6: "The source server refused, or went away.",
     7: "The target server refused, or went away, or holds a row that is not what it should be.",
     8: "A comparison found differences.",
+    9: "The two sides cannot be compared now: a migration between them is under way.",
     12: "A defect of this program, bytes that break their protocol, or a lost worker process.",
     "128 + N": "Signal N asked it to stop: 130 for SIGINT, 143 for SIGTERM. It can be resumed.",
 }

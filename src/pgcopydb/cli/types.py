@@ -66,6 +66,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_count_or_zero(text: str) -> int:
+    """Return the whole number that ``text`` is, zero or more; raise ValueError if it is none."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f'"{text}" is not a whole number')
+    return int(text)
+
+
 def parse_seconds(text: str) -> float:
     """Return the seconds that ``text`` names, zero or more; raise ValueError if it does not."""
     try:
@@ -107,6 +114,7 @@ def one_of(choices: type[StrEnum]) -> ParamType:
 LSN: Final = _Parsed("lsn", parse_lsn)
 SIZE: Final = _Parsed("size", parse_size)
 COUNT: Final = _Parsed("count", parse_count)
+COUNT_OR_ZERO: Final = _Parsed("count", parse_count_or_zero)
 SECONDS: Final = _Parsed("seconds", parse_seconds)
 PATH: Final = _Parsed("path", parse_path)
 PLACE: Final = _Parsed("path", parse_place)

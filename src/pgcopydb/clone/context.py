@@ -97,7 +97,7 @@ def is_done(work: WorkDirectory, step: str) -> bool:
 
 def identity(facts: ServerFacts) -> str:
     """Return what tells a database from every other: system identifier and database oid."""
-    return f"{facts.system_identifier}/{facts.database_oid}"
+    return facts.identity
 
 
 def open_run(

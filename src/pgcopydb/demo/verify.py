@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from pgcopydb.demo.ledger import Entry, Expected, compare
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.digest import TableDigest, table_digest
 
 Session = Connection[tuple[Any, ...]]
 Name = tuple[str, str]
@@ -30,22 +31,6 @@ class Check:
     passed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TableDigest:
-    """What a table holds, whatever the order of its rows."""
-
-    rows: int
-    digest: str
-
-
-# SHA-256 because its value is the same in every version, of the row's text in UTF8. The sum of 64
-# of its bits depends on no order, and unlike an exclusive or it notices a row that is there thrice.
-_DIGEST = sql.SQL(
-    "select count(*), coalesce(sum(('x' operator(pg_catalog.||) left(encode(sha256(convert_to("
-    "row({columns})::text, 'UTF8')), 'hex'), 16))::bit(64)::bigint), 0)::text from only {table}"
-)
-
-
 def table_digests(endpoint: Endpoint) -> dict[Name, TableDigest]:
     """Return the digest of every table that holds rows, all as one snapshot shows them."""
     with (
@@ -54,20 +39,15 @@ def table_digests(endpoint: Endpoint) -> dict[Name, TableDigest]:
     ):
         connection.execute("set transaction isolation level repeatable read, read only")
         tables = [table for table in discover.list_tables(connection) if table.has_rows]
-        return {(table.schema, table.name): _digest(connection, table) for table in tables}
+        return {
+            (table.schema, table.name): _digest(connection, endpoint, table) for table in tables
+        }
 
 
-def _digest(connection: Session, table: Table) -> TableDigest:
+def _digest(connection: Session, endpoint: Endpoint, table: Table) -> TableDigest:
     # By name: a target whose columns stand in another order holds the same.
     columns = sorted(column.name for column in table.columns)
-    row = connection.execute(
-        _DIGEST.format(
-            columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-            table=sql.Identifier(table.schema, table.name),
-        )
-    ).fetchone()
-    assert row is not None
-    return TableDigest(*row)
+    return table_digest(connection, endpoint, (table.schema, table.name), columns)
 
 
 def check_tables(source: Endpoint, target: Endpoint) -> Check:

@@ -66,6 +66,11 @@ class ServerFacts:
     extensions: tuple[str, ...]
 
     @property
+    def identity(self) -> str:
+        """What tells the database from every other: system identifier and database oid."""
+        return f"{self.system_identifier}/{self.database_oid}"
+
+    @property
     def major(self) -> int:
         """The major version, such as 16."""
         return self.version_num // 10000

@@ -80,6 +80,25 @@ class CopyOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """What is compared, and how. What a clone was told to leave out is no difference."""
+
+    jobs: int = 4
+    max_rows: int = 100
+    """Rows of a table that are named at most; 0 names tables only."""
+    no_owner: bool = False
+    no_acl: bool = False
+    no_comments: bool = False
+    no_tablespaces: bool = False
+    skip_large_objects: bool = False
+    skip_extensions: bool = False
+    skip_ext_comments: bool = False
+    skip_collations: bool = False
+    skip_db_properties: bool = False
+    filters: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowOptions:
     """How changes are captured and applied."""
 

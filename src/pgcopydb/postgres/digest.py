@@ -1,57 +1,130 @@
-"""What a table holds, as two numbers that are the same on every version of the server."""
+"""What tables hold, as numbers that are the same on every server.
+
+Sessions must have their settings pinned (``connect`` does), and those of a SQL_ASCII database
+must take its bytes as they are.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
+from pgcopydb.sql import digest
+from pgcopydb.sql.digest import ComparedColumn, RowText, Stretch
 
-# SHA-256 because its value depends on nothing but the text. The sum of 64 of its bits depends on
-# no order of the rows, and unlike an exclusive or it notices one that is there thrice.
-_DIGEST = sql.SQL(
-    "select pg_catalog.count(*), coalesce(pg_catalog.sum(('x' operator(pg_catalog.||)"
-    " pg_catalog.left(pg_catalog.encode(pg_catalog.sha256({text}), 'hex'), 16)"
-    ")::pg_catalog.bit(64)::pg_catalog.int8), 0)::pg_catalog.text from {only}{table}"
-)
-_IN_UTF8 = sql.SQL("pg_catalog.convert_to(row({columns})::pg_catalog.text, 'UTF8')")
-_AS_STORED = sql.SQL("pg_catalog.textsend(row({columns})::pg_catalog.text)")
+Session = psycopg.Connection[Any]
+
+_PROGRAM_LIMIT: Final = "54000"
+_TOO_LONG: Final = "invalid memory alloc request size"
+"""What a server says of a text beyond 1 GB, depending on where it notices."""
+
+
+RowValues = dict[tuple[str, ...], list[tuple[str | None, int | None]]]
+"""By key, the beginning of each compared value as text, and its hash."""
+
+
+class RowTooLongError(Exception):
+    """A row of a table is too long for one text: its long values have to be hashed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableDigest:
-    """How many rows a table has, and the sum of their hashes."""
+    """How many rows there are, and the sum of their hashes; those of parts can be added."""
 
-    rows: int
-    digest: str
+    rows: int = 0
+    digest: int = 0
+
+    def __add__(self, other: "TableDigest") -> "TableDigest":
+        return TableDigest(self.rows + other.rows, self.digest + other.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class HashedRow:
+    """A row, known by the text of its key; one of a table without key stands for ``count``."""
+
+    key: tuple[str, ...]
+    digest: int
+    count: int
+    sample: str
+
+
+def is_sql_ascii(connection: Session) -> bool:
+    """Tell whether the database's bytes may be in no encoding at all."""
+    return connection.info.parameter_status("server_encoding") == "SQL_ASCII"
 
 
 def table_digest(
-    connection: psycopg.Connection[Any],
+    connection: Session,
     endpoint: Endpoint,
     table: tuple[str, str],
     columns: Sequence[str],
     *,
     partitioned: bool = False,
 ) -> TableDigest:
-    """Return the digest of these columns of a table's own rows, or of all its partitions'.
+    """Return the digest of these columns of a table's own rows, or of all its partitions'."""
+    text = RowText(tuple(map(ComparedColumn, columns)), as_stored=is_sql_ascii(connection))
+    whole = Stretch(*table, text)
+    if not partitioned:
+        return part_digest(connection, endpoint, whole)
+    return _digest(connection, endpoint, whole, digest.digest_with_children(*table, text))
 
-    Comparable with another database's when both sessions have their settings pinned. The bytes of
-    a SQL_ASCII database are taken as they are, because they may be in no encoding at all.
-    """
-    ascii_only = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-    text = (_AS_STORED if ascii_only else _IN_UTF8).format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    statement = _DIGEST.format(
-        text=text,
-        only=sql.SQL("") if partitioned else sql.SQL("only "),
-        table=sql.Identifier(*table),
-    )
-    with reporting(endpoint, f"reading all of {'.'.join(table)}"):
-        row = connection.execute(statement).fetchone()
-    assert row is not None
-    return TableDigest(*row)
+
+def part_digest(connection: Session, endpoint: Endpoint, part: Stretch) -> TableDigest:
+    """Return the digest of a part of a table's own rows; raise RowTooLongError, or the side's."""
+    return _digest(connection, endpoint, part, digest.digest_of_part(part))
+
+
+def _digest(connection: Session, endpoint: Endpoint, part: Stretch, statement: str) -> TableDigest:
+    with reporting(endpoint, f"reading {part}"):
+        try:
+            ((rows, total),) = connection.execute(_bytes(statement)).fetchall()
+        except psycopg.Error as error:
+            if error.sqlstate == _PROGRAM_LIMIT or _TOO_LONG in str(error):
+                raise RowTooLongError from error
+            raise
+    return TableDigest(rows, int(total))
+
+
+def bucket_digests(
+    connection: Session, endpoint: Endpoint, part: Stretch, buckets: int
+) -> dict[int, TableDigest]:
+    """Return the digests of a part's rows by the bucket of their key."""
+    with reporting(endpoint, f"reading {part}"):
+        rows = connection.execute(_bytes(digest.digests_of_buckets(part, buckets))).fetchall()
+    return {number: TableDigest(count, int(total)) for number, count, total in rows}
+
+
+def hashed_rows(
+    connection: Session, endpoint: Endpoint, part: Stretch, buckets: int, chosen: Sequence[int]
+) -> list[HashedRow]:
+    """Return the rows of a part that are in the ``chosen`` buckets, or all for none."""
+    statement = digest.rows_of_buckets(part, buckets, chosen)
+    with reporting(endpoint, f"reading rows of {part}"):
+        rows = connection.execute(_bytes(statement)).fetchall()
+    return [HashedRow(tuple(key), *rest) for key, *rest in rows]
+
+
+def row_values(
+    connection: Session,
+    endpoint: Endpoint,
+    table: Stretch,
+    *,
+    keys: Sequence[tuple[str, ...]],
+    key_types: Sequence[str],
+    with_children: bool,
+) -> RowValues:
+    """Return the values of the rows of ``keys``, of which each part has one of ``key_types``."""
+    statement = digest.values_of_rows(table, key_types, with_children=with_children)
+    columns = [list(texts) for texts in zip(*keys, strict=True)]
+    with reporting(endpoint, f"reading rows of {table}"):
+        # Raw, because a name may hold a percent sign.
+        rows = psycopg.RawCursor(connection).execute(_bytes(statement), columns).fetchall()
+    return {tuple(key): list(zip(texts, hashes, strict=True)) for key, texts, hashes in rows}
+
+
+def _bytes(statement: str) -> bytes:
+    # Names of a SQL_ASCII database may be no UTF-8: they were read with their bytes escaped.
+    return statement.encode("utf-8", "surrogateescape")

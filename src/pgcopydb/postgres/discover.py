@@ -15,6 +15,7 @@ from psycopg import Connection, sql
 from psycopg.rows import dict_row
 
 from pgcopydb.errors import ConfigurationError, some_of
+from pgcopydb.model.endpoint import Side
 from pgcopydb.model.objects import (
     Collation,
     Column,
@@ -37,6 +38,8 @@ from pgcopydb.postgres.queries import query
 Record = dict[str, Any]
 
 _SEQUENCES_AT_ONCE: Final = 200
+
+_READ: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})
 
 
 def server_facts(connection: Connection[tuple[Any, ...]]) -> ServerFacts:
@@ -134,11 +137,11 @@ def list_collations(connection: Connection[tuple[Any, ...]]) -> list[Collation]:
     return [Collation(**record) for record in _records(connection, "collations")]
 
 
-def check_visible(tables: Iterable[Table]) -> None:
+def check_visible(tables: Iterable[Table], side: Side = Side.SOURCE) -> None:
     """Raise ConfigurationError naming the tables of which the role would not see every row."""
     denied: list[str] = []
     hidden: list[str] = []
-    for table in (table for table in tables if table.has_rows):
+    for table in (table for table in tables if table.kind in _READ):
         name = f"{table.schema}.{table.name}"
         if not table.readable:
             denied.append(name)
@@ -146,12 +149,12 @@ def check_visible(tables: Iterable[Table]) -> None:
             hidden.append(name)
     if denied:
         raise ConfigurationError(
-            f"the source role may not read {some_of(denied)}",
+            f"the {side} role may not read {some_of(denied)}",
             hint="GRANT USAGE on the schema and SELECT on the table, or filter the table out",
         )
     if hidden:
         raise ConfigurationError(
-            f"row security would hide rows from the source role in {some_of(hidden)}",
+            f"row security would hide rows from the {side} role in {some_of(hidden)}",
             hint="use the tables' owner, a superuser or a role with BYPASSRLS",
         )
 

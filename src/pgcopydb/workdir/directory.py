@@ -130,6 +130,43 @@ def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirect
             yield work
 
 
+def working_command(path: Path, role: str) -> str | None:
+    """Return which command is at work in ``role`` in a directory, None for none.
+
+    Looking takes no lock that a command which begins right now could trip over, unless the process
+    that the lock file names is gone and its number was given to another one.
+    """
+    try:
+        descriptor = os.open(path / f"{role}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        holder = os.read(descriptor, 200).decode(errors="replace").strip()
+        return holder if _is_alive(holder.rpartition(" ")[2]) and _is_locked(descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 @contextmanager
 def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
     """Open the directory of a migration that exists, to read or steer it while it runs.

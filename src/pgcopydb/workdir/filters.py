@@ -47,6 +47,11 @@ def effective_filters(work: WorkDirectory, given: Path | None) -> Filters:
     return asked
 
 
+def read_filters(path: Path) -> Filters:
+    """Return what the file at ``path`` says; raise ConfigurationError when it cannot be read."""
+    return _read(path).filters
+
+
 def keep_filters(work: WorkDirectory, given: Path | None, filters: Filters) -> None:
     """Write down ``filters``, completed, for all later commands of the migration.
 

@@ -1,0 +1,159 @@
+"""Comparisons as text: one line for each thing that differs, or JSON."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from unicodedata import normalize
+
+from pgcopydb.cli.render import as_json_text, duration, printable, size
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.comparison import (
+    ComparisonProgress,
+    DataComparison,
+    Found,
+    Moment,
+    ObjectDifference,
+    RowDifference,
+    SchemaComparison,
+    TableDifference,
+    ValueDifference,
+)
+
+
+def comparison_line(progress: ComparisonProgress) -> str:
+    """Return how far a comparison is as one line, which is redrawn on a terminal."""
+    share = 100 * progress.bytes_done // max(1, progress.bytes)
+    parts = [
+        f"compared {progress.tables_done:,} of {progress.tables:,} tables",
+        f"{size(progress.bytes_done)} of {size(progress.bytes)} ({min(share, 100)} %)",
+        f"{progress.different:,} different" if progress.different else "",
+        printable(progress.now),
+    ]
+    return "  ".join(filter(None, parts))
+
+
+def data_comparison(found: DataComparison, *, as_json: bool) -> str:
+    """Return what a comparison of rows found, the differences first."""
+    if as_json:
+        return as_json_text(_members(found))
+    lines = [line for table in found.table_differences for line in _table_lines(table)]
+    lines += _object_lines(found.object_differences)
+    lines += _closing(found.source, found.target, found.notes)
+    counts = (
+        f"{found.tables:,} tables with {found.rows:,} rows, {found.sequences:,} sequences and"
+        f" {found.large_objects:,} large objects compared in {duration(found.seconds)}"
+    )
+    different = len(found.table_differences), len(found.object_differences)
+    return "\n".join([*lines, f"{counts}: {_verdict(*different)}"])
+
+
+def schema_comparison(found: SchemaComparison, *, as_json: bool) -> str:
+    """Return what a comparison of definitions found, one line for each object that differs."""
+    if as_json:
+        return as_json_text(_members(found))
+    lines = _object_lines(found.differences)
+    lines += _closing(found.source, found.target, found.notes)
+    counts = f"{found.objects:,} objects compared in {duration(found.seconds)}"
+    count = len(found.differences)
+    verdict = f"{count:,} differ{'s' if count == 1 else ''}" if count else "all equal"
+    return "\n".join([*lines, f"{counts}: {verdict}"])
+
+
+def _members(found: DataComparison | SchemaComparison) -> dict[str, object]:
+    members = {"equal": found.is_equal, **asdict(found)}
+    for side in ("source", "target"):
+        lsn = members[side]["lsn"]
+        members[side]["lsn"] = None if lsn is None else format_lsn(lsn)
+    members["seconds"] = round(found.seconds, 3)
+    return members
+
+
+def _verdict(tables: int, objects: int) -> str:
+    parts = [
+        f"{tables:,} table{'' if tables == 1 else 's'}" if tables else "",
+        f"{objects:,} other object{'' if objects == 1 else 's'}" if objects else "",
+    ]
+    shown = " and ".join(filter(None, parts))
+    return f"{shown} differ{'s' if tables + objects == 1 else ''}" if shown else "all equal"
+
+
+def _closing(source: Moment, target: Moment, notes: Iterable[str]) -> Iterator[str]:
+    yield from (f"note: {printable(note)}" for note in notes)
+    for moment in (source, target):
+        lsn = "" if moment.lsn is None else f", log at {format_lsn(moment.lsn)}"
+        yield (
+            f'{moment.side}: PostgreSQL {moment.version}, database "{printable(moment.database)}",'
+            f" as of {moment.time}{lsn}"
+        )
+
+
+def _table_lines(table: TableDifference) -> Iterator[str]:
+    name = printable(f"{table.schema}.{table.name}")
+    yield f"table {name}: {printable('; '.join(_table_reasons(table)))}"
+    for row in table.rows:
+        yield f"  {_row_line(row)}"
+    if table.more:
+        yield "  and others: see them with a larger --max-rows"
+
+
+def _table_reasons(table: TableDifference) -> Iterator[str]:
+    yield from table.reasons
+    if table.source_rows is None or table.target_rows is None:
+        return
+    if table.source_rows != table.target_rows:
+        yield f"{_rows(table)} on the source, {table.target_rows:,} on the target"
+    elif table.rows:
+        count = f"{len(table.rows):,}{' or more' if table.more else ''}"
+        yield f"{count} of {_rows(table)} differ{'s' if count == '1' else ''}"
+    elif not table.reasons:
+        yield f"its {_rows(table)} are not the same"
+
+
+def _rows(table: TableDifference) -> str:
+    return f"{table.source_rows:,} row{'' if table.source_rows == 1 else 's'}"
+
+
+def _row_line(row: RowDifference) -> str:
+    name = ", ".join(f"{column} = {value}" for column, value in row.key) or f"row {row.sample}"
+    return f"{printable(name)}: {_found(row)}"
+
+
+def _found(row: RowDifference) -> str:
+    if row.values:
+        return ", ".join(map(_value, row.values))
+    if max(row.source_count, row.target_count) > 1:
+        return f"{_times(row.source_count)} on the source, {_times(row.target_count)} on the target"
+    return row.found
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count:,} times")
+
+
+def _object_lines(differences: Iterable[ObjectDifference]) -> list[str]:
+    return [_object_line(one) for one in differences]
+
+
+def _object_line(one: ObjectDifference) -> str:
+    what = one.found if one.found is not Found.DIFFERS else "; ".join(map(_value, one.values))
+    return f"{one.kind} {printable(one.name)}: {what}"
+
+
+def _value(value: ValueDifference) -> str:
+    name = printable(value.name)
+    if value.source is None or value.target is None:
+        return f"{name} {_shown(value.source)} -> {_shown(value.target)}"
+    if value.source == value.target:
+        return f"{name} differs after {_shown(value.source)}"
+    if normalize("NFC", value.source) == normalize("NFC", value.target):
+        # They look the same.
+        return f"{name} {value.source!a} -> {value.target!a}"
+    return f"{name} {_shown(value.source)} -> {_shown(value.target)}"
+
+
+def _shown(text: str | None) -> str:
+    return "NULL" if text is None else printable(repr(text) if _is_odd(text) else text)
+
+
+def _is_odd(text: str) -> bool:
+    """Tell whether a text needs quotes to be seen as it is."""
+    return not text or text != text.strip() or text in {"NULL", "->"}

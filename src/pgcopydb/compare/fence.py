@@ -1,0 +1,65 @@
+"""Whether the two sides can be compared now: not while a migration changes one of them."""
+
+from contextlib import suppress
+from typing import Final
+
+from pgcopydb.errors import NotComparable, StateError
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.filters import EVERYTHING, Filters
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.options import CompareOptions, WorkOptions
+from pgcopydb.workdir.directory import WorkDirectory, attach_directory, working_command
+from pgcopydb.workdir.filters import effective_filters, read_filters
+from pgcopydb.workdir.sentinel import read_sentinel
+
+_CHANGING: Final = ("clone", "receive", "apply")
+"""The roles of the commands that write to the target, or are about to."""
+
+
+def find_migration(
+    options: WorkOptions, source: ServerFacts, target: ServerFacts
+) -> WorkDirectory | None:
+    """Return the work directory of the migration between these two databases, None for none.
+
+    A directory that was named must be there, or StateError is raised; the default one counts only
+    if the migration in it is between them.
+    """
+    if options.directory is not None:
+        with attach_directory(options) as work:
+            return work
+    with suppress(StateError), attach_directory(options) as work:
+        header = work.header()
+        if header and (header.source, header.target) == (source.identity, target.identity):
+            return work
+    return None
+
+
+def refuse_under_way(work: WorkDirectory) -> None:
+    """Raise NotComparable while a command of the migration changes the target (ruling 26)."""
+    for role in _CHANGING:
+        command = working_command(work.path, role)
+        if command is not None:
+            raise NotComparable(
+                f"not comparable now: a migration is under way in {work.path} ({command})",
+                hint="let it end first: with the source's writers stopped, 'pgcopydb stream"
+                " sentinel set endpos --current' ends a follow where both sides are the same",
+            )
+
+
+def note_unapplied(work: WorkDirectory) -> str | None:
+    """Say up to where changes are on the target, if a follow stopped before its end."""
+    with work.store() as store:
+        sentinel = read_sentinel(store)
+    if sentinel is None or (sentinel.endpos and sentinel.replay_lsn >= sentinel.endpos):
+        return None
+    return (
+        f"the follow in {work.path} has not reached an end position: changes of the source after"
+        f" {format_lsn(max(sentinel.replay_lsn, sentinel.startpos))} are not on the target"
+    )
+
+
+def selected(options: CompareOptions, work: WorkDirectory | None) -> Filters:
+    """Return what is compared: by the file given, else by what the migration was begun with."""
+    if options.filters is not None:
+        return read_filters(options.filters)
+    return EVERYTHING if work is None else effective_filters(work, None)
