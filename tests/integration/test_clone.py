@@ -86,6 +86,28 @@ def test_an_earlier_copy_is_refused_or_replaced(
     assert differences(source_target.source, source_target.target) == []
 
 
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_names_that_are_taken_are_refused_or_replaced(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    """A restore that failed early leaves such objects, without any table."""
+    target = source_target.target
+    target.execute("""
+        create function only_here() returns integer language sql as 'select 1';
+        create schema shop; create type shop.mood as enum ('sad');
+        create function shop.twice(integer) returns integer language sql as 'select $1 * 3';
+        create function shop.twice(text) returns text language sql as 'select $1 || $1';
+    """)
+    with pytest.raises(
+        TargetError, match=r"function shop.twice\(integer\), schema shop, type shop.m"
+    ):
+        run_clone(source_target, tmp_path / "refused")
+    target.execute("drop function shop.twice(text)")
+    run_clone(source_target, tmp_path / "replacing", replace(TWO_JOBS, drop_if_exists=True))
+    target.execute("drop function only_here()")
+    assert differences(source_target.source, target) == []
+
+
 def test_the_source_as_target_is_refused(
     servers: Servers, make_database: MakeDatabase, tmp_path: Path
 ) -> None:

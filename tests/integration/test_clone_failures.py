@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ def disturbing(database: Database, act: Callable[[Connection], None]) -> Iterato
 
 def pids(connection: Connection, query: str) -> list[int]:
     return [pid for (pid,) in connection.execute(query.encode())]
+
+
+def any_rows(connection: Connection, query: str) -> bool:
+    return connection.execute(query.encode()).rowcount > 0
 
 
 def end_one(connection: Connection, query: str) -> bool:
@@ -323,3 +328,88 @@ def test_a_change_that_waits_for_a_table_holds_nothing_up(
         run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, split_max_parts=50))
     assert source_target.target.rows("select count(*) from big") == [(150000,)]
     assert source_target.source.rows("select more from big limit 1") == [(None,)]
+
+
+MANY_OBJECTS = """
+create schema "odd. one";
+create function touch() returns trigger language plpgsql as 'begin return new; end';
+do $$begin for n in 1..60 loop
+  execute format('create type kind_%s as enum (''a'', ''b'')', n);
+  execute format('create table "odd. one"."t %s" (id integer primary key, kind kind_%s,'
+    ' parent integer references "odd. one"."t %s", pad text)', n, n, greatest(n - 1, 1));
+  execute format('insert into "odd. one"."t %s" select g, ''b'', 1, repeat(md5(g::text), 9)'
+    ' from generate_series(1, 500) g', n);
+  execute format('create index "i %s" on "odd. one"."t %s" (pad, id)', n, n);
+  execute format('create materialized view m%s as select count(*) from "odd. one"."t %s"', n, n);
+  execute format('create policy p%s on "odd. one"."t %s" using (id > 0)', n, n);
+  execute format('create rule r%s as on delete to "odd. one"."t %s" do also nothing', n, n);
+  execute format('create statistics s%s on id, pad from "odd. one"."t %s"', n, n);
+  execute format('create trigger "tr %s" before insert on "odd. one"."t %s" for each row'
+    ' execute function touch()', n, n);
+  execute format('alter table "odd. one"."t %s" enable always trigger "tr %s"', n, n);
+  execute format('comment on trigger "tr %s" on "odd. one"."t %s" is ''it''''s''', n, n);
+end loop; end$$;
+create publication everything for tables in schema "odd. one";
+"""
+
+IN_THE_MIDDLE = {
+    "schema before the data": "select 1 from pg_class where relname like 't %' limit 20",
+    "rows": "select 1 from pg_class where relname = 't 60' and pg_relation_size(oid) > 0",
+    "indexes": "select 1 from pg_class where relkind = 'i' and relname like 'i %'",
+    "objects after the data": "select 1 from pg_policy union all select 1 from pg_rewrite"
+    " where rulename ~ '^r[0-9]'",
+    "materialized views": "select 1 from pg_class where relkind = 'm' and relispopulated",
+    "foreign keys": "select 1 from pg_constraint where contype = 'f'",
+    "triggers": "select 1 from pg_trigger where tgname like 'tr %'",
+    "comments": "select 1 from pg_description where classoid = 'pg_trigger'::regclass"
+    " and description = 'it''s'",
+}
+"""Steps of a copy, in their order, and what shows on the target that one is under way."""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, MANY_OBJECTS)], indirect=True)
+def test_killed_inside_each_step_and_resumed(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    with source.connect() as holder, target.connect() as watching:
+        holder.execute("begin isolation level repeatable read")
+        (snapshot,) = holder.execute("select pg_export_snapshot()").fetchone() or ("",)
+        options = [*source_target.options, "--dir", str(tmp_path / "work"), "--snapshot", snapshot]
+        for step, query in IN_THE_MIDDLE.items():
+            with pgcopydb_background("clone", *options) as running:
+                assert wait_for(partial(any_rows, watching, query)), f"{step}: {running.stderr}"
+                running.kill_all()
+                running.wait(5)
+            if "--resume" not in options:
+                options.append("--resume")
+        with pgcopydb_background("clone", *options) as resumed:
+            done = resumed.wait(60)
+        assert done.status == 0, done.stderr
+    assert differences(source, target) == []
+
+
+SLOW_INDEX = """
+create function slowly(integer) returns integer immutable language plpgsql as
+    'begin perform pg_catalog.pg_sleep(0.005); return $1; end';
+create table t (id integer); insert into t select generate_series(1, 400);
+create index slow on t (slowly(id));
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SLOW_INDEX)], indirect=True)
+def test_an_index_that_a_killed_run_still_builds(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    building = "select pid from pg_stat_progress_create_index where relid = to_regclass('t')"
+    options = [*source_target.options, "--dir", str(tmp_path / "work")]
+    with source_target.target.connect() as watching:
+        with pgcopydb_background("clone", *options) as running:
+            assert wait_for(lambda: bool(pids(watching, building))), running.stderr
+            running.kill_all()
+            running.wait(5)
+        assert pids(watching, building), "the server should have gone on"
+    with pgcopydb_background("clone", *options, "--resume") as resumed:
+        done = resumed.wait(60)
+    assert done.status == 0, done.stderr
+    assert differences(source_target.source, source_target.target) == []

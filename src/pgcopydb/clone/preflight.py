@@ -86,6 +86,27 @@ def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptio
     raise _not_empty(some_of([f"{table.schema}.{table.name}" for table in tables]))
 
 
+def refuse_taken_names(
+    source: Endpoint, reading: Session, target: Endpoint, writing: Session, options: CopyOptions
+) -> None:
+    """Raise TargetError when the target has a function, type, view or the like of the source.
+
+    pg_restore would fail there, with half of the schema made. A schema dump that was interrupted in
+    another work directory leaves such objects without any table.
+    """
+    if options.drop_if_exists:
+        return
+    with reporting(target, "reading the list of functions, types and views"):
+        present = discover.list_named_objects(writing)
+    if not present:
+        return
+    with reporting(source, "reading the list of functions, types and views"):
+        wanted = set(discover.list_named_objects(reading))
+    taken = [name for name in present if name in wanted]
+    if taken:
+        raise _not_empty(some_of(taken))
+
+
 def _not_empty(what: str) -> TargetError:
     return TargetError(
         f"target: the database is not empty: it has {what}",

@@ -47,12 +47,15 @@ def _look_at(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: Copy
     preflight.refuse_same_database(source_facts, target_facts)
     preflight.refuse_unwritable(target_facts)
     if not is_done(work, _CHECKED):
-        with connect(source, purpose="clone") as connection:
-            preflight.refuse_hidden_rows(source, connection)
-        with connect(target, purpose="clone") as connection:
+        with (
+            connect(source, purpose="clone") as reading,
+            connect(target, purpose="clone") as connection,
+        ):
+            preflight.refuse_hidden_rows(source, reading)
             preflight.refuse_unfit_role(target, connection, target_facts)
             if not _replaces_previous(work, target_facts):
                 preflight.refuse_not_empty(target, connection, copy)
+                preflight.refuse_taken_names(source, reading, target, connection, copy)
     tools = find_tools(source_facts.version_num, target_facts.version_num)
     return _Sides(source, target, source_facts, target_facts, tools)
 

@@ -122,9 +122,17 @@ def restore_before_data(copying: Restoring, *, replacing: bool) -> None:
 
 
 def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocEntry]) -> None:
-    """Create one group of what ``remaining_after_data`` gave; once in a run."""
+    """Create one group of what ``remaining_after_data`` gave; once in a run.
+
+    What an interrupted attempt made of the group is dropped first: no more than a part of it is
+    there, and the owner of the last one may not be set. Nothing else was there, because what is
+    replaced was dropped together with its table before the data.
+    """
     if copying.is_done(what):
         return
+    begun = f"{what} begun"
+    replacing = copying.is_done(begun)
+    copying.mark_done(begun)
     entries = [entry for entry in remaining if _group(entry) is what]
     if entries:
         with child_environment(copying.target, copying.work.path) as access:
@@ -136,7 +144,7 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
                 entries=entries,
                 list_file=copying.work.schema / f"{what.replace(' ', '-')}.list",
                 target_version_num=copying.target_facts.version_num,
-                options=copying.options,
+                options=replace(copying.options, drop_if_exists=replacing),
                 jobs=_restore_jobs(copying, len(entries)),
                 stopping=signals.stop_requested,
             )

@@ -5,6 +5,7 @@ processes are for what burns our CPU, threads for what waits on the server.
 """
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from psycopg import Connection
 from pgcopydb.clone.context import Restoring, require_finished
 from pgcopydb.errors import PgcopydbError, WorkerError, first_line
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.predecessors import SessionIdentity, end_session, session_identity
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.jobs import Job, JobQueue
+from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +69,19 @@ _LOOK_EVERY: Final = 0.02
 
 def run_pool(copying: Restoring, pool: str, perform: Perform) -> None:
     """Do all jobs of ``pool``, as many at once as --index-jobs allows; some may be done already."""
-    with (
-        copying.work.store() as store,
-        StatementPool(
+    with copying.work.store() as store:
+        queue = JobQueue(store)
+        queue.reset(pool)  # what a run that was killed had claimed
+        with StatementPool(
             copying, pool, threads=copying.options.index_jobs, perform=perform, resumed=True
-        ) as threads,
-    ):
-        while threads.alive:
+        ) as threads:
+            while threads.alive:
+                threads.poll()
+                signals.raise_if_stopped()
+                copying.watch()
+                sleep(_LOOK_EVERY)
             threads.poll()
-            signals.raise_if_stopped()
-            copying.watch()
-            sleep(_LOOK_EVERY)
-        threads.poll()
-        require_finished(JobQueue(store), pool)
+        require_finished(queue, pool)
 
 
 class StatementPool:
@@ -100,6 +103,8 @@ class StatementPool:
         self._resumed = resumed
         self._together = together
         self._stop = threading.Event()
+        self._fact = f"sessions of {pool}"
+        self._noting = threading.Lock()
         self._errors: list[PgcopydbError] = []
         self._sessions: dict[int, Session] = {}
         self._settings = _SETTINGS.format(shares=4 * max(threads, 1)).encode()
@@ -109,6 +114,8 @@ class StatementPool:
         ]
 
     def __enter__(self) -> Self:
+        if self._resumed and self._threads:
+            self._end_predecessors()
         for thread in self._threads:
             thread.start()
         return self
@@ -213,10 +220,42 @@ class StatementPool:
         if session is None:
             target = self._copying.target
             session = connect(target, purpose=self._pool)
+            self._sessions[key] = session
             with reporting(target, "preparing to build"):
                 session.execute(self._settings)
-            self._sessions[key] = session
+                self._note(session)
         return session
+
+    def _note(self, session: Session) -> None:
+        """Write down which session this thread has, and end the one that it had before."""
+        identity = session_identity(session)
+        name = threading.current_thread().name
+        with self._noting, self._copying.work.store() as store:
+            noted = self._noted(store)
+            before = noted.get(name)
+            write_fact(store, self._fact, noted | {name: identity})
+        if before is not None:
+            end_session(session, before)
+
+    def _end_predecessors(self) -> None:
+        """End the sessions that a run that was killed may have left at work."""
+        with self._copying.work.store() as store:
+            noted = self._noted(store)
+        if not noted:
+            return
+        target = self._copying.target
+        with (
+            connect(target, purpose=self._pool) as session,
+            reporting(target, "ending sessions of the run that is resumed"),
+        ):
+            for identity in noted.values():
+                end_session(session, identity)
+
+    def _noted(self, store: sqlite3.Connection) -> dict[str, SessionIdentity]:
+        noted: dict[str, SessionIdentity] | None = read_fact(
+            store, self._fact, dict[str, SessionIdentity]
+        )
+        return noted or {}
 
     def _recover(self) -> None:
         """Leave a session that can be used again, or none."""

@@ -104,7 +104,7 @@ def restore_section(
         f"--use-list={list_file}",
         f"--jobs={jobs}",
         *([] if tolerant else ["--exit-on-error"]),
-        *_flags(options or CopyOptions(), section),
+        *_flags(options or CopyOptions()),
         archive,
     ]
     done = run_tool(arguments, access.environment, stopping=stopping)
@@ -112,15 +112,14 @@ def restore_section(
         raise _without_harmless(done).error()
 
 
-def _flags(options: CopyOptions, section: Section) -> list[str]:
+def _flags(options: CopyOptions) -> list[str]:
     chosen = {
         "--no-owner": options.no_owner,
         "--no-acl": options.no_acl,
         "--no-comments": options.no_comments,
         "--no-tablespaces": options.no_tablespaces,
-        # What is dropped with its table needs no dropping after the data.
-        "--clean": options.drop_if_exists and section is Section.PRE_DATA,
-        "--if-exists": options.drop_if_exists and section is Section.PRE_DATA,
+        "--clean": options.drop_if_exists,
+        "--if-exists": options.drop_if_exists,
     }
     return [flag for flag, wanted in chosen.items() if wanted]
 

@@ -137,6 +137,16 @@ def list_collations(connection: Connection[tuple[Any, ...]]) -> list[Collation]:
     return [Collation(**record) for record in _records(connection, "collations")]
 
 
+def list_named_objects(connection: Connection[tuple[Any, ...]]) -> list[str]:
+    """Return functions, types, views, schemas and the like, each as its kind and its full name.
+
+    All that CREATE would find there already, but for tables and what belongs to them.
+    """
+    return [
+        f"{record['kind']} {record['identity']}" for record in _records(connection, "named_objects")
+    ]
+
+
 def check_visible(tables: Iterable[Table], side: Side = Side.SOURCE) -> None:
     """Raise ConfigurationError naming the tables of which the role would not see every row."""
     denied: list[str] = []

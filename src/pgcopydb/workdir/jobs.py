@@ -245,13 +245,17 @@ class JobQueue:
             (time.time(), error, job.id),
         )
 
-    def reset(self) -> None:
-        """Make every job that was under way or failed pending again: a run is resumed."""
+    def reset(self, pool: str | None = None) -> None:
+        """Make the jobs of a pool, or all, that were under way or failed pending again.
+
+        For a run that is resumed: nobody is at work on them any more.
+        """
         connection = self._connection
         connection.execute("begin immediate")
         connection.execute(
             "update job set state = 'pending', pid = null, started = null, finished = null,"
-            " error = null where state in ('running', 'failed')"
+            " error = null where state in ('running', 'failed') and (?1 is null or pool = ?1)",
+            (pool,),
         )
         self._count_open_units()
         connection.execute("commit")
