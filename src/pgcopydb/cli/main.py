@@ -34,6 +34,9 @@ COMMANDS: Final = {
     "clone": Entry("pgcopydb.cli.clone", "clone", "Copy a database, and follow it with --follow."),
     "fork": Entry("pgcopydb.cli.clone", "fork", "The same as clone."),
     "follow": Entry("pgcopydb.cli.follow", "follow", "Apply the source's changes to the target."),
+    "copy": Entry("pgcopydb.cli.copy", "copy_", "Copy a database, or one phase of it."),
+    "dump": Entry("pgcopydb.cli.dump", "dump", "Dump schema or roles to the work directory."),
+    "restore": Entry("pgcopydb.cli.restore", "restore", "Restore what dump has written."),
     "list": Entry(
         "pgcopydb.cli.list", "list_", "Show what there is to migrate, and how far it is."
     ),

@@ -366,9 +366,25 @@ def _work_options(
     )
 
 
-def _copy_options(*, jobs: int | None, **values: Any) -> CopyOptions:
+def _target_alone(*, source: str | None, target: str | None) -> Endpoint:
+    del source
+    if not target:
+        raise missing(Side.TARGET, TARGET_URI)
+    return Endpoint(Side.TARGET, target)
+
+
+def _dumped_work_options(*, restart: bool, **values: Any) -> WorkOptions:
+    if restart:
+        raise click.UsageError(
+            "--restart would remove the dump that is to be restored: give it to 'dump schema'"
+        )
+    return WorkOptions(**values)
+
+
+def _copy_options(*, jobs: int | None = None, **values: Any) -> CopyOptions:
     for name in ("table_jobs", "index_jobs"):
-        values[name] = _jobs(name, values[name], jobs)
+        if name in values:
+            values[name] = _jobs(name, values[name], jobs)
     return CopyOptions(**values)
 
 
@@ -407,6 +423,9 @@ def _group(name: str, build: Callable[..., object], *options: Option) -> OptionG
 
 SOURCE: Final = endpoint_group(Side.SOURCE, SOURCE_URI, required=True)
 TARGET: Final = endpoint_group(Side.TARGET, TARGET_URI, required=True)
+TARGET_ALONE: Final = _group("target", _target_alone, SOURCE_URI, TARGET_URI)
+"""The target, for a command that does not look at the source, which scripts name all the same."""
+
 OPTIONAL_SOURCE: Final = endpoint_group(Side.SOURCE, SOURCE_URI, required=False)
 OPTIONAL_TARGET: Final = endpoint_group(Side.TARGET, TARGET_URI, required=False)
 
@@ -414,6 +433,11 @@ WORK: Final = _group("work", _work_options, DIRECTORY, RESTART, RESUME, NOT_CONS
 
 EXISTING_WORK: Final = _group("work", WorkOptions, DIRECTORY)
 """The work directory of a run that goes on, which is read or steered and not taken over."""
+
+DUMPED_WORK: Final = _group(
+    "work", _dumped_work_options, DIRECTORY, RESTART, RESUME, NOT_CONSISTENT
+)
+"""The work directory of a dump that is to be restored, and so not to be removed."""
 
 COPY: Final = _group(
     "copy",
@@ -445,6 +469,64 @@ COPY: Final = _group(
     SNAPSHOT,
     FILTERS,
 )
+
+_SCHEMA: Final = (
+    RESTORE_JOBS,
+    DROP_IF_EXISTS,
+    NO_OWNER,
+    NO_ACL,
+    NO_COMMENTS,
+    NO_TABLESPACES,
+    SKIP_EXTENSIONS,
+    SKIP_EXT_COMMENTS,
+    SKIP_COLLATIONS,
+    FILTERS,
+)
+_ROWS: Final = (
+    TABLE_JOBS,
+    SPLIT_TABLES,
+    SPLIT_MAX_PARTS,
+    SKIP_SPLIT_BY_CTID,
+    USE_COPY_BINARY,
+    SKIP_VACUUM,
+    SKIP_ANALYZE,
+    FAIL_FAST,
+    SNAPSHOT,
+    FILTERS,
+)
+
+DUMP: Final = _group("copy", _copy_options, SNAPSHOT, FILTERS)
+RESTORE: Final = _group("copy", _copy_options, *_SCHEMA)
+COPY_SCHEMA: Final = _group("copy", _copy_options, *_SCHEMA, SNAPSHOT)
+COPY_TABLE_DATA: Final = _group("copy", _copy_options, *_ROWS)
+COPY_DATA: Final = _group(
+    "copy",
+    _copy_options,
+    JOBS,
+    INDEX_JOBS,
+    LARGE_OBJECTS_JOBS,
+    NO_OWNER,
+    NO_ACL,
+    NO_COMMENTS,
+    NO_TABLESPACES,
+    SKIP_LARGE_OBJECTS,
+    *_ROWS,
+)
+COPY_LARGE_OBJECTS: Final = _group(
+    "copy",
+    _copy_options,
+    LARGE_OBJECTS_JOBS,
+    DROP_IF_EXISTS,
+    NO_OWNER,
+    NO_ACL,
+    NO_COMMENTS,
+    SNAPSHOT,
+)
+COPY_INDEXES: Final = _group(
+    "copy", _copy_options, INDEX_JOBS, NO_TABLESPACES, FAIL_FAST, SNAPSHOT, FILTERS
+)
+COPY_SEQUENCES: Final = _group("copy", _copy_options, FILTERS)
+"""The options of single phases: each has those of a whole copy that make a difference to it."""
 
 SELECTION: Final = _group("copy", CopyOptions, FILTERS)
 """What is to be migrated, for commands that prepare a copy without making it."""

@@ -14,7 +14,9 @@ from pgcopydb.model.results import (
     Conflict,
     FollowProgress,
     FollowSummary,
+    PhaseSummary,
     PruneSummary,
+    StepSummary,
 )
 
 
@@ -104,13 +106,23 @@ def clone_summary(summary: CloneSummary) -> str:
             for table in summary.tables
         ),
     )
-    steps = aligned(
-        ["step", "time", "jobs"],
-        ([step.name, duration(step.seconds), step.concurrency] for step in summary.steps),
-    )
+    steps = _step_table(summary.steps)
     count = len(summary.tables)
     total = f"{count} table{'' if count == 1 else 's'}, {size(summary.bytes)} copied"
     return f"{tables}\n\n{steps}\n\n{total} in {duration(summary.total_seconds)}"
+
+
+def phase_summary(summary: PhaseSummary) -> str:
+    """Return the report of one phase of a base copy: its steps, then what was done."""
+    done = "\n".join(summary.done)
+    return f"{_step_table(summary.steps)}\n\n{done}" if summary.steps else done
+
+
+def _step_table(steps: Sequence[StepSummary]) -> str:
+    return aligned(
+        ["step", "time", "jobs"],
+        ([step.name, duration(step.seconds), step.concurrency] for step in steps),
+    )
 
 
 def follow_summary(summary: FollowSummary) -> str:

@@ -14,13 +14,17 @@ from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.jobs import JobQueue
 
 
+def create_foreign_keys(copying: Restoring, *, unchecked: bool) -> None:
+    """Create the foreign keys that are planned; ``unchecked`` without a look at the rows."""
+    create = foreign_keys.create_unchecked if unchecked else foreign_keys.create
+    with copying.timed("foreign keys", copying.options.index_jobs):
+        run_pool(copying, FOREIGN_KEYS, partial(create, copying.target))
+
+
 def finish(copying: Restoring, *, unchecked: bool) -> None:
     """Create foreign keys, triggers, comments and event triggers, in this order."""
     built = read_remainder(copying).built
-    create = foreign_keys.create_unchecked if unchecked else foreign_keys.create
-    threads = copying.options.index_jobs
-    with copying.timed("foreign keys", threads):
-        run_pool(copying, FOREIGN_KEYS, partial(create, copying.target))
+    create_foreign_keys(copying, unchecked=unchecked)
     with copying.timed("triggers, comments"):
         remaining = schema.remaining_after_data(copying, built)
         for group in (After.TRIGGERS, After.COMMENTS, After.EVENT_TRIGGERS):

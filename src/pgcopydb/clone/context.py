@@ -32,6 +32,11 @@ LARGE_OBJECTS: Final = "large objects"
 """The pool of ranges of large objects."""
 
 
+INDEXES_BUILT: Final = "indexes built"
+CONSTRAINTS_BUILT: Final = "constraints built"
+"""Steps of a copy in phases, which leave less for pg_restore to make."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoring:
     """A target that is being made: what the steps which never look at the source work with.
@@ -72,8 +77,7 @@ class Restoring:
 
     def mark_done(self, step: str) -> None:
         """Remember that ``step`` is finished, for a run that resumes this one."""
-        with self.work.store() as store:
-            write_fact(store, f"copy step: {step}", True)
+        mark_done(self.work, step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,12 @@ class Copying(Restoring):
 def archive(work: WorkDirectory) -> Path:
     """Return where the schema dump of a work directory is."""
     return work.schema / "schema.dump"
+
+
+def mark_done(work: WorkDirectory, step: str) -> None:
+    """Remember that a copy in this directory has finished ``step``."""
+    with work.store() as store:
+        write_fact(store, f"copy step: {step}", True)
 
 
 def is_done(work: WorkDirectory, step: str) -> bool:

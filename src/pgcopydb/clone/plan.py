@@ -107,6 +107,8 @@ class BuiltIndex:
     schema: str
     name: str
     constraint: str | None
+    created: bool = True
+    """Whether the index is made first and the constraint of it; some constraints make their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +204,9 @@ def _remainder(
     built += [(_PG_CONSTRAINT, key.oid) for key in foreign_keys]
     return Remainder(
         indexes=tuple(
-            BuiltIndex(index.schema, index.name, index.constraint_name)
+            BuiltIndex(
+                index.schema, index.name, index.constraint_name, ddl.is_built_as_index(index)
+            )
             for index in indexes
             # A partitioned index that lacks a partition is invalid on the source as well.
             if index.is_valid

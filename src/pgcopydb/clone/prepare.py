@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pgcopydb.clone import preflight
-from pgcopydb.clone.context import Copying, identity, is_done, open_run
+from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
@@ -15,7 +15,7 @@ from pgcopydb.postgres.connect import connect, pin, reporting
 from pgcopydb.workdir.directory import WorkDirectory
 
 _CHECKED: Final = "target checked"
-REPLACES: Final = "target left by the run that is started over"
+_REPLACES: Final = "target left by the run that is started over"
 """The fact that what the target holds is the unfinished copy of the run that --restart removed."""
 
 
@@ -43,7 +43,7 @@ def _look_at(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: Copy
     _refuse_unsupported(copy)
     # The snapshot lives on one server: a list of hosts must not lead elsewhere later.
     source, target = pin(source), pin(target)
-    source_facts, target_facts = _facts(source), _facts(target)
+    source_facts, target_facts = server_facts(source), server_facts(target)
     preflight.refuse_same_database(source_facts, target_facts)
     preflight.refuse_unwritable(target_facts)
     if not is_done(work, _CHECKED):
@@ -75,17 +75,74 @@ def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyO
         tools=sides.tools,
     )
     if not copying.is_done(_CHECKED):
-        with (
-            connect(sides.target, purpose="clone") as connection,
-            reporting(sides.target, "creating the schema pgcopydb"),
-        ):
-            helper_schema.create_helper_schema(connection, header.run_id)
-            if work.previous is not None:
-                helper_schema.drop_helper_schema(connection, work.previous.run_id)
+        claim_target(copying)
         if _replaces_previous(work, sides.target_facts):
-            copying.mark_done(REPLACES)
+            copying.mark_done(_REPLACES)
         copying.mark_done(_CHECKED)
     return copying
+
+
+def prepare_phase(
+    work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions
+) -> Copying:
+    """Begin or find the run of a phase, which goes into a target that need not be empty."""
+    _refuse_unsupported(copy)
+    source, target = pin(source), pin(target)
+    source_facts, target_facts = server_facts(source), server_facts(target)
+    preflight.refuse_same_database(source_facts, target_facts)
+    preflight.refuse_unwritable(target_facts)
+    return Copying(
+        work=work,
+        source=source,
+        target=target,
+        options=copy,
+        header=open_run(work, source=source_facts, target=target_facts),
+        source_facts=source_facts,
+        target_facts=target_facts,
+        tools=find_tools(source_facts.version_num, target_facts.version_num),
+    )
+
+
+def prepare_restore(
+    work: WorkDirectory, target: Endpoint, copy: CopyOptions, *, source_version_num: int
+) -> Restoring:
+    """Begin or find the run of a phase that restores what was dumped from such a server."""
+    _refuse_unsupported(copy)
+    target = pin(target)
+    facts = server_facts(target)
+    preflight.refuse_unwritable(facts)
+    return Restoring(
+        work=work,
+        target=target,
+        options=copy,
+        header=open_run(work, target=facts),
+        target_facts=facts,
+        tools=find_tools(source_version_num, facts.version_num),
+    )
+
+
+def claim_target(copying: Copying) -> None:
+    """Make the schema in which the target notes what is copied; drop what --restart replaces."""
+    with connect(copying.target, purpose="clone") as connection:
+        preflight.refuse_unfit_role(copying.target, connection, copying.target_facts)
+        with reporting(copying.target, "creating the schema pgcopydb"):
+            helper_schema.create_helper_schema(connection, copying.header.run_id)
+            if copying.work.previous is not None:
+                helper_schema.drop_helper_schema(connection, copying.work.previous.run_id)
+
+
+def leave_target(copying: Copying) -> None:
+    """Drop the markers of a copy that is complete. A capture's state stays: it is read later."""
+    with (
+        connect(copying.target, purpose="clone") as connection,
+        reporting(copying.target, "dropping the schema pgcopydb"),
+    ):
+        helper_schema.drop_helper_schema(connection, copying.header.run_id)
+
+
+def replaces(run: Restoring) -> bool:
+    """Tell whether what is on the target under the same names may be dropped."""
+    return run.options.drop_if_exists or run.is_done(_REPLACES)
 
 
 def _replaces_previous(work: WorkDirectory, target: ServerFacts) -> bool:
@@ -111,7 +168,8 @@ def _refuse_unsupported(copy: CopyOptions) -> None:
             )
 
 
-def _facts(endpoint: Endpoint) -> ServerFacts:
+def server_facts(endpoint: Endpoint) -> ServerFacts:
+    """Return what the server and its database are."""
     with (
         connect(endpoint, purpose="clone") as connection,
         reporting(endpoint, "reading the server's settings"),

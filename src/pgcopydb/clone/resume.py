@@ -52,10 +52,16 @@ def note_remainder(copying: Copying, remainder: Remainder) -> None:
         write_fact(store, _REMAINDER_FACT, remainder)
 
 
-def read_remainder(copying: Restoring) -> Remainder:
-    """Return what ``note_remainder`` wrote; raises StateError when no copy was begun here."""
+def find_remainder(copying: Restoring) -> Remainder | None:
+    """Return what ``note_remainder`` wrote, None when no copy was begun here."""
     with copying.work.store() as store:
         remainder: Remainder | None = read_fact(store, _REMAINDER_FACT, Remainder)
+    return remainder
+
+
+def read_remainder(copying: Restoring) -> Remainder:
+    """Return what ``note_remainder`` wrote; raises StateError when no copy was begun here."""
+    remainder = find_remainder(copying)
     if remainder is None:
         raise StateError(
             f"{copying.work.path} holds no copy whose constraints could be finished",

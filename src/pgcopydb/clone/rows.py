@@ -18,7 +18,7 @@ from pgcopydb.clone.context import (
     require_finished,
 )
 from pgcopydb.clone.plan import EVERYTHING, Making, Plan, plan_copy
-from pgcopydb.clone.prepare import REPLACES
+from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.resume import (
     View,
     count_markers,
@@ -48,7 +48,6 @@ _LOOK_EVERY: Final = 0.02
 
 _LOCKED_BY_LANES: Final = 200
 
-_RESTORING: Final = "schema before the data begun"
 _PLANNED: Final = "jobs planned"
 _SCOPE: Final = "rows of"
 _VERIFIED: Final = "rows and indexes verified"
@@ -127,6 +126,9 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             plan = plan_under(copying, locked, locked.tables, scope.making)
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
+        if not scope.schema:
+            into_tables.refuse_unready(copying, locked.tables)
+        silenced = _silenced(copying, scope)
         log.info(
             "copying %d tables in %d parts under snapshot %s",
             sum(table.has_rows for table in locked.tables),
@@ -134,9 +136,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             locked.id,
         )
         lanes = tables.lane_count(plan.parts, plan.bytes, copying.options.table_jobs)
-        if not scope.schema:
-            into_tables.refuse_unready(copying, locked.tables)
-        with _lanes(copying, locked, lanes, silenced=_silenced(copying, scope)) as group:
+        with _lanes(copying, locked, lanes, silenced=silenced) as group:
             if scope.schema:
                 _make_tables(copying, locked)
             note_remainder(copying, plan.remainder)
@@ -219,7 +219,7 @@ def _copy_and_build(
         large_objects.pool(
             copying,
             None if locked is None else locked.id,
-            replacing=_replaces(copying),
+            replacing=replaces(copying),
             resumed=resumed,
         ) as objects,
     ):
@@ -322,20 +322,8 @@ def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
     with copying.timed("dump schema"):
         schema.dump(copying.work, copying.source, locked.facts, copying.tools, locked.id)
     with copying.timed("restore pre-data"):
-        restore_before_data(copying)
+        schema.restore_before_data(copying)
 
 
 def _silenced(copying: Copying, scope: Scope) -> bool:
     return not scope.schema and into_tables.must_silence(copying)
-
-
-def restore_before_data(copying: Restoring) -> None:
-    """Make the empty tables, replacing what the user or an interrupted run of ours left there."""
-    replacing = _replaces(copying) or copying.is_done(_RESTORING)
-    copying.mark_done(_RESTORING)
-    schema.restore_before_data(copying, replacing=replacing)
-
-
-def _replaces(copying: Restoring) -> bool:
-    """Tell whether what is on the target under the same names may be dropped."""
-    return copying.options.drop_if_exists or copying.is_done(REPLACES)

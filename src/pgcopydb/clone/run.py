@@ -18,7 +18,7 @@ from typing import Final
 from pgcopydb.clone import matviews, schema
 from pgcopydb.clone.constraints import finish, refuse_unvalidated
 from pgcopydb.clone.context import Copying
-from pgcopydb.clone.prepare import check, prepare
+from pgcopydb.clone.prepare import check, leave_target, prepare
 from pgcopydb.clone.resume import read_remainder
 from pgcopydb.clone.rows import copy_rows
 from pgcopydb.clone.schema import After
@@ -26,8 +26,6 @@ from pgcopydb.clone.summary import summarize
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import CloneSummary
-from pgcopydb.postgres import helper_schema
-from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 
@@ -55,17 +53,8 @@ def clone(
         summary = summarize(copying, monotonic() - started)
         refuse_unvalidated(copying)
         if copying.header.consistent_point is None:
-            _drop_helper_schema(copying)
+            leave_target(copying)
     return summary
-
-
-def _drop_helper_schema(copying: Copying) -> None:
-    """Drop the markers of a copy that is complete. A capture's state stays: it is read later."""
-    with (
-        connect(copying.target, purpose="clone") as connection,
-        reporting(copying.target, "dropping the schema pgcopydb"),
-    ):
-        helper_schema.drop_helper_schema(connection, copying.header.run_id)
 
 
 def copy_database(

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from pgcopydb.clone.context import Restoring, archive
+from pgcopydb.clone.prepare import replaces
 from pgcopydb.errors import ExternalToolError, StateError, TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ConstraintKind, ServerFacts
@@ -32,6 +33,8 @@ from pgcopydb.workdir.store import read_fact, write_fact
 Session = Connection[tuple[Any, ...]]
 
 _DUMPED: Final = "schema dumped"
+
+RESTORING: Final = "schema before the data begun"
 
 _ENTRIES_PER_JOB: Final = 50
 """Entries for which one more job of pg_restore, a process and a session, pays."""
@@ -97,12 +100,14 @@ def read_dumped(work: WorkDirectory) -> Dumped:
     return dumped
 
 
-def restore_before_data(copying: Restoring, *, replacing: bool) -> None:
+def restore_before_data(copying: Restoring) -> None:
     """Create everything up to the empty tables.
 
-    ``replacing`` drops what is there under the same names first: because the user said so, or
-    because an interrupted run of this migration left a part of it.
+    What is there under the same names is dropped first where the user said so, or where an
+    interrupted run of this migration left a part of it.
     """
+    replacing = replaces(copying) or copying.is_done(RESTORING)
+    copying.mark_done(RESTORING)
     if replacing:
         _drop_replaced(copying)
     options = copying.options
@@ -168,6 +173,18 @@ def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
     return [(entry, not left_out(entry)) for entry in entries]
 
 
+def after_data(run: Restoring) -> list[TocEntry]:
+    """Return the entries of the post-data section."""
+    before = list_archive(run.tools, run.archive, section=Section.PRE_DATA)
+    return list_archive(
+        run.tools,
+        run.archive,
+        section=Section.POST_DATA,
+        # A name with a space is read right only where it is known.
+        schemas=[entry.name for entry in before if entry.kind == "SCHEMA"],
+    )
+
+
 def remaining_after_data(
     copying: Restoring, built: Iterable[tuple[int, int]] | None
 ) -> list[TocEntry]:
@@ -176,17 +193,9 @@ def remaining_after_data(
     ``built`` are catalog and oid of what this program makes itself, None when it makes nothing.
     """
     own = frozenset(built or ())
-    before = list_archive(copying.tools, copying.archive, section=Section.PRE_DATA)
-    entries = list_archive(
-        copying.tools,
-        copying.archive,
-        section=Section.POST_DATA,
-        # A name with a space is read right only where it is known.
-        schemas=[entry.name for entry in before if entry.kind == "SCHEMA"],
-    )
     remaining = [
         entry
-        for entry in entries
+        for entry in after_data(copying)
         # An INDEX ATTACH has no oid of its own; it is part of building the indexes.
         if (built is None or entry.kind != "INDEX ATTACH") and entry.object_key not in own
     ]

@@ -36,6 +36,14 @@ class CloneSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSummary:
+    """A part of a base copy: what was ``done``, a line each, and how long its steps took."""
+
+    done: tuple[str, ...]
+    steps: tuple[StepSummary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FollowSummary:
     """What was applied. ``endpos`` is None where none was set; positions are integers."""
 

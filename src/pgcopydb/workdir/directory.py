@@ -30,8 +30,35 @@ from pgcopydb.workdir.store import RunHeader
 
 log = logging.getLogger(__name__)
 
+PHASES = (
+    "dump schema",
+    "restore schema",
+    "restore pre-data",
+    "restore post-data",
+    "copy schema",
+    "copy data",
+    "copy table-data",
+    "copy indexes",
+    "copy constraints",
+)
+"""Commands that make one part of a base copy, which is done once."""
+
+_SUPPLEMENTS = (
+    "copy blobs",
+    "copy extensions",
+    "copy roles",
+    "dump roles",
+    "restore roles",
+    "restore parse-list",
+)
+"""Commands that only add what is missing: they may be repeated, and run beside any other's work."""
+
 ROLES: dict[str, tuple[str, ...]] = {
     "clone": ("clone",),
+    "copy db": ("clone",),
+    **dict.fromkeys(PHASES, ("clone",)),
+    **dict.fromkeys(_SUPPLEMENTS, ("supplement",)),
+    "copy sequences": ("sequences",),
     "clone --follow": ("clone", "receive", "apply"),
     "follow": ("receive", "apply"),
     "snapshot": ("snapshot",),
@@ -46,6 +73,8 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What each command does in the directory; a command not named here only reads it."""
 
 _REPEATABLE = {
+    *_SUPPLEMENTS,
+    "copy sequences",
     "snapshot",
     "stream setup",
     "stream cleanup",
@@ -298,8 +327,11 @@ def _recorded(
         yield
         return
     with work.store() as connection:
+        if "clone" in roles:
+            _refuse_mixture(connection, work.path, command)
         if command not in _REPEATABLE and not options.resume:
-            _refuse_previous(connection, work.path, roles)
+            _refuse_previous(connection, work.path, command, roles)
+        begun = _finished_steps(connection)
         numbers = [
             connection.execute(
                 "insert into command_run (role, command, pid) values (?, ?, ?) returning id",
@@ -313,7 +345,8 @@ def _recorded(
         outcome = "done"
     finally:
         with work.store() as connection:
-            if outcome == "failed" and not has_begun(connection):
+            idle = command in PHASES and _finished_steps(connection) == begun
+            if outcome == "failed" and (idle or not has_begun(connection)):
                 # refused before anything was done: the same command may simply be given again
                 connection.executemany(
                     "delete from command_run where id = ?", [(number,) for number in numbers]
@@ -334,13 +367,37 @@ def has_begun(connection: sqlite3.Connection) -> bool:
     return header.consistent_point is not None or header.slot_created or copied is not None
 
 
-def _refuse_previous(connection: sqlite3.Connection, path: Path, roles: Sequence[str]) -> None:
+def _finished_steps(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute(
+        "select count(*) from fact where name like 'copy step: %'"
+    ).fetchone()
+    return int(count)
+
+
+def _refuse_mixture(connection: sqlite3.Connection, path: Path, command: str) -> None:
+    """Raise StateError for a whole copy where phases were run, or a phase where a whole one was."""
+    earlier = {
+        name
+        for (name,) in connection.execute("select command from command_run where role = 'clone'")
+    }
+    others = earlier - set(PHASES) if command in PHASES else earlier.intersection(PHASES)
+    if others - {"stream cleanup"}:
+        raise StateError(
+            f"{path} is the work directory of pgcopydb {min(others)}",
+            hint=f"use another --dir for pgcopydb {command}, or start over with --restart",
+        )
+
+
+def _refuse_previous(
+    connection: sqlite3.Connection, path: Path, command: str, roles: Sequence[str]
+) -> None:
     """Raise StateError when an earlier command already did this work here."""
-    marks = ", ".join("?" * len(roles))
+    column, values = ("command", [command]) if command in PHASES else ("role", [*roles])
+    marks = ", ".join("?" * len(values))
     row = connection.execute(
         "select command, started, coalesce(outcome, 'was interrupted') from command_run"
-        f" where role in ({marks}) order by id desc limit 1",
-        roles,
+        f" where {column} in ({marks}) order by id desc limit 1",
+        values,
     ).fetchone()
     if row is None:
         return

@@ -1,0 +1,112 @@
+"""``pgcopydb copy``: a base copy whole, or one phase of it."""
+
+from pgcopydb.cli.command import CommandGroup, command
+from pgcopydb.cli.options import (
+    COPY,
+    COPY_DATA,
+    COPY_INDEXES,
+    COPY_LARGE_OBJECTS,
+    COPY_SCHEMA,
+    COPY_SEQUENCES,
+    COPY_TABLE_DATA,
+    SOURCE,
+    TARGET,
+    WORK,
+)
+from pgcopydb.cli.phase import run_phase
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.options import CopyOptions, WorkOptions
+
+_SIDES = (SOURCE, TARGET, WORK)
+
+
+@command("db", *_SIDES, COPY)
+def db(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Copy a whole database: the same as 'pgcopydb clone' without --follow."""
+    from pgcopydb.online import clone
+
+    run_phase("copy db", work, lambda here: clone(here, source, target, copy))
+
+
+@command("schema", *_SIDES, COPY_SCHEMA)
+def schema(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Create all objects of the source on the target, without any data.
+
+    The same as 'dump schema' and then 'restore schema'. Indexes, constraints and triggers are made
+    too: where rows are to follow, 'restore pre-data', 'copy data' and 'restore post-data' are
+    faster.
+    """
+    from pgcopydb.clone.schema_phases import copy_schema
+
+    run_phase("copy schema", work, lambda here: copy_schema(here, source, target, copy))
+
+
+@command("data", *_SIDES, COPY_DATA)
+def data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Copy the data into tables that are there: what clone does between pre-data and post-data.
+
+    The same as 'copy table-data', 'copy blobs', 'copy indexes', 'copy constraints' and 'copy
+    sequences', at the same time where that is possible.
+    """
+    from pgcopydb.clone.phases import copy_data
+
+    run_phase("copy data", work, lambda here: copy_data(here, source, target, copy))
+
+
+@command("table-data", *_SIDES, COPY_TABLE_DATA)
+def table_data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Copy the rows of all tables into tables that are there, and empty."""
+    from pgcopydb.clone.phases import copy_table_data
+
+    run_phase("copy table-data", work, lambda here: copy_table_data(here, source, target, copy))
+
+
+@command("blobs", *_SIDES, COPY_LARGE_OBJECTS)
+def blobs(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Copy the large objects that the target lacks, with their owners and privileges.
+
+    With --drop-if-exists those that are there are replaced.
+    """
+    from pgcopydb.clone.phases import copy_large_objects
+
+    run_phase("copy blobs", work, lambda here: copy_large_objects(here, source, target, copy))
+
+
+@command("sequences", *_SIDES, COPY_SEQUENCES)
+def sequences(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Set the target's sequences to where the source's stand now.
+
+    May be repeated. A sequence that is further on the target stays where it is.
+    """
+    from pgcopydb.clone.phases import copy_sequences
+
+    run_phase("copy sequences", work, lambda here: copy_sequences(here, source, target, copy))
+
+
+@command("indexes", *_SIDES, COPY_INDEXES)
+def indexes(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Build all indexes of the source on the target, those of key constraints among them."""
+    from pgcopydb.clone.phases import copy_indexes
+
+    run_phase("copy indexes", work, lambda here: copy_indexes(here, source, target, copy))
+
+
+@command("constraints", *_SIDES, COPY_INDEXES)
+def constraints(
+    *, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions
+) -> None:
+    """Create all key, exclusion and foreign key constraints; the indexes must be there."""
+    from pgcopydb.clone.phases import copy_constraints
+
+    run_phase(
+        "copy constraints",
+        work,
+        lambda here: copy_constraints(here, source, target, copy),
+    )
+
+
+copy_ = CommandGroup(
+    "copy",
+    help="Copy a database, or one phase of it.",
+    commands=[db, schema, data, table_data, blobs, sequences, indexes, constraints],
+)

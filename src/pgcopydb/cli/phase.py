@@ -1,0 +1,29 @@
+"""How the commands that make one phase of a base copy run it and tell what it did."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from pgcopydb.model.options import WorkOptions
+from pgcopydb.model.results import CloneSummary, PhaseSummary
+
+if TYPE_CHECKING:
+    from pgcopydb.workdir.directory import WorkDirectory
+
+
+def run_phase(
+    command: str,
+    work: WorkOptions,
+    make: "Callable[[WorkDirectory], CloneSummary | PhaseSummary]",
+) -> None:
+    """Run ``make`` in the work directory, under the command's name, and print its summary."""
+    from pgcopydb.cli.render import clone_summary, phase_summary
+    from pgcopydb.workdir.directory import open_directory
+
+    with open_directory(work, command=command) as directory:
+        summary = make(directory)
+    if isinstance(summary, CloneSummary):
+        click.echo(clone_summary(summary))
+    else:
+        click.echo(phase_summary(summary))

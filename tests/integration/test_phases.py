@@ -1,0 +1,97 @@
+"""A base copy phase by phase, as scripts make it, ends where a clone does."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_clone import OBJECTS
+from tests.support.commands import Finished, Pgcopydb
+from tests.support.equality import differences, differing_tables
+from tests.support.servers import SourceTarget
+
+Phase = tuple[str, ...]
+
+
+class Phases:
+    """The command, in one work directory."""
+
+    def __init__(self, command: Pgcopydb, pair: SourceTarget, directory: Path) -> None:
+        self.command = command
+        self.pair = pair
+        self.directory = directory
+
+    def run(self, *words: str, status: int = 0) -> Finished:
+        sides = self.pair.options
+        if words[0] == "dump":
+            sides = sides[:2]
+        finished = self.command(*words, "--dir", self.directory, *sides)
+        assert finished.status == status, finished.stderr
+        return finished
+
+
+@pytest.fixture
+def phases(pgcopydb_command: Pgcopydb, source_target: SourceTarget, tmp_path: Path) -> Phases:
+    return Phases(pgcopydb_command, source_target, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    "source_target", [(15, 15, OBJECTS), (15, 18, OBJECTS), (16, 18, OBJECTS)], indirect=True
+)
+def test_every_phase_by_itself(phases: Phases) -> None:
+    for phase in ("restore pre-data", "restore parse-list"):
+        refused = phases.run(*phase.split(), status=3)
+        assert "holds no schema dump" in refused.stderr
+        assert "run pgcopydb dump schema first" in refused.stderr
+    dumped = phases.run("dump", "schema")
+    assert "tables and views dumped" in dumped.stdout
+    archive = phases.directory / "schema" / "schema.dump"
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    for phase in ("copy table-data", "copy indexes", "copy constraints", "restore post-data"):
+        assert "tables are not there yet" in phases.run(*phase.split(), status=3).stderr
+
+    phases.run("restore", "pre-data")
+    assert "indexes are not there yet" in phases.run("copy", "constraints", status=3).stderr
+    copied = phases.run("copy", "table-data")
+    assert "tables" in copied.stdout
+    assert "holds a previous run" in phases.run("copy", "table-data", status=3).stderr
+    phases.run("copy", "table-data", "--resume")
+    assert "rows have" not in phases.run("copy", "blobs").stderr
+    assert "sequences set" in phases.run("copy", "sequences").stdout
+    # What scripts written for the C program give to every later phase.
+    phases.run("copy", "indexes", "--resume", "--not-consistent")
+    assert "copy constraints first" in phases.run("restore", "post-data", status=3).stderr
+    phases.run("copy", "constraints", "--resume", "--not-consistent")
+    listed = phases.run("restore", "parse-list").stdout
+    assert any(line.startswith(";") and " CONSTRAINT " in line for line in listed.splitlines())
+    assert any(line[0].isdigit() and " TRIGGER " in line for line in listed.splitlines())
+    phases.run("restore", "post-data", "--resume")
+    assert differences(phases.pair.source, phases.pair.target) == []
+    assert phases.pair.target.rows("select from pg_namespace where nspname = 'pgcopydb'") == []
+    assert "work directory of pgcopydb" in phases.run("clone", "--resume", status=3).stderr
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_data_between_the_halves_of_the_schema(phases: Phases) -> None:
+    phases.run("dump", "schema")
+    phases.run("restore", "pre-data")
+    assert "index time" in phases.run("copy", "data").stdout
+    phases.run("restore", "post-data")
+    assert differences(phases.pair.source, phases.pair.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(15, 15, OBJECTS)], indirect=True)
+def test_data_into_a_whole_schema(phases: Phases) -> None:
+    phases.run("copy", "schema")
+    assert "restored already" in phases.run("restore", "schema").stdout
+    # It is ENABLE ALWAYS, which no role can keep silent.
+    refused = phases.run("copy", "data", status=3)
+    assert 'trigger "always_touch" of shop.people would act on the rows' in refused.stderr
+    target = phases.pair.target
+    target.execute("alter table shop.people disable trigger always_touch")
+    phases.run("copy", "data")
+    target.execute("alter table shop.people enable always trigger always_touch")
+    assert differences(phases.pair.source, target) == []
+    other = Phases(phases.command, phases.pair, phases.directory.with_name("other"))
+    assert "have rows already" in other.run("copy", "table-data", status=7).stderr
+    assert differing_tables(phases.pair.source, phases.pair.target) == []
