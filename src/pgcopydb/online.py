@@ -48,6 +48,7 @@ def clone(
     drop_left_by(work.previous, target)
     captured = header is not None and header.consistent_point is not None
     if captured and copy.snapshot is not None and _defer_constraints(work, target, copy):
+        copying.check(work, source, target, copy)
         summary = copying.copy_database(
             work, source, target, copy, snapshot=copy.snapshot, defer_constraints=True
         )
@@ -106,7 +107,7 @@ def _begin(
     observe: Observe | None,
 ) -> CloneSummary:
     """Start an online migration from nothing."""
-    copying.check(work, source, target, copy)
+    copying.check(work, source, target, copy, follow)
     drop_left_by(work.previous, target)
     refuse_foreign_origin(target, follow.origin)
     with (

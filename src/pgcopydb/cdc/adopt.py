@@ -19,7 +19,6 @@ from pgcopydb.cdc.capture import (
     read_tables,
 )
 from pgcopydb.cdc.follow import settle
-from pgcopydb.cdc.source_setup import insert_publication
 from pgcopydb.errors import ConfigurationError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
@@ -29,6 +28,7 @@ from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.publication import read_publication
 from pgcopydb.postgres.slot import Slot, read_slot, require_slot
+from pgcopydb.rules.publication import insert_publication
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import create_sentinel
 from pgcopydb.workdir.store import RunHeader, read_header, write_fact, write_header

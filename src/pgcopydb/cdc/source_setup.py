@@ -32,7 +32,12 @@ from pgcopydb.postgres import publication
 from pgcopydb.postgres.connect import connect, connect_replication, reporting
 from pgcopydb.postgres.replication import create_slot
 from pgcopydb.postgres.slot import drop_slot, naming_blockers, read_slot
-from pgcopydb.rules.publication import PublicationPlan, plan_publication
+from pgcopydb.rules.publication import (
+    PublicationPlan,
+    insert_publication,
+    plan_publication,
+    wanted_publications,
+)
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import create_sentinel
 from pgcopydb.workdir.store import RunHeader, read_header, update_header, write_fact, write_header
@@ -85,7 +90,7 @@ def create_capture(
         with ExitStack() as undo:
             header = _begin(work, facts, follow)
             step = _SourceSetup(work, source, follow, connection, undo)
-            _publish(step, plan)
+            _publish(step, plan, tables)
             yield from _create_slot(step, header)
 
 
@@ -258,41 +263,20 @@ def _refuse_generated_identity(tables: Sequence[Table], follow: FollowOptions) -
         )
 
 
-def _publish(step: _SourceSetup, plan: PublicationPlan) -> None:
+def _publish(step: _SourceSetup, plan: PublicationPlan, tables: Sequence[Table]) -> None:
     """Make the publications that pgoutput needs; other plugins need none."""
     connection, source, follow = step.connection, step.source, step.follow
-    whole = plan.whole
-    if plan.keyless and follow.no_identity is NoIdentity.FULL:
+    if follow.no_identity is NoIdentity.FULL:
         _set_identity_full(connection, source, plan.keyless)
-        whole = plan_publication(read_tables(connection, source)).whole
     if follow.plugin is not Plugin.PGOUTPUT:
         return
-    created = [
-        name
-        for name, tables, actions in (
-            (follow.publication, whole, publication.WHOLE),
-            (
-                insert_publication(follow.publication),
-                _insert_only(plan, follow),
-                publication.INSERT_ONLY,
-            ),
-        )
-        if (tables or name == follow.publication)
-        and publication.ensure_publication(connection, source, name, tables, actions)
-    ]
-    for name in created:
-        step.undo.callback(publication.drop_publication, connection, source, name)
+    created = False
+    for wanted in wanted_publications(tables, follow.publication, follow.no_identity):
+        if publication.ensure_publication(connection, source, wanted):
+            step.undo.callback(publication.drop_publication, connection, source, wanted.name)
+            created = True
     with step.work.store() as store:
-        update_header(store, publication_created=bool(created))
-
-
-def _insert_only(plan: PublicationPlan, follow: FollowOptions) -> tuple[Table, ...]:
-    return plan.keyless if follow.no_identity is NoIdentity.INSERT_ONLY else ()
-
-
-def insert_publication(name: str) -> str:
-    """Return the name of the second publication, which carries key-less tables (ruling 17)."""
-    return f"{name}_insert"
+        update_header(store, publication_created=created)
 
 
 def publications(header: RunHeader, capture: Capture) -> tuple[str, ...]:

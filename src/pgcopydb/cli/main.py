@@ -30,6 +30,7 @@ _BROKEN_PIPE_STATUS: Final = 141
 
 COMMANDS: Final = {
     "ping": Entry("pgcopydb.cli.ping", "ping", "See whether both servers can be reached."),
+    "check": Entry("pgcopydb.cli.check", "check", "See whether a migration can be done."),
     "snapshot": Entry("pgcopydb.cli.snapshot", "snapshot", "Export a snapshot and keep it."),
     "clone": Entry("pgcopydb.cli.clone", "clone", "Copy a database, and follow it with --follow."),
     "fork": Entry("pgcopydb.cli.clone", "fork", "The same as clone."),

@@ -1,4 +1,4 @@
-"""What must be true before anything is written to the target."""
+"""What must be true before a phase writes to the target; a whole clone is checked as a whole."""
 
 from typing import Any
 
@@ -11,24 +11,14 @@ from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.large_objects import any_there
-from pgcopydb.postgres.snapshot import patiently
+from pgcopydb.rules.readiness.servers import is_same_database
 
 Session = Connection[tuple[Any, ...]]
-
-_PATIENCE = 5.0
-"""Seconds to wait for tables that a statement of the application wants for itself."""
 
 
 def refuse_same_database(source: ServerFacts, target: ServerFacts) -> None:
     """Raise ConfigurationError when both sides are one and the same database."""
-    same_cluster = (
-        source.system_identifier == target.system_identifier
-        if source.system_identifier is not None and target.system_identifier is not None
-        # A role that may not read the control file still sees when the server was started.
-        else (source.started_at, source.version) == (target.started_at, target.version)
-    )
-    # A standby has its primary's identity too, and the copy would go into what it reads.
-    if same_cluster and source.database_oid == target.database_oid:
+    if is_same_database(source, target):
         raise ConfigurationError(
             f'source and target are the same database "{target.database}"',
             hint="check --source and --target",
@@ -42,14 +32,6 @@ def refuse_unwritable(target: ServerFacts) -> None:
             "target: the server is a standby and takes no writes",
             hint="give the primary as --target, or promote the server first",
         )
-
-
-def refuse_hidden_rows(endpoint: Endpoint, connection: Session) -> None:
-    """Raise ConfigurationError when the role cannot read every row of the source's tables."""
-    with reporting(endpoint, "reading the list of tables"), connection.transaction():
-        # sizes are read under a lock, and the snapshot to copy from may hold back its owner
-        tables = patiently(connection, lambda: discover.list_tables(connection), patience=_PATIENCE)
-    discover.check_visible(table for table in tables if table.has_rows)
 
 
 def refuse_unfit_role(endpoint: Endpoint, connection: Session, target: ServerFacts) -> None:
@@ -84,27 +66,6 @@ def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptio
     if not tables:
         raise _not_empty("large objects")
     raise _not_empty(some_of([f"{table.schema}.{table.name}" for table in tables]))
-
-
-def refuse_taken_names(
-    source: Endpoint, reading: Session, target: Endpoint, writing: Session, options: CopyOptions
-) -> None:
-    """Raise TargetError when the target has a function, type, view or the like of the source.
-
-    pg_restore would fail there, with half of the schema made. A schema dump that was interrupted in
-    another work directory leaves such objects without any table.
-    """
-    if options.drop_if_exists:
-        return
-    with reporting(target, "reading the list of functions, types and views"):
-        present = discover.list_named_objects(writing)
-    if not present:
-        return
-    with reporting(source, "reading the list of functions, types and views"):
-        wanted = set(discover.list_named_objects(reading))
-    taken = [name for name in present if name in wanted]
-    if taken:
-        raise _not_empty(some_of(taken))
 
 
 def _not_empty(what: str) -> TargetError:

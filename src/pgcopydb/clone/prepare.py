@@ -8,10 +8,13 @@ from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_r
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
-from pgcopydb.model.options import CopyOptions
+from pgcopydb.model.options import CopyOptions, FollowOptions
+from pgcopydb.model.readiness import Intent
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import connect, pin, reporting
+from pgcopydb.preflight.look import look
+from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.workdir.directory import WorkDirectory
 
 _CHECKED: Final = "target checked"
@@ -19,13 +22,29 @@ _REPLACES: Final = "target left by the run that is started over"
 """The fact that what the target holds is the unfinished copy of the run that --restart removed."""
 
 
-def check(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> None:
+def check(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    follow: FollowOptions | None = None,
+) -> None:
     """Refuse what cannot go well, before anything is created on either side.
 
-    Raises ConfigurationError for options, tools or sides that do not fit together, TargetError
-    when the target is not empty or takes no writes.
+    Raises one error that names everything that is in the way of the copy, and of a capture that
+    is to begin with it; nothing is looked at where the copy has begun already.
     """
-    _look_at(work, source, target, copy)
+    _refuse_unsupported(copy)
+    if is_done(work, _CHECKED):
+        return
+    previous = work.previous
+    intent = Intent(
+        copy=copy,
+        follow=follow,
+        left_in=previous.target if previous and not previous.copy_finished else None,
+        replaces_capture=bool(previous and follow and previous.slot_name == follow.slot_name),
+    )
+    refuse_unfit(look(source, target, intent, work.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +58,17 @@ class _Sides:
     tools: Tools
 
 
-def _look_at(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> _Sides:
-    _refuse_unsupported(copy)
+def _look_at(source: Endpoint, target: Endpoint) -> _Sides:
     # The snapshot lives on one server: a list of hosts must not lead elsewhere later.
     source, target = pin(source), pin(target)
     source_facts, target_facts = server_facts(source), server_facts(target)
-    preflight.refuse_same_database(source_facts, target_facts)
-    preflight.refuse_unwritable(target_facts)
-    if not is_done(work, _CHECKED):
-        with (
-            connect(source, purpose="clone") as reading,
-            connect(target, purpose="clone") as connection,
-        ):
-            preflight.refuse_hidden_rows(source, reading)
-            preflight.refuse_unfit_role(target, connection, target_facts)
-            if not _replaces_previous(work, target_facts):
-                preflight.refuse_not_empty(target, connection, copy)
-                preflight.refuse_taken_names(source, reading, target, connection, copy)
     tools = find_tools(source_facts.version_num, target_facts.version_num)
     return _Sides(source, target, source_facts, target_facts, tools)
 
 
 def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> Copying:
-    """Look at both sides, refuse what cannot go well, and begin or find the run."""
-    sides = _look_at(work, source, target, copy)
+    """Look at both sides, and begin or find the run; :func:`check` comes before."""
+    sides = _look_at(source, target)
     header = open_run(work, source=sides.source_facts, target=sides.target_facts)
     copying = Copying(
         work=work,

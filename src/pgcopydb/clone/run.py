@@ -47,6 +47,7 @@ def clone(
     """
     with signals.stop_on_signals():
         started = monotonic()
+        check(work, source, target, copy)
         copying = prepare(work, source, target, copy)
         _copy_base(copying, copy.snapshot or copying.header.snapshot)
         finish(copying, unchecked=False)

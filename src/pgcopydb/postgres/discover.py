@@ -44,24 +44,24 @@ _READ: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})
 
 def server_facts(connection: Connection[tuple[Any, ...]]) -> ServerFacts:
     """Return what the server and its connected database are."""
-    (record,) = _records(connection, "server_facts")
+    (record,) = records(connection, "server_facts")
     identity: Record = {"system_identifier": None, "timeline": None}
     if record.pop("control_readable"):
-        (identity,) = _records(connection, "server_identity")
+        (identity,) = records(connection, "server_identity")
     return ServerFacts(**record, **identity)
 
 
 def list_tables(connection: Connection[tuple[Any, ...]]) -> list[Table]:
     """Return tables, partitioned tables, materialised views and foreign tables, by name."""
     columns: dict[int, list[Column]] = defaultdict(list)
-    for record in _records(connection, "columns"):
+    for record in records(connection, "columns"):
         columns[record.pop("table_oid")].append(Column(**record))
     return [
         Table(
             **_converted(record, kind=TableKind, replica_identity=ReplicaIdentity),
             columns=tuple(columns[record["oid"]]),
         )
-        for record in _records(connection, "tables")
+        for record in records(connection, "tables")
     ]
 
 
@@ -69,7 +69,7 @@ def list_indexes(connection: Connection[tuple[Any, ...]]) -> list[Index]:
     """Return indexes, those that serve constraints among them, by table and name."""
     return [
         Index(**_converted(record, table_kind=TableKind, constraint_kind=ConstraintKind))
-        for record in _records(connection, "indexes")
+        for record in records(connection, "indexes")
     ]
 
 
@@ -77,13 +77,13 @@ def list_constraints(connection: Connection[tuple[Any, ...]]) -> list[Constraint
     """Return check, key, exclusion and foreign key constraints, by table and name."""
     return [
         Constraint(**_converted(record, kind=ConstraintKind, table_kind=TableKind))
-        for record in _records(connection, "constraints")
+        for record in records(connection, "constraints")
     ]
 
 
 def list_sequences(connection: Connection[tuple[Any, ...]]) -> list[Sequence]:
     """Return sequences, by name, without where they stand."""
-    return [Sequence(**record) for record in _records(connection, "sequences")]
+    return [Sequence(**record) for record in records(connection, "sequences")]
 
 
 def sequence_values(
@@ -109,7 +109,7 @@ def sequence_values(
 
 def list_databases(connection: Connection[tuple[Any, ...]]) -> list[Database]:
     """Return all databases of the server, templates too, by name."""
-    return [Database(**record) for record in _records(connection, "databases")]
+    return [Database(**record) for record in records(connection, "databases")]
 
 
 def list_extensions(connection: Connection[tuple[Any, ...]]) -> list[Extension]:
@@ -123,18 +123,18 @@ def list_extensions(connection: Connection[tuple[Any, ...]]) -> list[Extension]:
                 ),
             }
         )
-        for record in _records(connection, "extensions")
+        for record in records(connection, "extensions")
     ]
 
 
 def list_extension_versions(connection: Connection[tuple[Any, ...]]) -> list[ExtensionVersion]:
     """Return what the server's files offer to CREATE EXTENSION, by name and version."""
-    return [ExtensionVersion(**record) for record in _records(connection, "extension_versions")]
+    return [ExtensionVersion(**record) for record in records(connection, "extension_versions")]
 
 
 def list_collations(connection: Connection[tuple[Any, ...]]) -> list[Collation]:
     """Return collations that users created or that something explicitly uses, by name."""
-    return [Collation(**record) for record in _records(connection, "collations")]
+    return [Collation(**record) for record in records(connection, "collations")]
 
 
 def list_named_objects(connection: Connection[tuple[Any, ...]]) -> list[str]:
@@ -143,7 +143,7 @@ def list_named_objects(connection: Connection[tuple[Any, ...]]) -> list[str]:
     All that CREATE would find there already, but for tables and what belongs to them.
     """
     return [
-        f"{record['kind']} {record['identity']}" for record in _records(connection, "named_objects")
+        f"{record['kind']} {record['identity']}" for record in records(connection, "named_objects")
     ]
 
 
@@ -169,7 +169,8 @@ def check_visible(tables: Iterable[Table], side: Side = Side.SOURCE) -> None:
         )
 
 
-def _records(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Record]:
+def records(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Record]:
+    """Give the rows of the named query, with tuples for its arrays."""
     with connection.cursor(row_factory=dict_row) as cursor:
         for record in cursor.execute(query(name)):
             yield {key: _frozen(value) for key, value in record.items()}

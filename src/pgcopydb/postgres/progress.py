@@ -19,22 +19,11 @@ from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.pipeline import Pipeline
+from pgcopydb.rules.readiness.applying import ORIGIN_FUNCTIONS
 
 log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
-
-_ORIGIN_FUNCTIONS: Final = (
-    "pg_replication_origin_create(text)",
-    "pg_replication_origin_drop(text)",
-    "pg_replication_origin_oid(text)",
-    "pg_replication_origin_advance(text,pg_lsn)",
-    "pg_replication_origin_progress(text,boolean)",
-    "pg_replication_origin_session_setup(text)",
-    "pg_replication_origin_session_reset()",
-    "pg_replication_origin_xact_setup(pg_lsn,timestamptz)",
-    "pg_replication_origin_xact_reset()",
-)
 
 _TAKE_OVER_WITHIN = 10.0
 """Seconds to wait for a session of this run that still holds the origin to end."""
@@ -61,7 +50,7 @@ def may_use_origins(connection: Connection) -> bool:
     row = connection.execute(
         "select pg_catalog.bool_and(pg_catalog.has_function_privilege(f, 'execute'))"
         " from pg_catalog.unnest(%s::text[]) as f",
-        ([f"pg_catalog.{name}" for name in _ORIGIN_FUNCTIONS],),
+        ([f"pg_catalog.{name}" for name in ORIGIN_FUNCTIONS],),
     ).fetchone()
     return bool(row and row[0])
 

@@ -1,7 +1,6 @@
 """Publications for pgoutput: made to measure, reused only when they fit exactly (ruling 16)."""
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,13 @@ from psycopg import sql
 
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.objects import Table
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
+from pgcopydb.rules.publication import WantedPublication
 
 log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
-
-WHOLE = "insert, update, delete, truncate"
-INSERT_ONLY = "insert, truncate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +31,20 @@ class Publication:
 
 
 def ensure_publication(
-    connection: Connection, endpoint: Endpoint, name: str, tables: Iterable[Table], actions: str
+    connection: Connection, endpoint: Endpoint, wanted: WantedPublication
 ) -> bool:
-    """Make the publication ``name`` carry ``actions`` of exactly ``tables``.
+    """Make a publication carry exactly what is wanted.
 
     Returns whether it was created. Raises StateError when one of that name exists and differs.
     """
-    wanted = frozenset((table.schema, table.name) for table in tables)
-    found = read_publication(connection, endpoint, name)
+    found = read_publication(connection, endpoint, wanted.name)
     if found is None:
-        _create(connection, endpoint, name, wanted, actions)
+        _create(connection, endpoint, wanted)
         return True
-    differences = _differences(found, wanted, actions)
-    if differences:
+    unlike = differences(found, wanted)
+    if unlike:
         raise StateError(
-            f'source: publication "{name}" exists and is not what is needed: {differences}',
+            f'source: publication "{wanted.name}" exists and is not what is needed: {unlike}',
             hint="drop it, or choose another name with --publication",
         )
     return False
@@ -78,23 +73,22 @@ def drop_publication(connection: Connection, endpoint: Endpoint, name: str) -> N
         connection.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(name)))
 
 
-def _create(
-    connection: Connection,
-    endpoint: Endpoint,
-    name: str,
-    tables: frozenset[tuple[str, str]],
-    actions: str,
-) -> None:
+def _create(connection: Connection, endpoint: Endpoint, wanted: WantedPublication) -> None:
     listed = sql.SQL(", ").join(
-        sql.SQL("only {}").format(sql.Identifier(schema, table)) for schema, table in sorted(tables)
+        sql.SQL("only {}").format(sql.Identifier(*name)) for name in sorted(wanted.tables)
     )
-    for_tables = sql.SQL(" for table {}").format(listed) if tables else sql.SQL("")
+    for_tables = sql.SQL(" for table {}").format(listed) if wanted.tables else sql.SQL("")
     statement = sql.SQL("create publication {}{} with (publish = {}{})").format(
-        sql.Identifier(name), for_tables, sql.Literal(actions), _not_via_root(connection)
+        sql.Identifier(wanted.name),
+        for_tables,
+        sql.Literal(wanted.actions),
+        _not_via_root(connection),
     )
-    with reporting(endpoint, f'creating publication "{name}"'):
+    with reporting(endpoint, f'creating publication "{wanted.name}"'):
         connection.execute(statement)
-    log.info('created publication "%s" for %d tables on the source', name, len(tables))
+    log.info(
+        'created publication "%s" for %d tables on the source', wanted.name, len(wanted.tables)
+    )
 
 
 def _not_via_root(connection: Connection) -> sql.SQL:
@@ -103,17 +97,18 @@ def _not_via_root(connection: Connection) -> sql.SQL:
     return sql.SQL(", publish_via_partition_root = false") if since_13 else sql.SQL("")
 
 
-def _differences(found: Publication, wanted: frozenset[tuple[str, str]], actions: str) -> str:
+def differences(found: Publication, wanted: WantedPublication) -> str:
+    """Return in words how a publication is not what is needed, or "" when it is."""
     parts = []
     if found.all_tables:
         parts.append("it is for all tables")
-    if found.actions != actions:
+    if found.actions != wanted.actions:
         parts.append(f"it publishes {found.actions}")
     if found.via_root:
         parts.append("it publishes via the partition root")
     if found.restricted:
         parts.append("it has a row filter, a column list or a schema")
     if not found.all_tables:
-        parts += [f"it lacks {s}.{t}" for s, t in sorted(wanted - found.tables)[:3]]
-        parts += [f"it also has {s}.{t}" for s, t in sorted(found.tables - wanted)[:3]]
+        parts += [f"it lacks {s}.{t}" for s, t in sorted(wanted.tables - found.tables)[:3]]
+        parts += [f"it also has {s}.{t}" for s, t in sorted(found.tables - wanted.tables)[:3]]
     return "; ".join(parts)

@@ -24,6 +24,7 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.rules.readiness.reading import has_lock_room, needed_factor
 
 log = logging.getLogger(__name__)
 
@@ -195,17 +196,18 @@ def check_lock_space(room: int, tables: int) -> None:
 
     A tenth stays free: a full lock table makes the application's own statements fail.
     """
-    if tables <= room * 9 // 10:
+    if has_lock_room(room, tables):
         return
     raise ConfigurationError(
         f"source: {tables} tables must be locked at once, but its lock table has room for {room}"
         " objects of all sessions together",
         hint="raise max_locks_per_transaction on the source at least"
-        f" {-(-tables * 10 // (room * 9))} times and restart it",
+        f" {needed_factor(room, tables)} times and restart it",
     )
 
 
-def _lock_room(connection: Session) -> int:
+def lock_room(connection: Session) -> int:
+    """Return how many objects all sessions of a server together can lock."""
     row = connection.execute(_LOCK_TABLE).fetchone()
     assert row is not None
     return int(row[0])
@@ -260,7 +262,7 @@ def _read_and_lock(
         tables = tuple(filter(selected, discover.list_tables(connection)))
     with_rows = [table for table in tables if table.has_rows]
     discover.check_visible(with_rows)
-    check_lock_space(_lock_room(connection), len(with_rows))
+    check_lock_space(lock_room(connection), len(with_rows))
     _lock(source, connection, with_rows)
     _refuse_changed(source, connection, with_rows)
     return facts, tables

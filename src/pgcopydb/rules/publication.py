@@ -6,9 +6,14 @@ key does the same. So a root stands for its partitions only when its own key doe
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from pgcopydb.model.objects import Table, TableKind
+from pgcopydb.model.objects import ReplicaIdentity, Table, TableKind
+from pgcopydb.model.options import NoIdentity
+
+WHOLE: Final = "insert, update, delete, truncate"
+INSERT_ONLY: Final = "insert, truncate"
 
 _PERMANENT = "p"
 
@@ -19,6 +24,15 @@ class PublicationPlan:
 
     whole: tuple[Table, ...]
     keyless: tuple[Table, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPublication:
+    """A publication to be made: ``tables`` are (schema, name) pairs."""
+
+    name: str
+    tables: frozenset[tuple[str, str]]
+    actions: str
 
 
 def is_followed(table: Table) -> bool:
@@ -49,6 +63,36 @@ def plan_publication(tables: Iterable[Table]) -> PublicationPlan:
         ),
         keyless=tuple(table for table in leaves if not table.has_usable_identity),
     )
+
+
+def wanted_publications(
+    tables: Iterable[Table], name: str, no_identity: NoIdentity
+) -> tuple[WantedPublication, ...]:
+    """Return the publications that a capture of ``tables`` needs, the one called ``name`` first."""
+    if no_identity is NoIdentity.FULL:
+        tables = [
+            table if table.has_usable_identity or not is_followed(table) else _with_identity(table)
+            for table in tables
+        ]
+    plan = plan_publication(tables)
+    wanted = [WantedPublication(name, _names(plan.whole), WHOLE)]
+    if plan.keyless and no_identity is NoIdentity.INSERT_ONLY:
+        second = insert_publication(name)
+        wanted.append(WantedPublication(second, _names(plan.keyless), INSERT_ONLY))
+    return tuple(wanted)
+
+
+def insert_publication(name: str) -> str:
+    """Return the name of the second publication, which carries key-less tables (ruling 17)."""
+    return f"{name}_insert"
+
+
+def _with_identity(table: Table) -> Table:
+    return replace(table, replica_identity=ReplicaIdentity.FULL)
+
+
+def _names(tables: Iterable[Table]) -> frozenset[tuple[str, str]]:
+    return frozenset((table.schema, table.name) for table in tables)
 
 
 def _has_ancestor(oid: int, parents: dict[int, tuple[int, ...]], wanted: set[int]) -> bool:

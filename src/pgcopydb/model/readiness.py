@@ -1,0 +1,206 @@
+"""What is read on each server to tell whether a migration can be done: facts without judgement.
+
+The fields have the names of the queries' columns. Sizes are bytes, durations seconds.
+"""
+
+from dataclasses import dataclass
+
+from pgcopydb.model.filters import EVERYTHING, Filters
+from pgcopydb.model.objects import Constraint, Extension, ServerFacts, Table
+from pgcopydb.model.options import CopyOptions, FollowOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is about to be done, and what is known to be there for it already.
+
+    ``copy`` is None where the rows are on the target already, ``follow`` where nothing is captured.
+    ``left_in`` is the identity of the database that holds what an unfinished run made, which is
+    started over; ``replaces_capture`` says that its slot, publication and origin are dropped first,
+    ``captured`` that slot and publication were made before, for this very work.
+    """
+
+    copy: CopyOptions | None
+    follow: FollowOptions | None
+    filters: Filters = EVERYTHING
+    left_in: str | None = None
+    replaces_capture: bool = False
+    captured: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """A transaction with writes on the source. ``name`` is a session's pid, or a prepared's gid."""
+
+    kind: str
+    """"session" or "prepared"."""
+    name: str
+    role: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvailableExtension:
+    """An extension that the target has, or could create."""
+
+    name: str
+    default_version: str | None
+    installed_version: str | None
+    versions: tuple[str, ...]
+    creatable: bool
+    """Whether the role may create it: a superuser any, others what is marked trusted."""
+    owned: bool
+    """Whether it is installed, and the role has its owner's rights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collation:
+    """A collation with the version of its library that it was made with, and that of now.
+
+    ``name`` is empty for the database's own.
+    """
+
+    schema: str
+    name: str
+    recorded_version: str | None
+    actual_version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A trigger that fires although ``session_replication_role`` is replica."""
+
+    schema: str
+    table: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRoom:
+    """How many sessions a server takes, how many are there, and its lock table.
+
+    ``role_connections`` is the role's own limit, -1 for none.
+    """
+
+    max_connections: int
+    reserved_connections: int
+    used_connections: int
+    role_connections: int
+    max_locks_per_transaction: int
+    lock_room: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicationSettings:
+    """What logical decoding needs of a server.
+
+    ``plugin_libraries`` is None where the server does not restrict or does not say them;
+    ``max_slot_wal_keep`` is None without a limit. ``may_create`` tells whether the role may create
+    schemas and publications in the database. ``used_origins`` is of the cluster.
+    """
+
+    max_slots: int
+    used_slots: int
+    max_senders: int
+    used_senders: int
+    max_slot_wal_keep: int | None
+    plugin_libraries: str | None
+    max_origins: int
+    used_origins: int
+    may_create: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationState:
+    """A publication of the wanted name; ``differences`` is empty when it is what is needed."""
+
+    name: str
+    differences: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooling:
+    """What stands between this program and the server.
+
+    ``pooled``: the session is not the server's own. ``by_transaction``: one session of ours is
+    several of the server's, one after the other.
+    """
+
+    pooled: bool
+    by_transaction: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """The source, as a migration sees it."""
+
+    facts: ServerFacts
+    pooling: Pooling
+    room: ServerRoom
+    tables: tuple[Table, ...]
+    """The tables that are selected."""
+    unowned: frozenset[int]
+    """Oids of tables whose owner's rights the role does not have."""
+    unreadable_sequences: tuple[tuple[str, str], ...]
+    """Their schemas and names."""
+    unreadable_large_objects: tuple[int, ...]
+    large_objects: int
+    constraints: tuple[Constraint, ...]
+    triggers: tuple[Trigger, ...]
+    extensions: tuple[Extension, ...]
+    collations: tuple[Collation, ...]
+    roles: tuple[str, ...]
+    """Those who own something that is copied, or have rights on it."""
+    owners: tuple[str, ...]
+    superusers: frozenset[str]
+    tablespaces: tuple[str, ...]
+    wal_bytes_per_second: float | None
+    replication: ReplicationSettings
+    blockers: tuple[Blocker, ...]
+    plugin_error: str | None
+    """Why the server cannot load the output plugin, where the role may try."""
+    slot_exists: bool
+    publications: tuple[PublicationState, ...]
+    named_objects: tuple[str, ...]
+    """Functions, types, views and what else lives in no table, as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """The target, as a migration sees it."""
+
+    facts: ServerFacts
+    pooling: Pooling
+    room: ServerRoom
+    tables: tuple[Table, ...]
+    has_large_objects: bool
+    named_objects: tuple[str, ...]
+    extensions: tuple[AvailableExtension, ...]
+    collations: frozenset[str]
+    """Names of the collations that the server brings along."""
+    collation_versions: tuple[Collation, ...]
+    roles: tuple[str, ...]
+    assumable_roles: frozenset[str]
+    """Roles to which this one may give what it creates."""
+    superusers: frozenset[str]
+    tablespaces: tuple[str, ...]
+    replication: ReplicationSettings
+    creators_in_public: frozenset[str]
+    """Roles that may create something in the schema public."""
+    may_use_origins: bool
+    may_silence: bool
+    origin_exists: bool
+    foreign_helper_schema: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalFacts:
+    """This machine: the programs, and the disk of the work directory.
+
+    ``tools_error`` is why no pg_dump and pg_restore fit, ``tools`` their names and versions.
+    """
+
+    tools: tuple[tuple[str, tuple[int, int]], ...]
+    tools_error: tuple[str, str | None] | None
+    directory: str
+    free_bytes: int

@@ -1,0 +1,13 @@
+-- Every role of the server: whether the current one has its rights and may become it, and whether
+-- it may create something in the schema public.
+select
+  r.rolname::text as name,
+  r.rolsuper as superuser,
+  pg_catalog.pg_has_role(r.oid, 'usage') as usable,
+  pg_catalog.pg_has_role(r.oid, 'member') as assumable,
+  coalesce((
+    select pg_catalog.has_schema_privilege(r.oid, n.oid, 'create')
+    from pg_catalog.pg_namespace as n where n.nspname = 'public'
+  ), true) as creates_in_public
+from pg_catalog.pg_roles as r
+order by r.rolname

@@ -1,0 +1,247 @@
+"""Reads from both servers what tells whether a migration can be done; changes nothing on either.
+
+The functions raise the side's error where the server cannot be asked.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from pgcopydb.errors import TargetError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts, Table
+from pgcopydb.model.options import FollowOptions, Plugin
+from pgcopydb.model.readiness import (
+    AvailableExtension,
+    Blocker,
+    Collation,
+    Intent,
+    PublicationState,
+    ReplicationSettings,
+    ServerRoom,
+    SourceFacts,
+    TargetFacts,
+    Trigger,
+)
+from pgcopydb.postgres import discover, helper_schema, progress
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.large_objects import any_there
+from pgcopydb.postgres.pooling import find_pooling
+from pgcopydb.postgres.publication import differences, read_publication
+from pgcopydb.postgres.slot import read_slot
+from pgcopydb.postgres.snapshot import lock_room, patiently
+from pgcopydb.postgres.triggers import firing_triggers, may_silence
+from pgcopydb.rules.publication import wanted_publications
+
+Connection = psycopg.Connection[Any]
+
+_T = TypeVar("_T")
+
+_PROCEDURAL: Final = "plpgsql"
+"""An extension that every database has."""
+
+_PATIENCE: Final = 5.0
+"""Seconds to wait for tables that a statement of the application wants for itself."""
+
+
+def read_source(source: Endpoint, connection: Connection, intent: Intent) -> SourceFacts:
+    """Return what the migration that is intended rests on at the source."""
+    follow, filters = intent.follow, intent.filters
+    pooling = find_pooling(source, connection)
+    with reporting(source, "reading what a migration needs"):
+        facts = discover.server_facts(connection)
+        with connection.transaction():
+            # sizes are read under a lock, and the snapshot to copy from may hold back its owner
+            tables = patiently(
+                connection, lambda: discover.list_tables(connection), patience=_PATIENCE
+            )
+        chosen = tuple(table for table in tables if filters.selects_table(table.schema, table.name))
+        roles = list(discover.records(connection, "roles"))
+        usable = {role["name"] for role in roles if role["usable"]}
+        required = list(discover.records(connection, "required_roles"))
+        (large_objects,) = discover.records(connection, "large_object_access")
+        return SourceFacts(
+            facts=facts,
+            pooling=pooling,
+            room=_room(connection),
+            tables=chosen,
+            unowned=frozenset(table.oid for table in chosen if table.owner not in usable),
+            unreadable_sequences=tuple(
+                (sequence.schema, sequence.name)
+                for sequence in discover.list_sequences(connection)
+                if not sequence.readable and filters.selects_schema(sequence.schema)
+            ),
+            unreadable_large_objects=large_objects["unreadable"],
+            large_objects=large_objects["total"],
+            constraints=_constraints(connection, chosen),
+            triggers=_triggers(connection, source, chosen),
+            extensions=tuple(
+                extension
+                for extension in discover.list_extensions(connection)
+                if extension.name != _PROCEDURAL and filters.selects_extension(extension.name)
+            ),
+            collations=_collations(connection, facts),
+            roles=tuple(role["name"] for role in required),
+            owners=tuple(role["name"] for role in required if role["owns"]),
+            superusers=_superusers(roles),
+            tablespaces=_tablespaces(connection, used=True),
+            wal_bytes_per_second=_wal_rate(connection, facts),
+            replication=_replication(connection),
+            blockers=_read(connection, "blockers", Blocker),
+            plugin_error=_plugin_error(connection, facts, follow),
+            slot_exists=follow is not None
+            and read_slot(connection, source, follow.slot_name) is not None,
+            publications=_publications(connection, source, chosen, follow),
+            named_objects=tuple(discover.list_named_objects(connection)),
+        )
+
+
+def read_target(target: Endpoint, connection: Connection, intent: Intent) -> TargetFacts:
+    """Return what the migration that is intended rests on at the target."""
+    follow = intent.follow
+    pooling = find_pooling(target, connection)
+    with reporting(target, "reading what a migration needs"):
+        facts = discover.server_facts(connection)
+        roles = list(discover.records(connection, "roles"))
+        with_origins = progress.may_use_origins(connection)
+        return TargetFacts(
+            facts=facts,
+            pooling=pooling,
+            room=_room(connection),
+            tables=tuple(discover.list_tables(connection)),
+            has_large_objects=any_there(connection),
+            named_objects=tuple(discover.list_named_objects(connection)),
+            extensions=_read(connection, "available_extensions", AvailableExtension),
+            collations=_collation_names(connection),
+            collation_versions=_collations(connection, facts),
+            roles=tuple(role["name"] for role in roles),
+            assumable_roles=frozenset(role["name"] for role in roles if role["assumable"]),
+            superusers=_superusers(roles),
+            tablespaces=_tablespaces(connection, used=False),
+            replication=_replication(connection),
+            creators_in_public=frozenset(
+                role["name"] for role in roles if role["creates_in_public"]
+            ),
+            may_use_origins=with_origins,
+            may_silence=may_silence(connection, target),
+            origin_exists=follow is not None
+            and with_origins
+            and progress.read_origin(connection, target, follow.origin) is not None,
+            foreign_helper_schema=_has_foreign_helper_schema(connection),
+        )
+
+
+def _read(connection: Connection, name: str, kind: type[_T]) -> tuple[_T, ...]:
+    return tuple(kind(**record) for record in discover.records(connection, name))
+
+
+def _room(connection: Connection) -> ServerRoom:
+    (record,) = discover.records(connection, "server_room")
+    return ServerRoom(**record, lock_room=lock_room(connection))
+
+
+def _replication(connection: Connection) -> ReplicationSettings:
+    (record,) = discover.records(connection, "replication_settings")
+    return ReplicationSettings(**record)
+
+
+def _constraints(connection: Connection, tables: Iterable[Table]) -> tuple[Any, ...]:
+    chosen = {table.oid for table in tables}
+    return tuple(
+        constraint
+        for constraint in discover.list_constraints(connection)
+        if constraint.table_oid in chosen
+    )
+
+
+def _triggers(
+    connection: Connection, source: Endpoint, tables: Iterable[Table]
+) -> tuple[Trigger, ...]:
+    chosen = {(table.schema, table.name) for table in tables}
+    return tuple(
+        Trigger(schema=trigger.schema, table=trigger.table, name=trigger.name)
+        for trigger in firing_triggers(connection, source, silenced=True)
+        if (trigger.schema, trigger.table) in chosen
+    )
+
+
+def _collations(connection: Connection, facts: ServerFacts) -> tuple[Collation, ...]:
+    own = _read(connection, "database_collation", Collation) if facts.major >= 15 else ()
+    return own + _read(connection, "used_collations", Collation)
+
+
+def _collation_names(connection: Connection) -> frozenset[str]:
+    rows = connection.execute(
+        "select collname::text from pg_catalog.pg_collation"
+        " where collnamespace = 'pg_catalog'::regnamespace and collencoding in (-1,"
+        "  (select encoding from pg_catalog.pg_database"
+        "    where datname = pg_catalog.current_database()))"
+    )
+    return frozenset(name for (name,) in rows)
+
+
+def _tablespaces(connection: Connection, *, used: bool) -> tuple[str, ...]:
+    """Return the tablespaces of the server, or those which objects of this database name."""
+    rows = connection.execute(
+        "select t.spcname::text from pg_catalog.pg_tablespace as t where t.spcname <> 'pg_global'"
+        " and (not %s or exists ("
+        "  select from pg_catalog.pg_class as c where c.reltablespace = t.oid))"
+        " order by 1",
+        (used,),
+    )
+    return tuple(name for (name,) in rows)
+
+
+def _superusers(roles: Iterable[discover.Record]) -> frozenset[str]:
+    return frozenset(role["name"] for role in roles if role["superuser"])
+
+
+def _wal_rate(connection: Connection, facts: ServerFacts) -> float | None:
+    """Return the bytes of WAL a second since the server's statistics began, where it keeps them."""
+    if facts.major < 14:
+        return None
+    row = connection.execute(
+        "select (wal_bytes / greatest(extract(epoch from now() - stats_reset), 60))::float8"
+        " from pg_catalog.pg_stat_wal"
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _plugin_error(
+    connection: Connection, facts: ServerFacts, follow: FollowOptions | None
+) -> str | None:
+    """Return why the plugin cannot be loaded; only a superuser may try, and the server has one."""
+    if follow is None or follow.plugin is Plugin.PGOUTPUT or not facts.is_superuser:
+        return None
+    try:
+        connection.execute(f"load '{follow.plugin.value}'".encode())
+    except psycopg.Error as error:
+        return str(error.diag.message_primary)
+    return None
+
+
+def _publications(
+    connection: Connection,
+    source: Endpoint,
+    tables: Iterable[Table],
+    follow: FollowOptions | None,
+) -> tuple[PublicationState, ...]:
+    """Return the publications that are there already of those that pgoutput needs."""
+    if follow is None or follow.plugin is not Plugin.PGOUTPUT:
+        return ()
+    states = []
+    for wanted in wanted_publications(tables, follow.publication, follow.no_identity):
+        found = read_publication(connection, source, wanted.name)
+        if found is not None:
+            unlike = differences(found, wanted)
+            states.append(PublicationState(name=wanted.name, differences=unlike))
+    return tuple(states)
+
+
+def _has_foreign_helper_schema(connection: Connection) -> bool:
+    try:
+        helper_schema.helper_schema_exists(connection)
+    except TargetError:
+        return True
+    return False

@@ -1,0 +1,109 @@
+"""One look at both servers and this machine: what a migration would meet. Creates nothing."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pgcopydb.errors import ConfigurationError, PgcopydbError, UsageError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.findings import Finding, Report, Severity
+from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFacts
+from pgcopydb.pgtools.find import find_tools
+from pgcopydb.postgres.connect import connect, pin
+from pgcopydb.postgres.readiness import read_source, read_target
+from pgcopydb.rules.readiness import judge_machine, judge_pair, judge_source, judge_target
+
+_ORDER: Final = tuple(Severity)
+
+_T = TypeVar("_T")
+
+
+def look(source: Endpoint, target: Endpoint, intent: Intent, directory: Path) -> Report:
+    """Return everything on both sides and here that matters to what is intended, gravest first.
+
+    A server that cannot be asked is a finding too. Raises UsageError for a malformed connection
+    string. ``directory`` is the work directory, which need not be there.
+    """
+    findings: list[Finding] = []
+    source_facts = _ask(source, findings, partial(_read_source, intent=intent))
+    target_facts = _ask(target, findings, partial(_read_target, intent=intent))
+    if source_facts is not None:
+        findings += judge_source(source_facts, intent)
+    if target_facts is not None:
+        findings += judge_target(target_facts, intent)
+    if source_facts is not None and target_facts is not None:
+        findings += judge_pair(source_facts, target_facts, intent)
+    local = _read_machine(source_facts, target_facts, directory)
+    findings += judge_machine(local, source_facts, intent)
+    return _sorted(findings)
+
+
+def look_at_source(source: Endpoint, intent: Intent) -> Report:
+    """Return what matters on the source alone, for what needs no target yet."""
+    findings: list[Finding] = []
+    facts = _ask(source, findings, partial(_read_source, intent=intent))
+    if facts is not None:
+        findings += judge_source(facts, intent)
+    return _sorted(findings)
+
+
+def _ask(endpoint: Endpoint, findings: list[Finding], read: Callable[[Endpoint], _T]) -> _T | None:
+    """Return what is read of a server; None, with a finding, when it cannot be asked."""
+    try:
+        return read(endpoint)
+    except UsageError:
+        raise
+    except PgcopydbError as error:
+        findings.append(
+            Finding(
+                severity=Severity.FATAL,
+                side=endpoint.side,
+                check="connection",
+                message=error.message.removeprefix(f"{endpoint.side}: "),
+                advice=error.hint,
+                status=error.status,
+            )
+        )
+        return None
+
+
+def _read_source(source: Endpoint, intent: Intent) -> SourceFacts:
+    source = pin(source)
+    with connect(source, purpose="check") as connection:
+        return read_source(source, connection, intent)
+
+
+def _read_target(target: Endpoint, intent: Intent) -> TargetFacts:
+    target = pin(target)
+    with connect(target, purpose="check") as connection:
+        return read_target(target, connection, intent)
+
+
+def _read_machine(
+    source: SourceFacts | None, target: TargetFacts | None, directory: Path
+) -> LocalFacts:
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    error: tuple[str, str | None] | None = None
+    programs: tuple[tuple[str, tuple[int, int]], ...] = ()
+    if source is not None and target is not None:
+        try:
+            found = find_tools(source.facts.version_num, target.facts.version_num)
+        except ConfigurationError as caught:
+            error = (caught.message, caught.hint)
+        else:
+            programs = (
+                ("pg_dump", found.pg_dump_version),
+                ("pg_restore", found.pg_restore_version),
+            )
+    return LocalFacts(
+        tools=programs,
+        tools_error=error,
+        directory=str(directory),
+        free_bytes=shutil.disk_usage(there).free,
+    )
+
+
+def _sorted(findings: list[Finding]) -> Report:
+    return Report(findings=tuple(sorted(findings, key=lambda one: _ORDER.index(one.severity))))

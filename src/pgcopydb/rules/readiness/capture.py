@@ -1,0 +1,395 @@
+"""Whether the source's changes can be captured, without harm to the application's own writes."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.findings import Finding, Name, Severity, Statement
+from pgcopydb.model.objects import ReplicaIdentity, Table, TableKind
+from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.readiness import Intent, SourceFacts
+from pgcopydb.rules.publication import is_followed, plan_publication
+from pgcopydb.rules.readiness.wording import (
+    age_text,
+    bytes_text,
+    set_and_reload,
+    set_setting,
+    table_names,
+)
+
+_OLD: Final = 60.0
+"""Seconds after which a transaction is unlikely to end by itself while a slot waits for it."""
+
+_SPARE: Final = 10
+"""By how many slots or senders a full server is enlarged."""
+
+
+def _new_capture(intent: Intent) -> FollowOptions | None:
+    """Return the options of a capture that is about to be made; None for one that is there."""
+    return None if intent.captured else intent.follow
+
+
+def wal_level(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the log holds what is needed to decode changes."""
+    if intent.follow is None or source.facts.wal_level == "logical":
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="wal-level",
+        message=f"wal_level is {source.facts.wal_level}, and changes can be captured with logical"
+        " only",
+        statements=set_setting("wal_level", "logical"),
+        restart=True,
+    )
+
+
+def standby(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the source is a primary: publication and marker are written there."""
+    if intent.follow is not None and source.facts.in_recovery:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.SOURCE,
+            check="standby",
+            message="the server is a standby, where no publication can be made",
+            advice="give the primary as --source",
+            status=6,
+        )
+
+
+def replication_right(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role may read the stream of changes."""
+    if intent.follow is None or source.facts.may_replicate:
+        return
+    role = source.facts.role
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="replication-right",
+        message=f'role "{role}" may not replicate: it lacks the attribute REPLICATION',
+        statements=(Statement("ALTER ROLE {} REPLICATION;", Name(role)),),
+    )
+
+
+def slots(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether a replication slot is free."""
+    settings = source.replication
+    if _new_capture(intent) is None or intent.replaces_capture:
+        return
+    if settings.used_slots < settings.max_slots:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="slots",
+        message=f"max_replication_slots is {settings.max_slots}, and all are in use",
+        statements=set_setting("max_replication_slots", settings.max_slots + _SPARE),
+        restart=True,
+        advice="or drop a slot that nobody needs",
+    )
+
+
+def senders(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether a walsender is free."""
+    settings = source.replication
+    if intent.follow is None or settings.used_senders < settings.max_senders:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="senders",
+        message=f"max_wal_senders is {settings.max_senders}, and all are in use",
+        statements=set_setting("max_wal_senders", settings.max_senders + _SPARE),
+        restart=True,
+    )
+
+
+def plugin_allowed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the server is allowed to load the plugin (correctness M15)."""
+    listed = source.replication.plugin_libraries
+    if intent.follow is None or listed is None:
+        return
+    plugin = intent.follow.plugin.value
+    allowed = [name for item in listed.split(",") if (name := item.strip().strip('"').strip())]
+    if plugin in allowed:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="plugin-allowed",
+        message=f"output_plugin_libraries does not allow {plugin}",
+        statements=(
+            Statement(
+                "ALTER SYSTEM SET output_plugin_libraries = "
+                + ", ".join("{}" for _ in [*allowed, plugin])
+                + ";",
+                *allowed,
+                plugin,
+            ),
+            Statement("SELECT pg_catalog.pg_reload_conf();"),
+        ),
+        advice="or use --plugin pgoutput",
+    )
+
+
+def plugin_installed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the server has the plugin."""
+    if intent.follow is None or source.plugin_error is None:
+        return
+    plugin = intent.follow.plugin.value
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="plugin-installed",
+        message=f"the output plugin {plugin} cannot be used: {source.plugin_error}",
+        advice=f"install {plugin} on the source's machine, or use --plugin pgoutput",
+    )
+
+
+def slot_name(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the slot's name is free."""
+    follow = _new_capture(intent)
+    if follow is None or intent.replaces_capture or not source.slot_exists:
+        return
+    name = follow.slot_name
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="slot-name",
+        message=f'replication slot "{name}" already exists',
+        statements=(Statement("SELECT pg_catalog.pg_drop_replication_slot({});", name),),
+        advice="only if it is left from an earlier migration; else choose another with --slot-name",
+        status=3,
+    )
+
+
+def publications(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether publications of the wanted names are what is needed (ruling 16)."""
+    if _new_capture(intent) is None or intent.replaces_capture:
+        return
+    for found in source.publications:
+        if not found.differences:
+            continue
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.SOURCE,
+            check="publication",
+            message=f'publication "{found.name}" exists and is not what is needed:'
+            f" {found.differences}",
+            statements=(Statement("DROP PUBLICATION {};", Name(found.name)),),
+            advice="or choose another name with --publication",
+            status=3,
+        )
+
+
+def publication_rights(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role may publish the tables."""
+    follow = _new_capture(intent)
+    if follow is None or follow.plugin is not Plugin.PGOUTPUT:
+        return
+    role, database = source.facts.role, source.facts.database
+    if not source.replication.may_create:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.SOURCE,
+            check="create-publication",
+            message=f'role "{role}" may not create a publication in database "{database}"',
+            statements=(
+                Statement("GRANT CREATE ON DATABASE {} TO {};", Name(database), Name(role)),
+            ),
+            advice="or use --plugin test_decoding or wal2json, which need none",
+        )
+    foreign = [
+        table
+        for table in source.tables
+        if table.oid in source.unowned and table.kind in {TableKind.TABLE, TableKind.PARTITIONED}
+    ]
+    if foreign:
+        owners = {table.owner for table in foreign}
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.SOURCE,
+            check="publish-tables",
+            message=f'role "{role}" does not own {table_names(foreign)}, and only owners may'
+            " publish",
+            statements=tuple(
+                Statement("GRANT {} TO {};", Name(owner), Name(role))
+                for owner in sorted(owners - source.superusers)
+            ),
+            advice=("use a superuser, or " if owners & source.superusers else "or use ")
+            + "--plugin test_decoding or wal2json, which need no publication",
+        )
+
+
+def identities(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether updates and deletes of every table can be carried, leaves and roots (ruling 17)."""
+    follow = _new_capture(intent)
+    keyless = plan_publication(source.tables).keyless
+    if follow is None or not keyless:
+        return
+    count, names = len(keyless), table_names(keyless)
+    if follow.no_identity is NoIdentity.INSERT_ONLY:
+        yield Finding(
+            severity=Severity.WARNING,
+            side=Side.SOURCE,
+            check="identity",
+            message=f"updates and deletes of {count} tables are not carried, because they have no"
+            f" usable replica identity: {names}",
+        )
+    elif follow.no_identity is NoIdentity.FULL:
+        yield Finding(
+            severity=Severity.NOTE,
+            side=Side.SOURCE,
+            check="identity",
+            message=f"{count} tables get REPLICA IDENTITY FULL: {names}",
+        )
+    else:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.SOURCE,
+            check="identity",
+            message=f"{count} tables have no usable replica identity, so that their updates and"
+            f" deletes cannot be followed: {names}",
+            statements=tuple(
+                Statement("ALTER TABLE {} REPLICA IDENTITY FULL;", Name(table.schema, table.name))
+                for table in keyless
+            ),
+            advice="better add primary keys; or pass --no-identity full (the same for all of them)"
+            " or insert-only (their updates and deletes are not carried)",
+        )
+
+
+def generated_identities(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Tables whose identity pgoutput does not send whole, so that it names no row.
+
+    It leaves generated columns out (before PostgreSQL 18 always); the other plugins do not.
+    """
+    follow = _new_capture(intent)
+    if follow is None or follow.plugin is not Plugin.PGOUTPUT:
+        return
+    tables = [table for table in source.tables if _has_generated_identity(table)]
+    if not tables:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="generated-identity",
+        message="pgoutput does not send the generated columns in the replica identity of"
+        f" {table_names(tables)}",
+        statements=tuple(
+            Statement("ALTER TABLE {} REPLICA IDENTITY FULL;", Name(table.schema, table.name))
+            for table in tables
+        ),
+        advice="or use --plugin test_decoding or wal2json",
+    )
+
+
+def _has_generated_identity(table: Table) -> bool:
+    generated = {column.name for column in table.columns if column.is_generated}
+    return bool(generated & set(table.identity_columns))
+
+
+def full_identities(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Tables whose rows are looked for by all their columns."""
+    full = [
+        table
+        for table in source.tables
+        if is_followed(table)
+        and table.replica_identity is ReplicaIdentity.FULL
+        and not table.key_columns
+    ]
+    if intent.follow is None or not full:
+        return
+    yield Finding(
+        severity=Severity.NOTE,
+        side=Side.SOURCE,
+        check="full-identity",
+        message="each update and delete looks for its row by all columns, which reads the whole"
+        f" table where no index helps: {table_names(full)}",
+        advice="a primary key would make it fast",
+    )
+
+
+def blockers(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Transactions that the slot's creation would wait for (correctness M19)."""
+    if _new_capture(intent) is None:
+        return
+    for blocker in source.blockers:
+        prepared = blocker.kind == "prepared"
+        age = age_text(blocker.seconds)
+        forgotten = prepared and blocker.seconds > _OLD
+        if not prepared and blocker.seconds <= _OLD:
+            continue
+        yield Finding(
+            severity=Severity.FATAL if forgotten else Severity.WARNING,
+            side=Side.SOURCE,
+            check="blocking-transaction",
+            message=(
+                f"prepared transaction '{blocker.name}' of {blocker.role} is {age} old"
+                if prepared
+                else f"a transaction of {blocker.role} (pid {blocker.name}) is open for {age}"
+            )
+            + ", and the slot cannot be made before it ends",
+            statements=(
+                Statement("ROLLBACK PREPARED {};", blocker.name)
+                if prepared
+                else Statement("SELECT pg_catalog.pg_terminate_backend({});", int(blocker.name)),
+            ),
+            advice="or COMMIT PREPARED" if prepared else "or wait for its end",
+        )
+
+
+def wal_limit(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the source may give the slot up while nothing is received."""
+    limit = source.replication.max_slot_wal_keep
+    if intent.follow is None or limit is None:
+        return
+    rate = source.wal_bytes_per_second
+    lasts = f", which is {age_text(limit / rate)} of its usual writes" if rate else ""
+    yield Finding(
+        severity=Severity.WARNING,
+        side=Side.SOURCE,
+        check="wal-limit",
+        message=f"max_slot_wal_keep_size is {bytes_text(limit)}{lasts}: a slot that is not read for"
+        " longer is lost, and the migration with it",
+        statements=set_and_reload("max_slot_wal_keep_size", "-1"),
+        advice="without a limit watch the source's disk instead",
+    )
+
+
+def not_followed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """What is copied, and then not followed."""
+    if intent.follow is None:
+        return
+    unlogged = [
+        table for table in source.tables if table.kind is TableKind.TABLE and not is_followed(table)
+    ]
+    views = [table for table in source.tables if table.kind is TableKind.MATERIALIZED_VIEW]
+    if unlogged:
+        yield Finding(
+            severity=Severity.WARNING,
+            side=Side.SOURCE,
+            check="unlogged-tables",
+            message="unlogged tables are copied, and their changes are not followed:"
+            f" {table_names(unlogged)}",
+            statements=tuple(
+                Statement("ALTER TABLE {} SET LOGGED;", Name(table.schema, table.name))
+                for table in unlogged
+            ),
+        )
+    if source.large_objects and not (intent.copy and intent.copy.skip_large_objects):
+        yield Finding(
+            severity=Severity.WARNING,
+            side=Side.SOURCE,
+            check="large-objects",
+            message=f"{source.large_objects} large objects are copied, and changes of them are not"
+            " followed",
+        )
+    if views:
+        yield Finding(
+            severity=Severity.NOTE,
+            side=Side.SOURCE,
+            check="materialized-views",
+            message="materialised views are filled once and not refreshed at the end:"
+            f" {table_names(views)}",
+        )

@@ -1,0 +1,224 @@
+"""What the schema of the source needs to be there on the target's server before it is restored."""
+
+from collections.abc import Iterator
+
+from pgcopydb.errors import some_of
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.findings import Finding, Name, Severity, Statement
+from pgcopydb.model.readiness import Collation, Intent, SourceFacts, TargetFacts
+from pgcopydb.rules.readiness.wording import quoted
+
+_SYSTEM = "pg_catalog"
+
+
+def extensions(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the target has the source's extensions, or could create them."""
+    if intent.copy is None or intent.copy.skip_extensions:
+        return
+    known = {extension.name: extension for extension in target.extensions}
+    missing = [one.name for one in source.extensions if one.name not in known]
+    if missing:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="extensions",
+            message=f"the server does not have the extensions {quoted(missing)}",
+            advice="install their packages on the target's machine, or leave them out with"
+            " --skip-extensions",
+        )
+    forbidden = [
+        one.name
+        for one in source.extensions
+        if one.name in known
+        and known[one.name].installed_version is None
+        and not known[one.name].creatable
+    ]
+    if forbidden:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="create-extensions",
+            message=f'role "{target.facts.role}" may not create the extensions {quoted(forbidden)}',
+            statements=tuple(
+                Statement("CREATE EXTENSION IF NOT EXISTS {} CASCADE;", Name(name))
+                for name in forbidden
+            ),
+            advice="a superuser creates them beforehand",
+            status=7,
+        )
+
+
+def extension_comments(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Whether the role may comment on the extensions that somebody else has created."""
+    copy = intent.copy
+    if copy is None or copy.skip_extensions or copy.skip_ext_comments or copy.no_comments:
+        return
+    known = {extension.name: extension for extension in target.extensions}
+    foreign = [
+        one.name
+        for one in source.extensions
+        if one.name in known
+        and known[one.name].installed_version is not None
+        and not known[one.name].owned
+    ]
+    if foreign:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="extension-comments",
+            message=f'role "{target.facts.role}" does not own the extensions {quoted(foreign)} and'
+            " may not comment on them",
+            advice="leave their comments out with --skip-ext-comments",
+            status=7,
+        )
+
+
+def extension_versions(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Which extensions come to the target in another version."""
+    if intent.copy is None or intent.copy.skip_extensions:
+        return
+    known = {extension.name: extension for extension in target.extensions}
+    for one in source.extensions:
+        other = known.get(one.name)
+        if other is None:
+            continue
+        version = other.installed_version or other.default_version
+        if version == one.version:
+            continue
+        yield Finding(
+            severity=Severity.NOTE,
+            side=Side.TARGET,
+            check="extension-version",
+            message=f'extension "{one.name}" is {one.version} on the source and will be {version}'
+            " on the target",
+            advice=f"with --requirements the version can be chosen; there are"
+            f" {some_of(other.versions)}"
+            if one.version in other.versions
+            else None,
+        )
+
+
+def roles(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the roles that own something, or have rights, are there."""
+    copy = intent.copy
+    if copy is None or copy.roles:
+        return
+    owners = () if copy.no_owner else source.owners
+    others = () if copy.no_acl else source.roles
+    wanted = sorted({*owners, *others} - set(target.roles))
+    if not wanted:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="roles",
+        message=f"the roles {quoted(wanted)} do not exist, which own objects of the source or have"
+        " rights on them",
+        statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in wanted),
+        advice="or create them with --roles, or do without: --no-owner --no-acl",
+    )
+
+
+def ownership(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role may give what it creates to the owners."""
+    if intent.copy is None or intent.copy.no_owner:
+        return
+    wanted = [
+        name
+        for name in source.owners
+        if name in target.roles and name not in target.assumable_roles
+    ]
+    if not wanted:
+        return
+    role = target.facts.role
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="ownership",
+        message=f'role "{role}" may not make {quoted(wanted)} the owner of anything',
+        statements=tuple(
+            Statement("GRANT {} TO {};", Name(name), Name(role))
+            for name in wanted
+            if name not in target.superusers
+        ),
+        advice="or leave the owners out with --no-owner",
+        status=7,
+    )
+
+
+def tablespaces(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the tablespaces are there."""
+    if intent.copy is None or intent.copy.no_tablespaces:
+        return
+    missing = sorted(set(source.tablespaces) - set(target.tablespaces))
+    if missing:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="tablespaces",
+            message=f"the tablespaces {quoted(missing)} do not exist",
+            advice="create them (CREATE TABLESPACE ... LOCATION ...), or do without:"
+            " --no-tablespaces",
+        )
+
+
+def collations(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the collations that the server brings along are there."""
+    if intent.copy is None:
+        return
+    missing = [
+        one.name
+        for one in source.collations
+        if one.schema == _SYSTEM and one.name not in target.collations
+    ]
+    if missing:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="collations",
+            message=f"the server does not know the collations {quoted(missing)}",
+            statements=(Statement("SELECT pg_catalog.pg_import_system_collations('pg_catalog');"),),
+            advice="first install the locales on the target's machine; collations of ICU need a"
+            " server that is built with it",
+        )
+
+
+def collation_versions(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
+    """Which collations have changed under what was sorted by them."""
+    changed = [
+        one
+        for one in source.collations
+        if None not in (one.recorded_version, one.actual_version)
+        and one.recorded_version != one.actual_version
+    ]
+    for one in changed:
+        what = f"collation {one.schema}.{one.name}" if one.name else "collation of the database"
+        yield Finding(
+            severity=Severity.WARNING,
+            side=Side.SOURCE,
+            check="collation-version",
+            message=f"the {what} was made with version {one.recorded_version} of its library and"
+            f" the server has {one.actual_version}: indexes on text may be out of order, and"
+            " unique ones may have duplicates, which the target refuses",
+            advice="REINDEX what uses it, then ALTER COLLATION or ALTER DATABASE ... REFRESH"
+            " COLLATION VERSION",
+        )
+    here, there = _own(source.collations), _own(target.collation_versions)
+    if here and there and here != there:
+        yield Finding(
+            severity=Severity.NOTE,
+            side=Side.TARGET,
+            check="collation-version",
+            message=f"text is sorted by version {there} of the collation's library, on the source"
+            f" by {here}; indexes are built anew and are right on both",
+        )
+
+
+def _own(used: tuple[Collation, ...]) -> str | None:
+    """Return the version of the library behind the database's own collation."""
+    versions = [one.actual_version for one in used if not one.name]
+    return versions[0] if versions else None

@@ -1,0 +1,176 @@
+"""The two servers as such: what is between, how much they take, and how they fit together."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.findings import Finding, Name, Severity, Statement
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.readiness import Intent, Pooling, ServerRoom, SourceFacts, TargetFacts
+from pgcopydb.rules.readiness.wording import set_setting
+
+_BESIDE_LANES: Final = 8
+"""Sessions beside the lanes: the snapshot's, walsender, watch, catalogue, pg_dump or pg_restore."""
+
+_RAW: Final = "SQL_ASCII"
+
+
+def source_pooler(source: SourceFacts, _: Intent) -> Iterator[Finding]:
+    """Whether a pooler stands before the source."""
+    yield from _pooler(Side.SOURCE, source.pooling)
+
+
+def target_pooler(target: TargetFacts, _: Intent) -> Iterator[Finding]:
+    """Whether a pooler stands before the target."""
+    yield from _pooler(Side.TARGET, target.pooling)
+
+
+def _pooler(side: Side, pooling: Pooling) -> Iterator[Finding]:
+    if not pooling.pooled:
+        return
+    advice = f"name the server's own address and port in --{side}"
+    if pooling.by_transaction:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=side,
+            check="pooler",
+            message="a pooler hands out sessions by transaction: snapshots, settings and locks"
+            " would be lost between two statements",
+            advice=advice,
+        )
+        return
+    yield Finding(
+        severity=Severity.WARNING,
+        side=side,
+        check="pooler",
+        message="a pooler stands before the server; it may end long sessions, and most know"
+        " nothing of replication",
+        advice=advice,
+    )
+
+
+def source_connections(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the source takes enough sessions."""
+    yield from _connections(Side.SOURCE, source.facts, source.room, _lanes(intent))
+
+
+def target_connections(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the target takes enough sessions."""
+    builders = intent.copy.index_jobs if intent.copy else 0
+    yield from _connections(Side.TARGET, target.facts, target.room, _lanes(intent) + builders)
+
+
+def _lanes(intent: Intent) -> int:
+    return intent.copy.table_jobs if intent.copy else 0
+
+
+def _connections(side: Side, facts: ServerFacts, room: ServerRoom, lanes: int) -> Iterator[Finding]:
+    needed = lanes + _BESIDE_LANES
+    reserved = 0 if facts.is_superuser else room.reserved_connections
+    free = room.max_connections - reserved - room.used_connections
+    if free < needed:
+        yield Finding(
+            severity=Severity.WARNING,
+            side=side,
+            check="connections",
+            message=f"max_connections leaves {max(free, 0)} sessions free, and up to {needed} are"
+            " needed",
+            statements=set_setting("max_connections", room.max_connections + needed - free),
+            restart=True,
+            advice="or use fewer --table-jobs and --index-jobs",
+        )
+    if 0 <= room.role_connections < needed:
+        yield Finding(
+            severity=Severity.WARNING,
+            side=side,
+            check="connections",
+            message=f'role "{facts.role}" may open {room.role_connections} sessions, and up to'
+            f" {needed} are needed",
+            statements=(Statement("ALTER ROLE {} CONNECTION LIMIT {};", Name(facts.role), needed),),
+            advice="or use fewer --table-jobs and --index-jobs",
+        )
+
+
+def same_database(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
+    """Whether both sides are one and the same database."""
+    if is_same_database(source.facts, target.facts):
+        yield Finding(
+            severity=Severity.FATAL,
+            side=None,
+            check="same-database",
+            message=f'source and target are the same database "{target.facts.database}"',
+            advice="check --source and --target",
+        )
+
+
+def is_same_database(source: ServerFacts, target: ServerFacts) -> bool:
+    """Tell whether two sessions are in one and the same database.
+
+    A standby has its primary's identity too, and the copy would go into what it reads.
+    """
+    same_cluster = (
+        source.system_identifier == target.system_identifier
+        if source.system_identifier is not None and target.system_identifier is not None
+        # A role that may not read the control file still sees when the server was started.
+        else (source.started_at, source.version) == (target.started_at, target.version)
+    )
+    return same_cluster and source.database_oid == target.database_oid
+
+
+def older_target(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
+    """Whether the target is older than the source."""
+    if target.facts.major < source.facts.major:
+        yield Finding(
+            severity=Severity.WARNING,
+            side=Side.TARGET,
+            check="version",
+            message=f"the target is PostgreSQL {target.facts.major}, older than the source"
+            f" ({source.facts.major}): what it does not know cannot be restored",
+            advice="use a target of the source's version, or a newer one",
+        )
+
+
+def encodings(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
+    """Whether every text of the source is one on the target."""
+    here, there = source.facts.encoding, target.facts.encoding
+    if here == there:
+        return
+    what = (
+        f"the target is {there}, the source {here}: bytes are taken as they are, or refused"
+        if _RAW in (here, there)
+        else f"the target is {there}, the source {here}: a character that {there} does not have"
+        " ends the copy"
+    )
+    if there == "UTF8" and here != _RAW:
+        yield Finding(
+            severity=Severity.NOTE,
+            side=Side.TARGET,
+            check="encoding",
+            message=f"text is converted from {here} to UTF8",
+        )
+        return
+    yield Finding(
+        severity=Severity.WARNING,
+        side=Side.TARGET,
+        check="encoding",
+        message=what,
+        advice=f"make the target's database with ENCODING '{here}' TEMPLATE template0",
+    )
+
+
+def locales(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
+    """Whether text is ordered and classified alike."""
+    here = (source.facts.collation, source.facts.ctype)
+    there = (target.facts.collation, target.facts.ctype)
+    if here == there:
+        return
+    yield Finding(
+        severity=Severity.NOTE,
+        side=Side.TARGET,
+        check="locale",
+        message=f"the target's database has the locale {' / '.join(there)}, the source's"
+        f" {' / '.join(here)}: text is ordered otherwise, and a range partition of text may refuse"
+        " rows",
+        advice="make the target's database with the source's LC_COLLATE and LC_CTYPE"
+        " (TEMPLATE template0)",
+    )

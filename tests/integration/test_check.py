@@ -1,0 +1,363 @@
+"""``pgcopydb check``: everything in the way is found at once, and gone after its own remedy."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from pgcopydb.demo.cluster import Cluster
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.findings import Finding, Report, Severity
+from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.readiness import Intent
+from pgcopydb.preflight.look import look
+from pgcopydb.preflight.text import statement_text
+from tests.support.commands import Pgcopydb
+from tests.support.litter import assert_no_litter
+from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
+
+FOLLOWED = Intent(copy=CopyOptions(), follow=FollowOptions())
+COPIED = Intent(copy=CopyOptions(), follow=None)
+
+
+@dataclass
+class Scene:
+    """Two databases, and the connection strings with which they are looked at."""
+
+    source: Database
+    target: Database
+    as_source: str = ""
+    as_target: str = ""
+
+    def look(self, intent: Intent) -> Report:
+        return look(
+            Endpoint(Side.SOURCE, self.as_source or self.source.conninfo),
+            Endpoint(Side.TARGET, self.as_target or self.target.conninfo),
+            intent,
+            Path("/nowhere/yet"),
+        )
+
+    def mend(self, findings: Iterable[Finding]) -> None:
+        """Run what the findings say, word for word, and restart the servers where they say so."""
+        restarted = set()
+        for finding in findings:
+            database = self.source if finding.side is Side.SOURCE else self.target
+            assert finding.statements, finding
+            with database.connect() as connection:
+                for statement in finding.statements:
+                    connection.execute(statement_text(statement).encode())
+            if finding.restart:
+                restarted.add(database.cluster)
+        for cluster in restarted:
+            cluster.restart()
+
+
+def checks(findings: Iterable[Finding]) -> set[str]:
+    return {f"{finding.side or 'here'} {finding.check}" for finding in findings}
+
+
+def role(database: Database, name: str) -> str:
+    """Make a role that owns nothing and may do nothing; return how it connects."""
+    database.execute(f'create role "{name}" login')
+    return make_conninfo(database.conninfo, user=name)
+
+
+# -- servers that are not set up for it ------------------------------------------------------------
+
+
+def test_settings_are_found_at_once_and_mended_by_what_is_said(make_cluster: MakeCluster) -> None:
+    source = make_cluster(
+        15,
+        settings={
+            "wal_level": "replica",
+            "max_replication_slots": "0",
+            "max_wal_senders": "0",
+            "output_plugin_libraries": "pgoutput",
+            "max_locks_per_transaction": "10",
+            "max_connections": "12",
+            "max_slot_wal_keep_size": "64MB",
+        },
+    )
+    target = make_cluster(18, settings={"max_active_replication_origins": "0"})
+    with source.connect() as connection:
+        connection.execute(
+            "do $$ begin for n in 1..372 loop"
+            " execute format('create table t%s (id integer primary key)', n);"
+            " if n % 50 = 0 then commit; end if; end loop; end $$"
+        )
+    scene = Scene(Database(source, "postgres"), Database(target, "postgres"))
+    intent = replace(FOLLOWED, follow=FollowOptions(plugin=Plugin.WAL2JSON))
+    report = scene.look(intent)
+    assert checks(report.fatal) == {
+        "source wal-level",
+        "source slots",
+        "source senders",
+        "source plugin-allowed",
+        "source lock-table",
+        "target origins",
+    }
+    assert {"source connections", "source wal-limit"} <= checks(report.findings)
+    assert report.status == 2
+    severe = [found for found in report.findings if found.severity is not Severity.NOTE]
+    scene.mend(severe)
+    assert checks(scene.look(intent).findings) <= {"here disk"}
+
+
+# -- roles without rights, and objects that are in the way -----------------------------------------
+
+OBJECTS = """
+create role "check's owner" nologin;
+create role check_reader nologin;
+create schema "Odd s";
+create table "Odd s"."t "" x" (id integer primary key, v text);
+insert into "Odd s"."t "" x" values (1, 'one');
+alter table "Odd s"."t "" x" owner to "check's owner";
+alter schema "Odd s" owner to "check's owner";
+create table keyless (v text);
+create table root (k integer not null, v text) partition by range (k);
+create table leaf partition of root for values from (0) to (10);
+create table secret (id integer primary key);
+alter table secret enable row level security;
+alter table secret force row level security;
+create table made (a integer, b integer generated always as (a * 2) stored not null unique);
+alter table made replica identity using index made_b_key;
+create unlogged table fleeting (id integer primary key);
+create table late (id integer primary key, u integer unique deferrable);
+create table whole (v text);
+alter table whole replica identity full;
+create function audit() returns trigger language plpgsql as 'begin return new; end';
+create trigger "always'on" before insert on late for each row execute function audit();
+alter table late enable always trigger "always'on";
+create sequence alone;
+create materialized view summary as select 1 as one;
+grant select on secret to check_reader;
+do $$ declare one text; begin
+  for one in select format('%s %I.%I', case relkind when 'm' then 'materialized view'
+      when 'S' then 'sequence' else 'table' end, relnamespace::regnamespace, relname)
+    from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'm')
+  loop execute format('alter %s owner to "check''s owner"', one); end loop;
+end $$;
+select lo_create(4711);
+create extension file_fdw;
+"""
+
+
+@pytest.fixture
+def scene(servers: Servers, make_database: MakeDatabase) -> Iterator[Scene]:
+    """15 to 15, with all kinds of trouble on the source, as roles that may do nothing."""
+    pair = Scene(make_database(servers.get(15, "source")), make_database(servers.get(15, "target")))
+    pair.source.execute(OBJECTS)
+    pair.as_source = role(pair.source, "check source")
+    pair.as_target = role(pair.target, "check target")
+    yield pair
+    # it belongs to the server, and the role could not be dropped
+    pair.target.execute('revoke set on parameter session_replication_role from "check target"')
+
+
+def test_rights_and_objects_are_found_at_once_and_mended_by_what_is_said(
+    scene: Scene, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source, target = scene.source, scene.target
+    source.execute("create publication pgcopydb for table secret")
+    source.rows("select pg_create_logical_replication_slot('pgcopydb', 'pgoutput')")
+    target.execute("create schema pgcopydb; revoke create on schema public from public")
+    target.rows("select pg_replication_origin_create('pgcopydb')")
+    report = scene.look(FOLLOWED)
+    assert checks(report.fatal) == {
+        "source read-tables",
+        "source read-sequences",
+        "source read-large-objects",
+        "source replication-right",
+        "source create-publication",
+        "source publish-tables",
+        "source publication",
+        "source slot-name",
+        "source identity",
+        "source generated-identity",
+        "target create-schemas",
+        "target create-in-public",
+        "target helper-schema",
+        "target roles",
+        "target ownership",
+        "target create-extensions",
+    }
+    by_check = {found.check: found for found in report.findings}
+    assert "public.keyless, public.leaf" in by_check["identity"].message
+    assert '"t " x"' not in by_check["identity"].message
+    assert {
+        "source unlogged-tables",
+        "source large-objects",
+        "source materialized-views",
+        "source strict-tables",
+        "source full-identity",
+        "source always-triggers",
+        "target origin-rights",
+        "target silence-triggers",
+    } <= checks(report.findings)
+
+    mended = [found for found in report.findings if found.statements]
+    # Nobody is given the rights of a superuser: the cluster's first one owns sequence and object.
+    scene.mend([found for found in mended if found.check != "ownership"])
+    target.execute('grant "check\'s owner" to "check target"')
+    source.execute('alter sequence alone owner to "check\'s owner"')
+    source.execute('alter large object 4711 owner to "check\'s owner"')
+    source.execute('alter function audit() owner to "check\'s owner"')
+
+    # What could not be seen before: rows that are hidden from one who may read, a name that is
+    # taken and that only who may use origins can see, and who got rights by what was said.
+    report = scene.look(FOLLOWED)
+    assert checks(report.fatal) == {
+        "source row-security",
+        "target origin-name",
+        "target roles",
+        "target extension-comments",
+        "target create-in-public",
+    }
+    scene.mend([found for found in report.fatal if found.statements])
+    uncommented = CopyOptions(skip_ext_comments=True)
+    report = scene.look(replace(FOLLOWED, copy=uncommented))
+    assert checks(report.fatal) == set()
+    assert checks(report.findings).isdisjoint({"target origin-rights", "target silence-triggers"})
+
+    options = ["--source", scene.as_source, "--target", scene.as_target]
+    options += ["--dir", str(tmp_path / "w")]
+    finished = pgcopydb_command("check", "--follow", "--skip-ext-comments", *options)
+    assert (finished.status, finished.stderr) == (0, "")
+    assert not (tmp_path / "w").exists()
+    finished = pgcopydb_command("clone", "--skip-ext-comments", *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows('select * from "Odd s"."t "" x"') == [(1, "one")]
+
+
+def test_one_way_or_another_to_follow_tables_without_identity(scene: Scene) -> None:
+    insert_only = replace(
+        FOLLOWED, follow=FollowOptions(no_identity=NoIdentity.INSERT_ONLY, plugin=Plugin.WAL2JSON)
+    )
+    report = scene.look(insert_only)
+    assert {found.severity for found in report.findings if found.check == "identity"} == {
+        Severity.WARNING
+    }
+    assert "source publish-tables" not in checks(report.fatal)
+    full = replace(FOLLOWED, follow=FollowOptions(no_identity=NoIdentity.FULL))
+    assert {found.severity for found in scene.look(full).findings if found.check == "identity"} == {
+        Severity.NOTE
+    }
+
+
+def test_what_is_not_asked_for_is_not_checked(scene: Scene) -> None:
+    found = checks(scene.look(COPIED).fatal)
+    assert found >= {"source read-tables", "target roles"}
+    assert found.isdisjoint({"source replication-right", "source identity", "source slot-name"})
+    eased = CopyOptions(no_owner=True, no_acl=True, skip_extensions=True, skip_large_objects=True)
+    found = checks(scene.look(replace(COPIED, copy=eased)).fatal)
+    assert found.isdisjoint(
+        {
+            "target roles",
+            "target ownership",
+            "target create-extensions",
+            "source read-large-objects",
+        }
+    )
+
+
+def test_transactions_that_block_the_slot_are_named(
+    pg15: Cluster, make_database: MakeDatabase
+) -> None:
+    scene = Scene(make_database(pg15), make_database(pg15))
+    with scene.source.connect() as connection:
+        connection.execute("begin; create table t (id integer); prepare transaction 'o''dd'")
+    (found,) = (one for one in scene.look(FOLLOWED).findings if one.check == "blocking-transaction")
+    assert found.severity is Severity.WARNING  # a young one may end by itself
+    assert "prepared transaction 'o'dd' of postgres is 0 s old" in found.message
+    scene.mend([found])
+    assert "source blocking-transaction" not in checks(scene.look(FOLLOWED).findings)
+
+
+# -- what no statement mends -----------------------------------------------------------------------
+
+
+def test_what_the_target_does_not_have(
+    servers: Servers, make_database: MakeDatabase, make_cluster: MakeCluster
+) -> None:
+    source = make_database(
+        servers.get(15, "source"),
+        'create extension pgcrypto; create table t (v text collate "C.utf8")',
+    )
+    with source.cluster.connect() as connection:
+        connection.execute("drop tablespace if exists check_space")
+        connection.execute("set allow_in_place_tablespaces = on")
+        connection.execute("create tablespace check_space location ''")
+    try:
+        source.execute("create table elsewhere (id integer) tablespace check_space")
+        target = make_database(servers.get(18, "target"), "create table theirs (id integer)")
+        with target.cluster.connect() as connection:
+            connection.execute(f'drop database "{target.name}"'.encode())
+            connection.execute(
+                f'create database "{target.name}" encoding latin1 locale "C"'
+                " template template0".encode()
+            )
+        target.execute("create table theirs (id integer)")
+        report = Scene(source, target).look(COPIED)
+        assert checks(report.fatal) == {
+            "target extensions",
+            "target tablespaces",
+            "target not-empty",
+            "target collations",
+        }
+        assert {"target encoding", "target locale"} <= checks(report.findings)
+    finally:
+        source.execute("drop table if exists elsewhere")
+        with source.cluster.connect() as connection:
+            connection.execute("drop tablespace check_space")
+
+
+def test_both_sides_are_one(pg16: Cluster, make_database: MakeDatabase) -> None:
+    database = make_database(pg16)
+    assert checks(Scene(database, database).look(COPIED).fatal) == {"here same-database"}
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command_tells_everything_and_creates_nothing(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source_target.source.execute('create table "k;\n drop" (v text)')
+    options = [*source_target.options, "--dir", str(tmp_path / "work")]
+    finished = pgcopydb_command("check", "--follow", *options)
+    assert finished.status == 2
+    assert finished.stderr.splitlines()[0] == "ERROR: 1 finding would end this migration"
+    assert r'ALTER TABLE "public"."k;\n drop" REPLICA IDENTITY FULL;' in finished.stdout
+    assert "1 fatal" in finished.stdout.splitlines()[-1]
+
+    finished = pgcopydb_command("check", "--follow", "--json", *options)
+    answer = json.loads(finished.stdout)
+    assert (finished.status, answer["status"]) == (2, 2)
+    (fatal,) = [one for one in answer["findings"] if one["severity"] == "fatal"]
+    assert (fatal["check"], fatal["side"]) == ("identity", "source")
+    assert fatal["statements"] == ['ALTER TABLE "public"."k;\n drop" REPLICA IDENTITY FULL;']
+
+    refused = pgcopydb_command("clone", "--follow", *options)
+    assert refused.status == 2
+    assert "no usable replica identity" in refused.stderr
+    source_target.source.execute(fatal["statements"][0])
+    finished = pgcopydb_command("check", "--follow", *options)
+    assert (finished.status, finished.stderr) == (0, "")
+    assert_no_litter(source_target)
+
+
+def test_a_server_that_cannot_be_asked_is_a_finding(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb
+) -> None:
+    nowhere = make_conninfo(source_target.source.conninfo, port=1, password="s3cret")
+    options = ["--source", nowhere, "--target", source_target.target.conninfo]
+    finished = pgcopydb_command("check", *options)
+    assert finished.status == 6
+    assert "Connection refused" in finished.stdout
+    assert "s3cret" not in finished.stdout + finished.stderr
+    finished = pgcopydb_command("check", "--source", nowhere, "--target", nowhere)
+    assert finished.status == 2
+    assert finished.stdout.count("fatal: ") == 2
