@@ -6,6 +6,7 @@ from pgcopydb.cli.options import (
     COPY_DATA,
     COPY_INDEXES,
     COPY_LARGE_OBJECTS,
+    COPY_ROLES,
     COPY_SCHEMA,
     COPY_SEQUENCES,
     COPY_TABLE_DATA,
@@ -26,6 +27,18 @@ def db(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptio
     from pgcopydb.online import clone
 
     run_phase("copy db", work, lambda here: clone(here, source, target, copy))
+
+
+@command("roles", *_SIDES, COPY_ROLES)
+def roles(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Create the source's roles that the target lacks, with their settings and memberships.
+
+    Roles belong to the whole server. One that is there already is kept as it is. Passwords, as
+    the hashes that the source keeps, are read by superusers only.
+    """
+    from pgcopydb.clone.roles import copy_roles
+
+    run_phase("copy roles", work, lambda _: copy_roles(source, target, copy))
 
 
 @command("schema", *_SIDES, COPY_SCHEMA)
@@ -108,5 +121,5 @@ def constraints(
 copy_ = CommandGroup(
     "copy",
     help="Copy a database, or one phase of it.",
-    commands=[db, schema, data, table_data, blobs, sequences, indexes, constraints],
+    commands=[db, roles, schema, data, table_data, blobs, sequences, indexes, constraints],
 )

@@ -525,6 +525,9 @@ COPY_LARGE_OBJECTS: Final = _group(
 COPY_INDEXES: Final = _group(
     "copy", _copy_options, INDEX_JOBS, NO_TABLESPACES, FAIL_FAST, SNAPSHOT, FILTERS
 )
+COPY_ROLES: Final = _group("copy", _copy_options, NO_ROLE_PASSWORDS, NO_COMMENTS)
+DUMP_ROLES: Final = _group("copy", _copy_options, NO_ROLE_PASSWORDS)
+RESTORE_ROLES: Final = _group("copy", _copy_options, NO_COMMENTS)
 COPY_SEQUENCES: Final = _group("copy", _copy_options, FILTERS)
 """The options of single phases: each has those of a whole copy that make a difference to it."""
 

@@ -3,7 +3,7 @@
 import click
 
 from pgcopydb.cli.command import CommandGroup, command
-from pgcopydb.cli.options import DUMPED_WORK, RESTORE, TARGET_ALONE
+from pgcopydb.cli.options import DUMPED_WORK, RESTORE, RESTORE_ROLES, TARGET_ALONE
 from pgcopydb.cli.phase import run_phase
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, WorkOptions
@@ -39,6 +39,14 @@ def post_data(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None
     run_phase("restore post-data", work, lambda here: restore_after_data(here, target, copy))
 
 
+@command("roles", TARGET_ALONE, DUMPED_WORK, RESTORE_ROLES)
+def roles(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Create the roles of a dump that the target lacks; others are kept as they are."""
+    from pgcopydb.clone.roles import restore_roles
+
+    run_phase("restore roles", work, lambda here: restore_roles(here, target, copy))
+
+
 @command("parse-list", *_PARTS)
 def parse_list(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
     """Print the table of contents of the dump, as 'pg_restore --use-list' takes it.
@@ -57,5 +65,5 @@ def parse_list(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> Non
 restore = CommandGroup(
     "restore",
     help="Restore what dump has written.",
-    commands=[schema, pre_data, post_data, parse_list],
+    commands=[schema, pre_data, post_data, roles, parse_list],
 )

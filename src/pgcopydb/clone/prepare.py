@@ -5,6 +5,7 @@ from typing import Final
 
 from pgcopydb.clone import preflight
 from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
+from pgcopydb.clone.properties import refuse_unfit_owner
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
@@ -45,6 +46,7 @@ def check(
         replaces_capture=bool(previous and follow and previous.slot_name == follow.slot_name),
     )
     refuse_unfit(look(source, target, intent, work.path))
+    refuse_unfit_owner(source, target, copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def _replaces_previous(work: WorkDirectory, target: ServerFacts) -> bool:
 
 def _refuse_unsupported(copy: CopyOptions) -> None:
     """Raise ConfigurationError for options whose silent neglect would change the result."""
-    unsupported = {"--filters": copy.filters is not None, "--roles": copy.roles}
+    unsupported = {"--filters": copy.filters is not None}
     for option, given in unsupported.items():
         if given:
             raise ConfigurationError(

@@ -19,7 +19,9 @@ from pgcopydb.clone import matviews, schema
 from pgcopydb.clone.constraints import finish, refuse_unvalidated
 from pgcopydb.clone.context import Copying
 from pgcopydb.clone.prepare import check, leave_target, prepare
+from pgcopydb.clone.properties import set_properties
 from pgcopydb.clone.resume import read_remainder
+from pgcopydb.clone.roles import copy_roles
 from pgcopydb.clone.rows import copy_rows
 from pgcopydb.clone.schema import After
 from pgcopydb.clone.summary import summarize
@@ -51,6 +53,7 @@ def clone(
         copying = prepare(work, source, target, copy)
         _copy_base(copying, copy.snapshot or copying.header.snapshot)
         finish(copying, unchecked=False)
+        set_properties(copying)
         summary = summarize(copying, monotonic() - started)
         refuse_unvalidated(copying)
         if copying.header.consistent_point is None:
@@ -80,6 +83,7 @@ def copy_database(
     _copy_base(copying, snapshot)
     if not defer_constraints:
         finish(copying, unchecked=False)
+    set_properties(copying)
     return summarize(copying, monotonic() - started)
 
 
@@ -104,6 +108,9 @@ def finish_constraints(
 
 def _copy_base(copying: Copying, snapshot: str | None) -> None:
     """Everything up to the point from which foreign keys and triggers can be created."""
+    if copying.options.roles:
+        with copying.timed("roles"):
+            copy_roles(copying.source, copying.target, copying.options)
     copy_rows(copying, snapshot)
     remainder = read_remainder(copying)
     with copying.timed("restore post-data"):

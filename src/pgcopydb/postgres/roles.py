@@ -1,0 +1,142 @@
+"""Reads the roles of a server, and creates those that another server lacks.
+
+A role belongs to the whole server, and one that is there already is somebody's: it is kept as it
+is. Password hashes are read, sent and forgotten; they are in no message and no log, and where the
+role may say so, not in the target server's log either.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection
+
+from pgcopydb.errors import ConfigurationError
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.roles import Membership, Role, Roles
+from pgcopydb.postgres import discover
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.sql import roles as statements
+
+log = logging.getLogger(__name__)
+
+Session = Connection[tuple[Any, ...]]
+
+_KEEP_OUT_OF_LOGS: Final = (
+    "select pg_catalog.set_config(s.name, v.value, true)"
+    " from (values ('log_statement', 'none'), ('log_min_duration_statement', '-1'),"
+    "  ('log_min_error_statement', 'panic'), ('log_min_duration_sample', '-1'))"
+    "  as v (name, value)"
+    " join pg_catalog.pg_settings as s on s.name = v.name"
+    " join pg_catalog.pg_roles as r on r.rolname = current_user and r.rolsuper"
+)
+
+
+def read_roles(source: Endpoint, connection: Session, *, passwords: bool) -> Roles:
+    """Return the roles of the source. Raises ConfigurationError where passwords may not be read."""
+    hashes = _passwords(source, connection) if passwords else {}
+    with reporting(source, "reading the roles"):
+        return Roles(
+            roles=tuple(
+                Role(**record, password=hashes.get(record["name"]))
+                for record in discover.records(connection, "role_definitions")
+            ),
+            memberships=tuple(
+                Membership(**record) for record in discover.records(connection, "role_memberships")
+            ),
+        )
+
+
+def create_roles(
+    target: Endpoint, connection: Session, wanted: Roles, *, comments: bool
+) -> list[str]:
+    """Create the roles that the target lacks, all or none; return their names.
+
+    Memberships are granted where one of the two roles is new. Raises the target's error, naming
+    the role.
+    """
+    with reporting(target, "reading the roles"):
+        known = {row[0] for row in connection.execute("select rolname from pg_catalog.pg_roles")}
+        version = connection.info.server_version
+    created = [role for role in wanted.roles if role.name not in known]
+    names = {role.name for role in created}
+    with connection.transaction():
+        with reporting(target, "keeping passwords out of the server's log"):
+            connection.execute(_KEEP_OUT_OF_LOGS)
+        for role in created:
+            with reporting(target, f'creating role "{role.name}"'):
+                connection.execute(statements.create_role(role).encode())
+        for role in created:
+            _describe(target, connection, role, comments=comments)
+        for one in statements.in_order(wanted.memberships):
+            if one.member in names or one.role in names:
+                _grant(target, connection, one, known | names, version)
+    return sorted(names)
+
+
+def statements_for(wanted: Roles, *, version_num: int) -> Iterator[str]:
+    """Yield what would create ``wanted`` on a server of that version that has none of them."""
+    yield from (statements.create_role(role) for role in wanted.roles)
+    for role in wanted.roles:
+        yield from (statements.set_of_role(role.name, setting) for setting in role.settings)
+        if role.comment is not None:
+            yield statements.comment_on_role(role)
+    for one in statements.in_order(wanted.memberships):
+        yield statements.grant_membership(one, version_num=version_num)
+
+
+def try_setting(target: Endpoint, connection: Session, statement: str, setting: str) -> None:
+    """Run an ALTER ... SET; a parameter that the target does not know is left out, and said."""
+    name = setting.partition("=")[0]
+    try:
+        with reporting(target, f"setting {name}"), connection.transaction():
+            connection.execute(statement.encode())
+    except Exception as error:
+        if not isinstance(error.__cause__, psycopg.errors.UndefinedObject):
+            raise
+        log.warning("target: there is no parameter %s, its setting is left out", name)
+
+
+def _describe(target: Endpoint, connection: Session, role: Role, *, comments: bool) -> None:
+    for setting in role.settings:
+        statement = statements.set_of_role(role.name, setting)
+        try_setting(target, connection, statement, setting)
+    if comments and role.comment is not None:
+        with reporting(target, f'describing role "{role.name}"'):
+            connection.execute(statements.comment_on_role(role).encode())
+
+
+def _grant(
+    target: Endpoint, connection: Session, one: Membership, known: set[str], version: int
+) -> None:
+    if one.role not in known or one.member not in known:
+        log.warning('target: "%s" cannot be granted to "%s": it is not there', one.role, one.member)
+        return
+    if version < statements.FIRST_WITH_OPTIONS and one.may_set is False:
+        log.warning(
+            'target: before PostgreSQL 16 "%s" cannot be granted to "%s" without the right to SET'
+            " ROLE, and is not granted",
+            one.role,
+            one.member,
+        )
+        return
+    with reporting(target, f'granting role "{one.role}" to "{one.member}"'):
+        connection.execute(statements.grant_membership(one, version_num=version).encode())
+
+
+def _passwords(source: Endpoint, connection: Session) -> dict[str, str]:
+    try:
+        with reporting(source, "reading the passwords of the roles"):
+            rows = connection.execute(
+                "select rolname, rolpassword from pg_catalog.pg_authid"
+                " where rolpassword is not null"
+            ).fetchall()
+    except Exception as error:
+        if not isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise ConfigurationError(
+            "source: the role may not read the passwords of the roles",
+            hint="use a superuser as --source, or --no-role-passwords",
+        ) from error
+    return dict(rows)

@@ -1,0 +1,79 @@
+"""Roles and their memberships become SQL."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pgcopydb.model.roles import Membership, Role
+from pgcopydb.sql.quote import quote_identifier, quote_literal
+from pgcopydb.sql.settings import set_clause
+
+FIRST_WITH_OPTIONS: Final = 160000
+"""The first version that knows more of a membership than ADMIN OPTION."""
+
+
+def create_role(role: Role) -> str:
+    """Return the statement that creates ``role`` with its attributes and its password, if any.
+
+    Only what differs from the defaults is said: to deny an attribute that only a superuser may
+    give needs no superuser.
+    """
+    attributes = {
+        "SUPERUSER": role.is_superuser,
+        "NOINHERIT": not role.inherits,
+        "CREATEROLE": role.creates_roles,
+        "CREATEDB": role.creates_databases,
+        "LOGIN": role.logs_in,
+        "REPLICATION": role.replicates,
+        "BYPASSRLS": role.bypasses_row_security,
+    }
+    clauses = [name for name, given in attributes.items() if given]
+    if role.connection_limit != -1:
+        clauses.append(f"CONNECTION LIMIT {role.connection_limit:d}")
+    if role.password is not None:
+        clauses.append(f"PASSWORD {quote_literal(role.password)}")
+    if role.valid_until is not None:
+        clauses.append(f"VALID UNTIL {quote_literal(role.valid_until)}")
+    return " ".join([f"CREATE ROLE {quote_identifier(role.name)}", *clauses])
+
+
+def set_of_role(role: str, setting: str, *, database: str | None = None) -> str:
+    """Return the statement that gives ``role`` a stored ``name=value``, in one database or all."""
+    where = "" if database is None else f" IN DATABASE {quote_identifier(database)}"
+    return f"ALTER ROLE {quote_identifier(role)}{where} {set_clause(setting)}"
+
+
+def comment_on_role(role: Role) -> str:
+    """Return the statement that sets the role's comment."""
+    return f"COMMENT ON ROLE {quote_identifier(role.name)} IS {quote_literal(role.comment or '')}"
+
+
+def grant_membership(membership: Membership, *, version_num: int) -> str:
+    """Return the GRANT for a server of that version, with every option that it knows."""
+    grant = f"GRANT {quote_identifier(membership.role)} TO {quote_identifier(membership.member)}"
+    if version_num < FIRST_WITH_OPTIONS or membership.may_set is None:
+        return grant + (" WITH ADMIN OPTION" if membership.may_admin else "")
+    options = {
+        "ADMIN": membership.may_admin,
+        "INHERIT": bool(membership.inherits),
+        "SET": membership.may_set,
+    }
+    grant += " WITH " + ", ".join(f"{name} {given}".upper() for name, given in options.items())
+    if membership.grantor is not None:
+        grant += f" GRANTED BY {quote_identifier(membership.grantor)}"
+    return grant
+
+
+def in_order(memberships: Iterable[Membership]) -> Iterator[Membership]:
+    """Yield ``memberships`` so that a grantor may administer the role before granting it.
+
+    A grantor that never may comes last, for the server to refuse by name.
+    """
+    waiting = list(memberships)
+    admins: set[tuple[str, str]] = set()
+    while waiting:
+        ready = [one for one in waiting if one.grantor is None or (one.role, one.grantor) in admins]
+        for one in ready or waiting:
+            yield one
+            if one.may_admin:
+                admins.add((one.role, one.member))
+        waiting = [one for one in waiting if one not in ready] if ready else []

@@ -1,0 +1,158 @@
+"""Roles and the properties of a database reach the other server; secrets reach nobody else."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_phases import Phases
+from tests.support.commands import Pgcopydb
+from tests.support.servers import SourceTarget
+
+ROLES = r"""
+    create role "Odd ""role""; drop" with login password 'se''cret\' createdb connection limit 7
+      valid until '2031-02-03 04:05:06+00';
+    create role readers noinherit;
+    create role chief superuser createrole replication bypassrls;
+    create role kept login;
+    grant readers to "Odd ""role""; drop" with admin option;
+    grant pg_read_all_stats to readers;
+    alter role "Odd ""role""; drop" set search_path to "a, b", "$user", public;
+    alter role "Odd ""role""; drop" set datestyle to 'SQL, DMY';
+    alter role "Odd ""role""; drop" set "my.setting" to 'it''s';
+    comment on role readers is 'they ''read''';
+"""
+
+DESCRIBED = """
+    select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
+      rolbypassrls, rolconnlimit, rolvaliduntil, rolpassword, shobj_description(oid, 'pg_authid'),
+      (select setconfig from pg_db_role_setting where setrole = a.oid and setdatabase = 0),
+      (select array_agg(roleid::regrole || ' ' || admin_option order by roleid::regrole::text)
+        from pg_auth_members where member = a.oid)
+    from pg_authid as a where rolname in ('Odd "role"; drop', 'readers', 'chief') order by 1
+"""
+
+OPTIONS = """
+    select roleid::regrole::text, member::regrole::text, grantor::regrole::text,
+      admin_option, inherit_option, set_option
+    from pg_auth_members where member::regrole::text in ('one', 'two', 'three') order by 1, 2, 3
+"""
+
+PROPERTIES = """
+    select shobj_description(d.oid, 'pg_database'),
+      (select array_agg(setrole::regrole || ' ' || setconfig::text order by setrole::regrole::text)
+        from pg_db_role_setting where setdatabase = d.oid),
+      (select array_agg(grantee::regrole || ' ' || privilege_type || ' ' || is_grantable
+          order by grantee::regrole::text, privilege_type)
+        from aclexplode(datacl))
+    from pg_database d where datname = current_database()
+"""
+
+
+@pytest.fixture
+def phases(pgcopydb_command: Pgcopydb, source_target: SourceTarget, tmp_path: Path) -> Phases:
+    return Phases(pgcopydb_command, source_target, tmp_path / "work")
+
+
+@pytest.mark.parametrize("source_target", [(15, 15), (15, 18)], indirect=True)
+def test_roles_that_are_new_are_created_and_others_kept(phases: Phases) -> None:
+    source, target = phases.pair.source, phases.pair.target
+    source.execute(ROLES)
+    target.execute("create role kept nologin")
+    logged = phases.run("copy", "roles", "--debug")
+    assert target.rows(DESCRIBED) == source.rows(DESCRIBED)
+    assert len(source.rows(DESCRIBED)) == 3
+    assert target.rows("select rolcanlogin from pg_roles where rolname = 'kept'") == [(False,)]
+    assert "3 roles created" in logged.stdout
+    assert "SCRAM" not in logged.stdout + logged.stderr
+    assert "0 roles created" in phases.run("copy", "roles").stdout
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_memberships_and_their_grantors(phases: Phases) -> None:
+    source, target = phases.pair.source, phases.pair.target
+    source.execute(
+        """
+        create role one; create role two; create role three; create role shared;
+        grant shared to one with admin true, inherit false, set false;
+        set role one; grant shared to two with inherit true, set false; reset role;
+        grant shared to three;
+        """,
+    )
+    dumped = phases.run("dump", "roles", "--no-role-passwords")
+    assert "roles dumped" in dumped.stdout
+    assert stat.S_IMODE((phases.directory / "schema" / "roles.json").stat().st_mode) == 0o600
+    script = (phases.directory / "schema" / "roles.sql").read_text()
+    assert 'GRANT "shared" TO "two" WITH ADMIN FALSE, INHERIT TRUE, SET FALSE' in script
+    phases.run("restore", "roles")
+    assert target.rows(OPTIONS) == source.rows(OPTIONS)
+    assert len(target.rows(OPTIONS)) == 3
+    for side in (source, target):
+        # In this order: a grantor cannot go before those to whom it granted.
+        side.execute("drop role two; drop role three; drop role shared; drop role one")
+
+
+@pytest.mark.parametrize("source_target", [(18, 16)], indirect=True)
+def test_a_setting_that_the_target_does_not_know(phases: Phases) -> None:
+    phases.pair.source.execute(
+        "create role timed; alter role timed set transaction_timeout = '1min';"
+        " alter role timed set work_mem = '9MB'"
+    )
+    copied = phases.run("copy", "roles")
+    assert "there is no parameter transaction_timeout" in copied.stderr
+    assert phases.pair.target.rows("select rolconfig from pg_roles where rolname = 'timed'") == [
+        (["work_mem=9MB"],)
+    ]
+
+
+def test_what_a_weak_role_may_do(phases: Phases) -> None:
+    source, target = phases.pair.source, phases.pair.target
+    source.execute("create role weak login; create role fresh login")
+    weak = [
+        "--dir",
+        str(phases.directory),
+        "--source",
+        source.cluster.conninfo(source.name, user="weak"),
+    ]
+    sides = [*weak, "--target", target.conninfo]
+    refused = phases.command("copy", "roles", *sides)
+    assert refused.status == 2, refused.stderr
+    assert "may not read the passwords" in refused.stderr
+    assert "--no-role-passwords" in refused.stderr
+    copied = phases.command("copy", "roles", *sides, "--no-role-passwords")
+    assert copied.status == 0, copied.stderr
+    assert target.rows("select count(*) from pg_roles where rolname in ('weak', 'fresh')") == [(2,)]
+    assert "holds no dump of roles" in phases.run("restore", "roles", status=3).stderr
+
+
+@pytest.mark.parametrize("source_target", [(15, 15), (15, 18)], indirect=True)
+def test_a_clone_with_roles_and_properties(phases: Phases, tmp_path: Path) -> None:
+    source, target = phases.pair.source, phases.pair.target
+    name = source.name
+    source.execute(
+        f"""
+        create role "o'wner"; create role app login; create role reader;
+        create table t (id integer primary key); insert into t values (1);
+        alter table t owner to "o'wner"; grant select on t to reader;
+        alter database {name} set search_path to app, "$user", public;
+        alter database {name} set work_mem = '7MB';
+        alter role app in database {name} set statement_timeout = '5s';
+        comment on database {name} is 'it''s the shop';
+        revoke temporary, connect on database {name} from public;
+        grant connect on database {name} to app with grant option;
+        """
+    )
+    phases.run("clone", "--roles")
+    assert target.rows("select relowner::regrole::text from pg_class where relname = 't'") == [
+        ('"o\'wner"',)
+    ]
+    assert target.rows(PROPERTIES) == source.rows(PROPERTIES)
+    other = tmp_path / "other"
+    target.execute("drop table t")
+    target.execute(f"alter database {target.name} reset all")
+    sides = phases.pair.options
+    again = phases.command("clone", "--skip-db-properties", "--dir", other, *sides)
+    assert again.status == 0, again.stderr
+    assert not any(
+        "work_mem" in str(row) for row in target.rows("select setconfig from pg_db_role_setting")
+    )

@@ -1,0 +1,53 @@
+"""Roles, memberships and settings become SQL."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgcopydb.model.roles import Membership
+from pgcopydb.sql.quote import quote_identifier
+from pgcopydb.sql.roles import grant_membership, in_order
+from pgcopydb.sql.settings import set_clause, split_list
+
+NAMES = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "clause"),
+    [
+        ("work_mem=7MB", "SET \"work_mem\" TO '7MB'"),
+        ("DateStyle=ISO, MDY", "SET \"DateStyle\" TO 'ISO, MDY'"),
+        ('search_path="$user", public', "SET \"search_path\" TO '$user', 'public'"),
+        ('search_path=""', "SET \"search_path\" TO ''"),
+        ("my.odd name=a=b'c", "SET \"my\".\"odd name\" TO 'a=b''c'"),
+    ],
+)
+def test_a_stored_setting_is_said_again(setting: str, clause: str) -> None:
+    assert set_clause(setting) == clause
+
+
+@given(st.lists(NAMES, min_size=1))
+def test_a_list_of_identifiers_is_split_where_it_was_joined(names: list[str]) -> None:
+    assert split_list(", ".join(map(quote_identifier, names))) == names
+
+
+def membership(role: str, member: str, *, admin: bool = False, by: str | None = None) -> Membership:
+    return Membership(
+        role=role, member=member, may_admin=admin, inherits=True, may_set=False, grantor=by
+    )
+
+
+def test_a_grantor_comes_after_what_made_it_one() -> None:
+    last = membership("shared", "c", by="b")
+    second = membership("shared", "b", admin=True, by="a")
+    first = membership("shared", "a", admin=True)
+    assert list(in_order([last, second, first])) == [first, second, last]
+    assert list(in_order([last])) == [last]
+
+
+def test_a_grant_says_what_the_version_knows() -> None:
+    one = membership("r", "m", admin=True, by="g")
+    assert grant_membership(one, version_num=150000) == 'GRANT "r" TO "m" WITH ADMIN OPTION'
+    assert grant_membership(one, version_num=160000) == (
+        'GRANT "r" TO "m" WITH ADMIN TRUE, INHERIT TRUE, SET FALSE GRANTED BY "g"'
+    )
