@@ -12,16 +12,17 @@ TESTS ?=
 # A quick look; the figures that are published come from BENCH='--scale 1 --lag-seconds 120'.
 BENCH ?=
 
-# Migrations to kill, and kills in each of them.
+# Migrations to kill, and kills in each of them; random schedules of transactions to replay.
 CAMPAIGN_RUNS ?= 100
 CAMPAIGN_KILLS ?= 6
+SCHEDULES ?= 200
 
 .PHONY: help demo test campaign bench check format clean
 
 help:
 	@echo 'make demo    a whole migration on embedded servers, from nothing'
 	@echo 'make test    install what the tests need, and run all of them'
-	@echo 'make campaign  kill CAMPAIGN_RUNS migrations at random moments, and judge each of them'
+	@echo 'make campaign  kill CAMPAIGN_RUNS migrations at random moments, replay SCHEDULES random schedules'
 	@echo 'make bench   speed and lag beside PostgreSQL, with the options in BENCH (BENCH=--help)'
 	@echo 'make check   lint, format, types and import contracts'
 	@echo 'make format  mend what the formatter and the linter can mend'
@@ -37,6 +38,7 @@ test: $(INSTALLED)
 campaign: $(INSTALLED)
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
+	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/cdc.py $(BENCH)

@@ -34,6 +34,8 @@ _SMALL = {
     "max_wal_size": "512MB",
     "max_connections": "60",
     "max_prepared_transactions": "10",
+    # A subscription begins to apply at once.
+    "wal_retrieve_retry_interval": "50ms",
 }
 # Newer minor versions load only the plugins that stand here; older ones do not know the setting.
 _PLUGINS = {"output_plugin_libraries": "pgoutput, test_decoding, wal2json"}

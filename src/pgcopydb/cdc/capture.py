@@ -1,6 +1,6 @@
 """What a migration captures: the shape of the followed tables when the slot was made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -67,6 +67,7 @@ def make_capture(facts: ServerFacts, tables: Sequence[Table], start: int) -> Cap
 def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
     """Return the followed tables with all of their shape that the stream rests on."""
     keyless = {table.oid for table in plan_publication(tables).keyless}
+    by_oid = {table.oid: table for table in tables}
     return tuple(
         FollowedTable(
             schema=table.schema,
@@ -79,10 +80,18 @@ def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
             generated=tuple(column.name for column in table.columns if column.is_generated),
             always=tuple(column.name for column in table.columns if column.identity == "a"),
             versions=tuple(f"{column.number}:{column.version}" for column in table.columns),
+            ancestors=tuple(_ancestors(table, by_oid)),
         )
         for table in tables
         if is_followed(table)
     )
+
+
+def _ancestors(table: Table, by_oid: Mapping[int, Table]) -> Iterator[tuple[str, str]]:
+    """Give the partitioned tables that ``table`` is a partition of, the nearest first."""
+    while table.is_partition and (parent := by_oid.get(table.parent_oids[0])) is not None:
+        yield parent.schema, parent.name
+        table = parent
 
 
 def _identity_columns(table: Table) -> tuple[str, ...]:

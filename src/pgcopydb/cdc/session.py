@@ -43,6 +43,7 @@ class ApplySession:
     def __init__(self, target: Endpoint, header: RunHeader, capture: Capture) -> None:
         self._target = target
         self._header = header
+        self._capture = capture
         self._followed = capture.names()
         self._in_transaction = False
         self.position = 0
@@ -70,7 +71,8 @@ class ApplySession:
 
         Raises StateError for a table that the target lacks, or has without one of the columns or
         with another type. One that was made after the capture began, a new partition say, is
-        written to when somebody has made it on the target: at the end it is compared.
+        written to when somebody has made it on the target: at the end it is compared. A partition
+        that the target has not goes to the nearest table above it that is there.
         """
         name = (relation.schema, relation.name)
         if name not in self._followed and name not in self._tables:
@@ -80,7 +82,12 @@ class ApplySession:
                 hint="everything before that is applied: create it on the target as it is on the"
                 " source, then go on with --resume",
             )
-        return make_route(relation, self._tables)
+        if name in self._tables:
+            return make_route(relation, self._tables)
+        above = (table for table in self._capture.ancestors(*name) if table in self._tables)
+        home = next(above, name)
+        partitions = self._capture.partitions(home)
+        return make_route(relation, self._tables, home=home, partitions=partitions)
 
     def begin(self) -> None:
         """Begin a transaction on the target, unless one is under way."""

@@ -16,6 +16,7 @@ from pgcopydb.cdc.strict import StrictWriter
 from pgcopydb.errors import ConflictError
 from pgcopydb.model.changes import UNCHANGED, Delete, Insert, Row, Update
 from pgcopydb.model.targets import Route
+from pgcopydb.rules.routing import tables_to_truncate
 from pgcopydb.sql import staging
 from pgcopydb.sql.copytext import encode_rows
 from pgcopydb.sql.statements import truncate_statement
@@ -47,7 +48,7 @@ class SetWriter:
                     self._strict.write(0, changes)
                 case Truncation(routes, cascade, restart_identity):
                     statement = truncate_statement(
-                        list(dict.fromkeys(route.table for route in routes)),
+                        tables_to_truncate(routes),
                         restart_identity=restart_identity,
                         cascade=cascade,
                     )

@@ -12,8 +12,9 @@ from pgcopydb.cdc.session import ApplySession
 from pgcopydb.errors import ConflictError, PgcopydbError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.changes import Change, Delete, Insert, Relation, Row, Truncate, Update
-from pgcopydb.model.targets import TargetTable
+from pgcopydb.model.targets import Route
 from pgcopydb.postgres.pipeline import StatementFailure
+from pgcopydb.rules.routing import tables_to_truncate
 from pgcopydb.sql.statements import Statement, TableStatements, truncate_statement
 
 _MOST_QUEUED: Final = 2000
@@ -132,15 +133,16 @@ class StrictWriter:
         wal2json tells one statement over several tables as several changes in a row: together
         they are right whatever foreign keys there are, apart they may not be.
         """
-        tables: list[TargetTable] = []
+        routes: list[Route] = []
         cascade = restart = False
         while index < len(changes):
             change = changes[index]
             if not isinstance(change, Truncate):
                 break
             cascade, restart = cascade or change.cascade, restart or change.restart_identity
-            tables += [self._session.route(relation).table for relation in change.relations]
+            routes += [self._session.route(relation) for relation in change.relations]
             index += 1
+        tables = tables_to_truncate(routes)
         self._session.pipeline.add(
             truncate_statement(tables, restart_identity=restart, cascade=cascade),
             subject=f"TRUNCATE {tables[0].schema}.{tables[0].name}",

@@ -93,10 +93,22 @@ class TransactionReader:
                 self._truncate(change)  # type: ignore[arg-type]
             elif kind is not Message or change.prefix == MARKER_PREFIX:  # type: ignore[union-attr]
                 self._changes.append(change)
-        if not chunk.final and self._changes:
-            yield Piece(self._xid, self._changes, 0, 0, self._continued)
-            self._changes = []
+        if not chunk.final:
+            yield from self._give_piece()
+
+    def _give_piece(self) -> Iterator[Piece]:
+        """Give what has come of a large transaction, but for a TRUNCATE at its end.
+
+        wal2json tells one TRUNCATE of several tables as several changes, which belong together.
+        """
+        end = len(self._changes)
+        while end and type(self._changes[end - 1]) is Truncate:
+            end -= 1
+        if end:
+            piece = Piece(self._xid, self._changes[:end], 0, 0, self._continued)
+            self._changes = self._changes[end:]
             self._continued = True
+            yield piece
 
     def _truncate(self, truncate: Truncate) -> None:
         """Keep a TRUNCATE of tables that store rows; the roots over them may be named as well."""

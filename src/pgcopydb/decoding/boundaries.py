@@ -7,14 +7,21 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from pgcopydb.errors import ProtocolError
 from pgcopydb.model.options import Plugin
 
 _U64: Final = struct.Struct(">Q").unpack_from
 _PGOUTPUT_END_AT = 10  # after the type byte, the flags and the commit record's position
+_PGOUTPUT_COMMIT_BYTES: Final = 26
 
 
 def _pgoutput_commit_end(payload: bytes, wal_start: int) -> int:  # noqa: ARG001 - one signature for all
-    return _U64(payload, _PGOUTPUT_END_AT)[0] if payload[0] == 67 else 0
+    if payload[0] != 67:
+        return 0
+    if len(payload) != _PGOUTPUT_COMMIT_BYTES:
+        raise ProtocolError(f"pgoutput: a COMMIT of {len(payload)} bytes")
+    end: int = _U64(payload, _PGOUTPUT_END_AT)[0]
+    return end
 
 
 def _wal2json_commit_end(payload: bytes, wal_start: int) -> int:
@@ -55,6 +62,7 @@ def commit_end(plugin: Plugin) -> Callable[[bytes, int], int]:
 
     The payload must not be empty. test_decoding and wal2json write their COMMIT with the end of
     the commit record as the frame's own position (correctness M9); pgoutput says it inside.
+    The function raises ProtocolError for a COMMIT that is cut off.
     """
     return _COMMIT_ENDS[plugin]
 

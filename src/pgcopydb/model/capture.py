@@ -24,6 +24,8 @@ class FollowedTable:
     """Columns GENERATED ALWAYS AS IDENTITY, to which no UPDATE can give a value."""
     versions: tuple[str, ...] = ()
     """Number and version of each column, which tell that one was altered to what it was."""
+    ancestors: tuple[tuple[str, str], ...] = ()
+    """The partitioned tables that a partition is of, the nearest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,23 @@ class Capture:
             (table.schema, table.name): Identity(columns=table.identity, full=table.full)
             for table in self.tables
         }
+
+    def ancestors(self, schema: str, name: str) -> tuple[tuple[str, str], ...]:
+        """Return the partitioned tables over a followed table, the nearest first."""
+        return next(
+            (
+                table.ancestors
+                for table in self.tables
+                if (table.schema, table.name) == (schema, name)
+            ),
+            (),
+        )
+
+    def partitions(self, ancestor: tuple[str, str]) -> frozenset[tuple[str, str]]:
+        """Return the followed tables that hold the rows of a partitioned one."""
+        return frozenset(
+            (table.schema, table.name) for table in self.tables if ancestor in table.ancestors
+        )
 
     def names(self) -> frozenset[tuple[str, str]]:
         """Return the tables by (schema, name)."""

@@ -48,6 +48,8 @@ class Route:
     ``key`` finds a row (empty where there is no key), ``full`` says that only the whole old row
     does. ``stored`` are the columns that the target takes, the others it computes; ``settable``
     are those of them that an UPDATE may set, ``always`` the others: GENERATED ALWAYS AS IDENTITY.
+    ``partitions`` are all tables of the source whose rows are in ``table``, where the relation is
+    one of several partitions that the target has not: it is partitioned otherwise, or not at all.
     """
 
     relation: Relation
@@ -57,3 +59,4 @@ class Route:
     stored: tuple[int, ...]
     settable: tuple[int, ...]
     always: tuple[int, ...]
+    partitions: frozenset[tuple[str, str]] = frozenset()

@@ -1,6 +1,6 @@
 """Which table of the target takes the rows of a relation of the stream, and how they are found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pgcopydb.errors import StateError
 from pgcopydb.model.changes import Relation
@@ -10,13 +10,20 @@ from pgcopydb.rules.column_types import takes
 TargetTables = Mapping[tuple[str, str], TargetTable]
 
 
-def make_route(relation: Relation, tables: TargetTables) -> Route:
-    """Return the route of ``relation``.
+def make_route(
+    relation: Relation,
+    tables: TargetTables,
+    *,
+    home: tuple[str, str] | None = None,
+    partitions: frozenset[tuple[str, str]] = frozenset(),
+) -> Route:
+    """Return the route of ``relation``: to the table of its name, or to ``home`` instead.
 
+    ``partitions`` are the tables of the source that go to ``home`` together.
     Raises StateError when the target has no such table, or the table lacks a column or has one of
     a type that does not take the source's values.
     """
-    table = tables.get((relation.schema, relation.name))
+    table = tables.get(home or (relation.schema, relation.name))
     if table is None:
         raise StateError(
             f"target: table {relation.schema}.{relation.name} does not exist",
@@ -40,7 +47,26 @@ def make_route(relation: Relation, tables: TargetTables) -> Route:
         stored=stored,
         settable=tuple(n for n in stored if not columns[n].identity_always),
         always=tuple(n for n in stored if columns[n].identity_always),
+        partitions=partitions,
     )
+
+
+def tables_to_truncate(routes: Sequence[Route]) -> list[TargetTable]:
+    """Return the tables that a TRUNCATE of the relations of ``routes`` empties, each once.
+
+    Raises StateError for a single partition whose rows are among those of others on the target.
+    """
+    named = {(route.relation.schema, route.relation.name) for route in routes}
+    for route in routes:
+        if not route.partitions <= named:
+            relation, table = route.relation, route.table
+            raise StateError(
+                f"source: a TRUNCATE of {relation.schema}.{relation.name} alone, which is no table"
+                f" of its own on the target: its rows are in {table.schema}.{table.name} there",
+                hint="everything before that is applied: make that partition on the target too,"
+                " then go on with --resume",
+            )
+    return list(dict.fromkeys(route.table for route in routes))
 
 
 def _differences(relation: Relation, table: TargetTable) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgcopydb.cdc.chunks import ChunkAssembler
 from pgcopydb.decoding import Decoder, make_decoder
 from pgcopydb.decoding.jsonlines import JsonLinesEncoder
 from pgcopydb.errors import ProtocolError
@@ -55,6 +56,37 @@ def test_mutated_frames(plugin: Plugin, data: st.DataObject) -> None:
     for wal_start, payload in frames[: first + 1][-8:]:
         outcome(decoder, payload, wal_start)
     outcome(decoder, mutated(frames[first][1], data))
+
+
+@PLUGINS
+@settings(max_examples=50)
+@given(data=st.data())
+def test_a_stream_with_frames_lost_repeated_or_moved(plugin: Plugin, data: st.DataObject) -> None:
+    """Each frame is whole, but not what the one before it announced."""
+    decoder = make_decoder(plugin, forms.read_identities())
+    frames = FRAMES[plugin]
+    positions = data.draw(st.lists(st.integers(0, len(frames) - 1), max_size=60))
+    for position in positions:
+        wal_start, payload = frames[position]
+        outcome(decoder, payload, wal_start)
+
+
+@PLUGINS
+@settings(max_examples=200)
+@given(data=st.data())
+def test_random_frames_are_stored_or_refused(plugin: Plugin, data: st.DataObject) -> None:
+    """What looks for the boundaries only sees every frame first."""
+    assembler = ChunkAssembler(plugin, chunk_bytes=data.draw(st.sampled_from([1, 50, 1 << 20])))
+    whole = st.sampled_from(FRAMES[plugin]).map(lambda frame: frame[1])
+    starts = st.sampled_from(STARTS[plugin])
+    damaged = st.tuples(starts, st.binary(max_size=30)).map(b"".join)
+    for payload in data.draw(st.lists(whole | damaged, max_size=40)):
+        try:
+            full = assembler.add(1, payload)
+        except ProtocolError:
+            return
+        cut = assembler.cut() if full else None
+        assert cut is None or cut.frames
 
 
 def mutated(payload: bytes, data: st.DataObject) -> bytes:
