@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import zip_longest
+from typing import Final
 from unicodedata import normalize
 
 from pgcopydb.cli.render import as_json_text, duration, printable, size
@@ -9,7 +11,6 @@ from pgcopydb.lsn import format_lsn
 from pgcopydb.model.comparison import (
     ComparisonProgress,
     DataComparison,
-    Found,
     Moment,
     ObjectDifference,
     RowDifference,
@@ -17,6 +18,12 @@ from pgcopydb.model.comparison import (
     TableDifference,
     ValueDifference,
 )
+
+_LONGEST: Final = 80
+"""Characters of a property that are shown."""
+
+_BEFORE: Final = 20
+"""Of these, how many before the place where it begins to differ."""
 
 
 def comparison_line(progress: ComparisonProgress) -> str:
@@ -134,8 +141,44 @@ def _object_lines(differences: Iterable[ObjectDifference]) -> list[str]:
 
 
 def _object_line(one: ObjectDifference) -> str:
-    what = one.found if one.found is not Found.DIFFERS else "; ".join(map(_value, one.values))
-    return f"{one.kind} {printable(one.name)}: {what}"
+    values = "; ".join(_property(value) for value in one.values)
+    return f"{one.kind} {printable(one.name)}: {values or one.found}"
+
+
+def _property(value: ValueDifference) -> str:
+    """Return a property on both sides, of a long one only the place where it begins to differ."""
+    if value.source is None or value.target is None:
+        source, target = (_beginning(text) for text in (value.source, value.target))
+    else:
+        source, target = _around_difference(_one_line(value.source), _one_line(value.target))
+    return f"{printable(value.name)} {source} -> {target}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _beginning(text: str | None) -> str:
+    if text is None:
+        return "(none)"
+    line = _one_line(text)
+    return printable(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
+
+
+def _around_difference(one: str, other: str) -> tuple[str, str]:
+    if one == other:
+        return "(in white space only)", "(in white space only)"
+    if max(len(one), len(other)) <= _LONGEST:
+        return printable(one), printable(other)
+    pairs = enumerate(zip_longest(one, other))
+    start = max(0, next(place for place, (left, right) in pairs if left != right) - _BEFORE)
+    return _excerpt(one, start), _excerpt(other, start)
+
+
+def _excerpt(text: str, start: int) -> str:
+    before = "…" if start else ""
+    after = "…" if len(text) > start + _LONGEST else ""
+    return printable(f"{before}{text[start : start + _LONGEST]}{after}")
 
 
 def _value(value: ValueDifference) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from pgcopydb.compare import fence
-from pgcopydb.compare.moments import read_moment
+from pgcopydb.compare.moments import read_facts, read_moment
 from pgcopydb.compare.objects import large_object_differences, read_sequences, sequence_differences
 from pgcopydb.compare.pairs import pair_tables, readable_tables
 from pgcopydb.compare.readers import Readers, open_readers
@@ -14,7 +14,7 @@ from pgcopydb.errors import Interrupted
 from pgcopydb.model.comparison import DataComparison, ObjectDifference
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.filters import Filters
-from pgcopydb.model.objects import ServerFacts, Table, TableKind
+from pgcopydb.model.objects import Table, TableKind
 from pgcopydb.model.options import CompareOptions, WorkOptions
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import reporting
@@ -36,7 +36,7 @@ def compare_data(
     """
     started = time.monotonic()
     with _stopping(), open_readers(source, target, jobs=options.jobs) as readers:
-        facts = {side: _facts(readers, side) for side in Side}
+        facts = {side: read_facts(readers.held(side), readers.endpoint(side)) for side in Side}
         migration = fence.find_migration(work, facts[Side.SOURCE], facts[Side.TARGET])
         if migration is not None:
             fence.refuse_under_way(migration)
@@ -87,11 +87,6 @@ def _stopping() -> Iterator[None]:
     except Interrupted as error:
         error.hint = None
         raise
-
-
-def _facts(readers: Readers, side: Side) -> ServerFacts:
-    with reporting(readers.endpoint(side), "reading the server's settings"):
-        return discover.server_facts(readers.held(side))
 
 
 def _tables(readers: Readers, side: Side, filters: Filters) -> list[Table]:

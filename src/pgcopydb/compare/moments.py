@@ -7,8 +7,16 @@ import psycopg
 from pgcopydb.lsn import parse_lsn
 from pgcopydb.model.comparison import Moment
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
+
+
+def read_facts(connection: psycopg.Connection[Any], endpoint: Endpoint) -> ServerFacts:
+    """Return what the server and the connected database are."""
+    with reporting(endpoint, "reading the server's settings"):
+        return discover.server_facts(connection)
 
 
 def read_moment(connection: psycopg.Connection[Any], endpoint: Endpoint) -> Moment:

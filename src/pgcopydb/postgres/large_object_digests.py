@@ -1,14 +1,14 @@
 """What large objects hold, as numbers, and in which of them two databases differ."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import psycopg
 
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.postgres.ahead import ReadAhead
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
 from pgcopydb.rules.merge import merge_ordered
@@ -44,42 +44,32 @@ def paired_large_objects(
     not free for anything else meanwhile. ``look`` is called between batches, and may raise.
     """
     with ThreadPoolExecutor(2) as readers:
-        here = _Batches(readers, ours, source)
-        there = _Batches(readers, theirs, target)
-        yield from merge_ordered(_digests(here, look), _digests(there, look), _oid)
-
-
-class _Batches:
-    """The batches of one side; the next is read while one is looked at."""
-
-    def __init__(self, readers: ThreadPoolExecutor, connection: Session, endpoint: Endpoint):
-        self._readers = readers
-        self._read = partial(_batch, connection, endpoint)
-        self._coming: Future[list[LargeObjectDigest]] | None = self._begin(0)
-
-    def _begin(self, after: int) -> Future[list[LargeObjectDigest]]:
-        return self._readers.submit(self._read, after)
-
-    def __iter__(self) -> Iterator[list[LargeObjectDigest]]:
-        while self._coming is not None:
-            batch = self._coming.result()
-            self._coming = self._begin(batch[-1].oid) if len(batch) == _AT_ONCE else None
-            yield batch
-
-
-def _digests(batches: _Batches, look: Callable[[], None]) -> Iterator[LargeObjectDigest]:
-    for batch in batches:
-        look()
-        yield from batch
+        here = ReadAhead(readers, _Batches(ours, source))
+        there = ReadAhead(readers, _Batches(theirs, target))
+        pairs = merge_ordered(here, there, _oid)
+        for number, pair in enumerate(pairs):
+            if number % _AT_ONCE == 0:
+                look()
+            yield pair
 
 
 def _oid(one: LargeObjectDigest) -> int:
     return one.oid
 
 
-def _batch(connection: Session, endpoint: Endpoint, after: int) -> list[LargeObjectDigest]:
-    with reporting(endpoint, "reading large objects"):
-        rows = connection.execute(
-            query("large_object_digests"), {"after": after, "most": _AT_ONCE}
-        ).fetchall()
-    return [LargeObjectDigest(oid, size, int(total)) for oid, size, total in rows]
+class _Batches:
+    """Gives the next large objects of one side each time it is called."""
+
+    def __init__(self, connection: Session, endpoint: Endpoint) -> None:
+        self._connection = connection
+        self._endpoint = endpoint
+        self._last = 0
+
+    def __call__(self) -> list[LargeObjectDigest]:
+        with reporting(self._endpoint, "reading large objects"):
+            rows = self._connection.execute(
+                query("large_object_digests"), {"after": self._last, "most": _AT_ONCE}
+            ).fetchall()
+        if rows:
+            self._last = rows[-1][0]
+        return [LargeObjectDigest(oid, size, int(total)) for oid, size, total in rows]

@@ -1,0 +1,38 @@
+"""What an object of a database is, told so that two servers can be compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privileges:
+    """Who may do what with an object: entries as PostgreSQL prints them, ``grantee=rw/grantor``.
+
+    ``default`` is what holds where nothing was granted or revoked, for an object of ``owner``.
+    """
+
+    granted: tuple[str, ...]
+    default: tuple[str, ...]
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """An object, known by ``kind`` and ``name``, with the properties that are not the usual ones.
+
+    ``key`` tells it from all that was read by the same query. ``schema`` and ``table`` are where it
+    belongs, for filters; the names after them those of an object that filters can name itself.
+    ``privileges`` is None where nothing was granted or revoked.
+    """
+
+    kind: str
+    name: str
+    key: str
+    properties: Mapping[str, str]
+    schema: str | None = None
+    table: str | None = None
+    index: str | None = None
+    extension: str | None = None
+    event_trigger: str | None = None
+    publication: str | None = None
+    privileges: Privileges | None = field(default=None)
