@@ -11,6 +11,7 @@ TESTS ?=
 
 # A quick look; the figures that are published come from BENCH='--scale 1 --lag-seconds 120'.
 BENCH ?=
+BENCH_COPY ?=
 
 # Migrations to kill, and kills in each of them; random schedules of transactions to replay.
 CAMPAIGN_RUNS ?= 100
@@ -23,7 +24,7 @@ help:
 	@echo 'make demo    a whole migration on embedded servers, from nothing'
 	@echo 'make test    install what the tests need, and run all of them'
 	@echo 'make campaign  kill CAMPAIGN_RUNS migrations at random moments, replay SCHEDULES random schedules'
-	@echo 'make bench   speed and lag beside PostgreSQL, with the options in BENCH (BENCH=--help)'
+	@echo 'make bench   speed and lag beside PostgreSQL, with the options in BENCH and BENCH_COPY (--help)'
 	@echo 'make check   lint, format, types and import contracts'
 	@echo 'make format  mend what the formatter and the linter can mend'
 	@echo 'make clean   remove the virtual environment and all caches'
@@ -42,6 +43,7 @@ campaign: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/cdc.py $(BENCH)
+	$(BIN)/python bench/base_copy.py $(BENCH_COPY)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

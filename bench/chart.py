@@ -1,4 +1,4 @@
-"""A line chart as SVG, without any library."""
+"""Charts as SVG, without any library."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from html import escape
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 40, 45
+_BARS_FROM, _BAR = 190, 18
 _COLOURS = ("#1f6feb", "#d1570d", "#2da44e", "#8250df")
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
@@ -22,14 +23,54 @@ def line_chart(title: str, across: str, up: str, series: Series) -> str:
         _text(_LEFT, 18, title, size=14),
         *_axes(most_x, most_y, across, up),
     ]
-    for number, (name, line) in enumerate(series.items()):
+    for number, line in enumerate(series.values()):
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(f"{_x(x, most_x):.1f},{_y(y, most_y):.1f}" for x, y in line)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        left = _LEFT + 10 + 180 * number
+    parts += _legend(list(series), _LEFT + 10)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def bar_chart(title: str, along: str, groups: Mapping[str, Mapping[str, float]]) -> str:
+    """Return an SVG of bars that lie: for each of ``groups``, one for each name in it."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    longest = _round_up(max((v for group in groups.values() for v in group.values()), default=1.0))
+    height = _TOP + sum(_bar_group(group) for group in groups.values()) + _BOTTOM
+    size = f'viewBox="0 0 {_WIDTH} {height}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
+        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
+        _text(20, 18, title, size=14),
+        *_legend(names, 20),
+    ]
+    top = float(_TOP)
+    for group, bars in groups.items():
+        parts.append(_text(_BARS_FROM - 8, top + _BAR * len(bars) / 2 + 4, group, anchor="end"))
+        for number, (name, value) in enumerate(bars.items()):
+            y, width = top + _BAR * number, (_WIDTH - _BARS_FROM - 60) * value / longest
+            colour = _COLOURS[names.index(name) % len(_COLOURS)]
+            parts.append(
+                f'<rect x="{_BARS_FROM}" y="{y:.1f}" width="{width:.1f}" height="{_BAR - 3}"'
+                f' fill="{colour}"/>'
+            )
+            parts.append(_text(_BARS_FROM + width + 5, y + _BAR - 5, f"{value:.1f}"))
+        top += _bar_group(bars)
+    parts.append(_text(_WIDTH / 2, height - 12, along, anchor="middle"))
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _bar_group(bars: Mapping[str, float]) -> int:
+    return _BAR * len(bars) + _BAR // 2
+
+
+def _legend(names: Sequence[str], start: int) -> list[str]:
+    parts = []
+    for number, name in enumerate(names):
+        left = start + 180 * number
+        colour = _COLOURS[number % len(_COLOURS)]
         parts.append(f'<rect x="{left}" y="26" width="14" height="4" fill="{colour}"/>')
         parts.append(_text(left + 20, 33, name))
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return parts
 
 
 def _axes(most_x: float, most_y: float, across: str, up: str) -> list[str]:

@@ -96,7 +96,7 @@ class Report:
                     "WRONG" if any(run.wrong for run in result.runs) else "equal",
                 )
             )
-        return _markdown(rows)
+        return markdown(rows)
 
     def _bar(self, result: Result, quotient: float) -> str:
         """Whether ours is fast enough; only said at full size, where starting up counts little."""
@@ -147,7 +147,7 @@ def _cpu_table(results: Sequence[Result]) -> list[str]:
         figures = [f"{result.median_cpu(name):.2f}" for name in processes]
         peak = f"{result.peak_mb:.0f}" if result.peak_mb else ""
         rows.append((result.workload.title, result.contender, *figures, peak))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _lag_table(lag: dict[str, Any]) -> list[str]:
@@ -157,14 +157,15 @@ def _lag_table(lag: dict[str, Any]) -> list[str]:
             p50, p99, slope, last = (_figure(figures[key]) for key in _LAG_FIGURES)
             verdict = "WRONG" if figures["wrong"] else "equal"
             rows.append((name, contender, p50, p99, slope, last, verdict))
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table; the first row is its head."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

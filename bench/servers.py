@@ -21,6 +21,7 @@ _SETTINGS = {
     "max_worker_processes": "16",
     "max_logical_replication_workers": "8",
     "jit": "off",
+    "max_locks_per_transaction": "256",
 }
 _DEBIAN = Path("/usr/lib/postgresql")
 
