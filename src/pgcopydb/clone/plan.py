@@ -31,8 +31,7 @@ from pgcopydb.model.objects import (
     TableKind,
 )
 from pgcopydb.model.options import CopyOptions
-from pgcopydb.model.parts import Part
-from pgcopydb.postgres.transfer import TablePart
+from pgcopydb.model.parts import Part, TablePart
 from pgcopydb.rules import partition
 from pgcopydb.sql import ddl
 from pgcopydb.workdir.jobs import NewJob

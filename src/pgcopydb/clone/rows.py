@@ -36,8 +36,8 @@ from pgcopydb.model.objects import Table
 from pgcopydb.model.results import StepSummary
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import reporting, resolve
+from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
-from pgcopydb.postgres.transfer import LaneRoute
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue
 from pgcopydb.workdir.store import read_fact, write_fact

@@ -1,57 +1,57 @@
-"""Table data: COPY lanes, one process each, that claim parts until there are none left."""
+"""Table data: COPY lanes, two in a process, that claim parts until there are none left."""
 
-import asyncio
-from collections.abc import Sequence
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from psycopg import Connection, sql
 
-from pgcopydb.clone.context import COPY
 from pgcopydb.clone.plan import integer_key
-from pgcopydb.errors import PgcopydbError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres.connect import reporting
-from pgcopydb.postgres.transfer import Lane, LaneRoute, TablePart
-from pgcopydb.runtime import signals
+from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.runtime.workers import Worker
 from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.jobs import Job, JobQueue
-from pgcopydb.workdir.store import open_store, read_fact, write_fact
+from pgcopydb.workdir.store import read_fact, write_fact
 
-_TOGETHER_BYTES: Final = 2 << 20
-_TOGETHER_COUNT: Final = 64
+TOGETHER_BYTES: Final = 2 << 20
+TOGETHER_COUNT: Final = 64
 """Small tables are copied together, in one transaction of the target."""
 
 _WORTH_A_LANE: Final = 4 << 20
-"""Bytes for which starting one more process pays; a process costs about 0.2 s of CPU."""
+"""Bytes for which one more lane pays."""
 
-_IDLE: Final = 0.01
+_LANES_OF_A_PROCESS: Final = 2
+"""A process costs 0.25 s of CPU to start, as much as moving 120 MB. One can keep four backends
+that write rows busy, so two lanes leave it half idle."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneWork:
-    """What a lane's process needs to begin."""
+    """What a process of lanes needs to begin; ``numbers`` are those of its lanes."""
 
     catalogue: Path
     route: LaneRoute
-    number: int
+    numbers: tuple[int, ...]
 
 
 def lane_count(parts: int, size: int, table_jobs: int) -> int:
     """Return how many lanes ``parts`` of ``size`` bytes keep busy, ``table_jobs`` at most."""
-    worth = -(-size // _WORTH_A_LANE) + parts // _TOGETHER_COUNT
+    worth = -(-size // _WORTH_A_LANE) + parts // TOGETHER_COUNT
     return min(table_jobs, parts, max(worth, 1))
 
 
 def lanes(catalogue: Path, route: LaneRoute, count: int) -> list[Worker]:
-    """Return ``count`` lanes to start."""
+    """Return the processes to start for ``count`` lanes."""
+    numbers = range(1, count + 1)
+    shares = [
+        tuple(numbers[first : first + _LANES_OF_A_PROCESS])
+        for first in range(0, count, _LANES_OF_A_PROCESS)
+    ]
     return [
-        Worker(f"copy {number}", run_lane, LaneWork(catalogue, route, number))
-        for number in range(1, count + 1)
+        Worker(f"copy {share[0]}", run_lanes, LaneWork(catalogue, route, share)) for share in shares
     ]
 
 
@@ -67,40 +67,21 @@ def _ready_fact(snapshot: str, number: int) -> str:
     return f"lane {number} ready with {snapshot}"
 
 
-def run_lane(work: LaneWork) -> None:
-    """Copy parts until none is left to claim; the function of a lane's process.
+def note_ready(store: sqlite3.Connection, snapshot: str, number: int) -> None:
+    """Tell that lane ``number`` has taken ``snapshot`` and its locks."""
+    write_fact(store, _ready_fact(snapshot, number), True)
+
+
+def run_lanes(work: LaneWork) -> None:
+    """Copy parts until none is left to claim; the function of a process of lanes.
 
     Raises the side's error, after noting it in the jobs that it ended.
     """
-    asyncio.run(_run_lane(work))
+    import asyncio  # noqa: PLC0415 - costs start-up time in the process that starts this one
 
+    from pgcopydb.clone import lane  # noqa: PLC0415
 
-async def _run_lane(work: LaneWork) -> None:
-    with open_store(work.catalogue) as store:
-        queue = JobQueue(store)
-        async with Lane(work.route) as lane:
-            await lane.connect()
-            write_fact(store, _ready_fact(work.route.snapshot, work.number), True)
-            while not signals.stop_requested():
-                jobs = queue.claim_several(COPY, weight=_TOGETHER_BYTES, count=_TOGETHER_COUNT)
-                if jobs:
-                    await _copy(queue, lane, jobs)
-                elif queue.is_empty():
-                    # Lanes start while the empty tables are still being made.
-                    await asyncio.sleep(_IDLE)
-                else:
-                    return
-
-
-async def _copy(queue: JobQueue, lane: Lane, jobs: Sequence[Job]) -> None:
-    parts = [msgspec.json.decode(job.parameters, type=TablePart) for job in jobs]
-    try:
-        moved = await lane.copy(parts)
-    except PgcopydbError as error:
-        for job in jobs:
-            queue.fail(job, error.message)
-        raise
-    queue.finish_several((job, one.rows, one.bytes) for job, one in zip(jobs, moved, strict=True))
+    asyncio.run(lane.run_lanes(work))
 
 
 def key_bounds(

@@ -29,3 +29,27 @@ class Part:
     lower: int | None = None
     upper: int | None = None
     bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePart:
+    """One part of one table to move.
+
+    ``table_oid`` is the source's. With ``truncate`` the target table is emptied in the same
+    transaction, which is only right for a table in one part; ``freeze`` needs it, and saves the
+    first vacuum the work. ``binary`` wants the same types on both sides.
+    """
+
+    table_oid: int
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    part: Part
+    truncate: bool = False
+    freeze: bool = False
+    binary: bool = False
+
+    def __str__(self) -> str:
+        if self.part.count == 1:
+            return f"{self.schema}.{self.name}"
+        return f"{self.schema}.{self.name} (part {self.part.number} of {self.part.count})"

@@ -23,10 +23,10 @@ import asyncpg
 
 from pgcopydb.errors import PgcopydbError, first_line
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.parts import Part, PartKind
+from pgcopydb.model.parts import PartKind, TablePart
 from pgcopydb.postgres import bulk
 from pgcopydb.postgres.connect import connect_bulk, translate
-from pgcopydb.postgres.resolve import ResolvedServer
+from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.postgres.snapshot import lock_refused, snapshot_gone
 from pgcopydb.sql.copy import lock_tables, select_part
 from pgcopydb.sql.quote import qualified_name, quote_literal
@@ -81,30 +81,6 @@ _END_PREDECESSOR: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TablePart:
-    """One part of one table to move.
-
-    ``table_oid`` is the source's. With ``truncate`` the target table is emptied in the same
-    transaction, which is only right for a table in one part; ``freeze`` needs it, and saves the
-    first vacuum the work. ``binary`` wants the same types on both sides.
-    """
-
-    table_oid: int
-    schema: str
-    name: str
-    columns: tuple[str, ...]
-    part: Part
-    truncate: bool = False
-    freeze: bool = False
-    binary: bool = False
-
-    def __str__(self) -> str:
-        if self.part.count == 1:
-            return f"{self.schema}.{self.name}"
-        return f"{self.schema}.{self.name} (part {self.part.number} of {self.part.count})"
-
-
 @dataclass(frozen=True, slots=True)
 class Moved:
     """What one part was: rows, and bytes of COPY data. ``repeated`` says it was there before."""
@@ -112,27 +88,6 @@ class Moved:
     rows: int
     bytes: int
     repeated: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneRoute:
-    """Where a lane reads and writes. ``snapshot`` is imported; markers carry ``run_id`` and
-    ``marker_snapshot``, the id that names the view through all its exports.
-
-    ``locked`` are tables, by schema and name, that the lane locks at its beginning: later it could
-    come to stand behind a statement that waits for the holder of the copy's table locks.
-
-    ``silenced`` keeps triggers and foreign keys that the target has already from firing; its
-    tables are then not truncated, which a foreign key forbids, and are known to be empty.
-    """
-
-    source: ResolvedServer
-    target: ResolvedServer
-    snapshot: str
-    run_id: str
-    marker_snapshot: str
-    locked: tuple[tuple[str, str], ...] = ()
-    silenced: bool = False
 
 
 class Lane:

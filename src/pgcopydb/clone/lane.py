@@ -1,0 +1,61 @@
+"""What the process of some COPY lanes does: each claims parts until there are none left."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from pgcopydb.clone.context import COPY
+from pgcopydb.clone.tables import TOGETHER_BYTES, TOGETHER_COUNT, LaneWork, note_ready
+from pgcopydb.errors import PgcopydbError
+from pgcopydb.model.parts import TablePart
+from pgcopydb.postgres.transfer import Lane
+from pgcopydb.runtime import signals
+from pgcopydb.workdir.jobs import Job, JobQueue
+from pgcopydb.workdir.store import open_store
+
+_IDLE: Final = 0.01
+
+
+async def run_lanes(work: LaneWork) -> None:
+    """Copy parts, over as many lanes as ``work`` says, until none is left to claim.
+
+    Raises the error of the first lane that failed, which ends the others.
+    """
+    running = [asyncio.create_task(_run_lane(work, number)) for number in work.numbers]
+    try:
+        await asyncio.gather(*running)
+    except BaseException:
+        for lane in running:
+            lane.cancel()
+        await asyncio.wait(running)
+        raise
+
+
+async def _run_lane(work: LaneWork, number: int) -> None:
+    with open_store(work.catalogue) as store:
+        queue = JobQueue(store)
+        async with Lane(work.route) as lane:
+            await lane.connect()
+            note_ready(store, work.route.snapshot, number)
+            while not signals.stop_requested():
+                jobs = queue.claim_several(COPY, weight=TOGETHER_BYTES, count=TOGETHER_COUNT)
+                if jobs:
+                    await _copy(queue, lane, jobs)
+                elif queue.is_empty():
+                    # Lanes start while the empty tables are still being made.
+                    await asyncio.sleep(_IDLE)
+                else:
+                    return
+
+
+async def _copy(queue: JobQueue, lane: Lane, jobs: Sequence[Job]) -> None:
+    parts = [msgspec.json.decode(job.parameters, type=TablePart) for job in jobs]
+    try:
+        moved = await lane.copy(parts)
+    except PgcopydbError as error:
+        for job in jobs:
+            queue.fail(job, error.message)
+        raise
+    queue.finish_several((job, one.rows, one.bytes) for job, one in zip(jobs, moved, strict=True))
