@@ -115,7 +115,7 @@ def _begin(
         Following(work, source, target, follow, observe) as following,
         ExitStack() as holders,
     ):
-        held = holders.enter_context(hold_snapshot(work, source, follow))
+        held = holders.enter_context(hold_snapshot(work, source, follow, filters=copy.filters))
         following.start_receive()
         summary = copying.copy_database(
             work,

@@ -7,6 +7,7 @@ made the slot answers for that; what was made here is captured in the slot's sna
 import logging
 import uuid
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,13 +24,16 @@ from pgcopydb.errors import ConfigurationError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.publication import read_publication
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.slot import Slot, read_slot, require_slot
 from pgcopydb.rules.publication import insert_publication
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters, keep_filters
 from pgcopydb.workdir.sentinel import create_sentinel
 from pgcopydb.workdir.store import RunHeader, read_header, write_fact, write_header
 
@@ -49,8 +53,10 @@ class FoundSlot:
     publications: tuple[str, ...]
 
 
-def find_slot(source: Endpoint, follow: FollowOptions) -> FoundSlot:
+def find_slot(source: Endpoint, follow: FollowOptions, filters: Filters = EVERYTHING) -> FoundSlot:
     """Return the slot that ``follow`` names; without ``--plugin`` its own plugin is taken.
+
+    What is captured is what ``filters`` take.
 
     Raises StateError for a slot that is missing or cannot be used, ConfigurationError for a missing
     publication or for tables whose updates and deletes its plugin cannot tell.
@@ -59,7 +65,9 @@ def find_slot(source: Endpoint, follow: FollowOptions) -> FoundSlot:
         plugin = _plugin(connection, source, follow)
         slot = require_slot(connection, source, follow.slot_name, plugin.value)
         facts = read_facts(connection, source)
-        capture = make_capture(facts, read_tables(connection, source), slot.confirmed_flush)
+        filters = resolve_filters(source, connection, filters)
+        followed = read_tables(connection, source, filters)
+        capture = make_capture(facts, followed, slot.confirmed_flush, filters)
         publications: tuple[str, ...] = ()
         if plugin is Plugin.PGOUTPUT:
             publications = _publications(connection, source, follow.publication)
@@ -111,16 +119,19 @@ def _refuse_keyless(capture: Capture) -> None:
         )
 
 
-def adopt_slot(work: WorkDirectory, source: Endpoint, follow: FollowOptions) -> FollowOptions:
+def adopt_slot(
+    work: WorkDirectory, source: Endpoint, follow: FollowOptions, filters: Path | None = None
+) -> FollowOptions:
     """Make an existing slot this work directory's own capture, unless it has one already.
 
     Returns the options as the capture has them. The slot is not dropped by ``stream cleanup``,
     because this migration did not create it. Raises as :func:`find_slot` does.
     """
     header = work.header()
+    selected = effective_filters(work, filters)
     if header is not None and header.consistent_point is not None:
         return settle(work, follow)
-    found = find_slot(source, follow)
+    found = find_slot(source, follow, selected)
     with work.store() as store:
         write_header(
             store,
@@ -137,6 +148,7 @@ def adopt_slot(work: WorkDirectory, source: Endpoint, follow: FollowOptions) -> 
         )
         write_fact(store, CAPTURE_FACT, found.capture)
         create_sentinel(store, found.slot.confirmed_flush, follow.endpos or 0)
+    keep_filters(work, filters, found.capture.filters)
     log.info(
         'adopted replication slot "%s" (%s), which stands at %s',
         follow.slot_name,

@@ -10,6 +10,7 @@ from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture, FollowedTable
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
@@ -29,10 +30,32 @@ def read_facts(connection: Connection, endpoint: Endpoint) -> ServerFacts:
         return discover.server_facts(connection)
 
 
-def read_tables(connection: Connection, source: Endpoint) -> list[Table]:
-    """Return the source's tables."""
+def read_tables(
+    connection: Connection, source: Endpoint, filters: Filters = EVERYTHING
+) -> list[Table]:
+    """Return the source's tables whose rows ``filters`` take."""
     with reporting(source, "reading the list of tables"):
-        return discover.list_tables(connection)
+        tables = discover.list_tables(connection)
+    return [table for table in tables if filters.copies_data(table.schema, table.name)]
+
+
+def read_publishable(connection: Connection, source: Endpoint, filters: Filters) -> list[Table]:
+    """Return the tables that a publication of what ``filters`` take may name.
+
+    A partitioned table of which they leave out a partition stands for it too, and is not named.
+    """
+    every = read_tables(connection, source)
+    parents = {table.oid: table.parent_oids for table in every}
+    taken = [table for table in every if filters.copies_data(table.schema, table.name)]
+    torn: set[int] = set()
+    waiting = list(parents.keys() - {table.oid for table in taken})
+    while waiting:
+        above = set(parents.get(waiting.pop(), ())) - torn
+        torn |= above
+        waiting.extend(above)
+    return [
+        table for table in taken if table.kind is not TableKind.PARTITIONED or table.oid not in torn
+    ]
 
 
 def identify(facts: ServerFacts) -> str:
@@ -40,19 +63,23 @@ def identify(facts: ServerFacts) -> str:
     return facts.identity
 
 
-def capture_in_snapshot(source: Endpoint, snapshot: str, start: int) -> Capture:
+def capture_in_snapshot(
+    source: Endpoint, snapshot: str, start: int, filters: Filters = EVERYTHING
+) -> Capture:
     """Return what is followed, as the slot's own snapshot shows it."""
     with connect(source, purpose="setup", autocommit=False) as connection:
         with reporting(source, "importing the slot's snapshot"):
             connection.execute("set transaction isolation level repeatable read, read only")
             connection.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
         facts = read_facts(connection, source)
-        tables = read_tables(connection, source)
-    return make_capture(facts, tables, start)
+        tables = read_tables(connection, source, filters)
+    return make_capture(facts, tables, start, filters)
 
 
-def make_capture(facts: ServerFacts, tables: Sequence[Table], start: int) -> Capture:
-    """Return what is followed of ``tables`` from the position ``start`` on."""
+def make_capture(
+    facts: ServerFacts, tables: Sequence[Table], start: int, filters: Filters = EVERYTHING
+) -> Capture:
+    """Return what is followed of ``tables``, which ``filters`` took, from ``start`` on."""
     return Capture(
         start=start,
         encoding=facts.encoding,
@@ -61,6 +88,7 @@ def make_capture(facts: ServerFacts, tables: Sequence[Table], start: int) -> Cap
         partitioned=tuple(
             (table.schema, table.name) for table in tables if table.kind is TableKind.PARTITIONED
         ),
+        filters=filters,
     )
 
 

@@ -39,7 +39,8 @@ def find_drift(
     connection: Connection, source: Endpoint, header: RunHeader, capture: Capture
 ) -> dict[Name, str]:
     """Say of each table of the source why the stream may not have carried all of it."""
-    return _drift(connection, source, header, capture, read_tables(connection, source))
+    tables = read_tables(connection, source, capture.filters)
+    return _drift(connection, source, header, capture, tables)
 
 
 def _drift(
@@ -87,7 +88,7 @@ def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) ->
     header = work.header()
     assert header is not None
     with connect(source, purpose="final check") as connection:
-        tables = read_tables(connection, source)
+        tables = read_tables(connection, source, capture.filters)
         keyless = {(table.schema, table.name) for table in capture.tables if table.keyless}
         reasons = dict.fromkeys(keyless, "has no identity, so that only its inserts were followed")
         reasons |= _drift(connection, source, header, capture, tables)

@@ -333,7 +333,7 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
     refuse_uncarried(work, source, target)
     refuse_lost_numbers(work, source, target)
     give_back_triggers(work, target)
-    synchronize_sequences(source, target)
+    synchronize_sequences(source, target, read_capture(work).filters)
     with work.store() as store:
         update_header(store, sequences_synchronized=True)
 

@@ -8,6 +8,7 @@ on the source's side only, so that the text that leaves it is already free of th
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pgcopydb.cdc.selected import FollowedChanges
 from pgcopydb.errors import StateError
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.changes import (
@@ -46,7 +47,7 @@ class Projection:
             for table in capture.tables
             if table.generated or table.always
         }
-        self._partitioned = frozenset(capture.partitioned)
+        self._followed = FollowedChanges(capture)
         self._plans: dict[int, tuple[Relation, _Plan | None]] = {}
 
     def __call__(self, change: Change) -> Iterable[Change]:
@@ -55,7 +56,11 @@ class Projection:
         Raises StateError for a change that no statement can carry.
         """
         if isinstance(change, Truncate):
-            return self._truncate(change)
+            truncate = self._followed.truncated(change)
+            return () if truncate is None else (truncate,)
+        return self._written(change) if self._followed.takes(change) else ()
+
+    def _written(self, change: Change) -> Iterable[Change]:
         if not self._special or not isinstance(change, Insert | Update | Delete):
             return (change,)
         plan = self._plan(change.relation)
@@ -66,19 +71,6 @@ class Projection:
         if isinstance(change, Delete):
             return (Delete(plan.kept, _picked(change.old, plan.kept_picks)),)
         return _update(plan, change)
-
-    def _truncate(self, change: Truncate) -> Iterable[Change]:
-        """Leave out partitioned tables: their leaves are named too, and hold the rows."""
-        if not self._partitioned:
-            return (change,)
-        relations = tuple(
-            relation
-            for relation in change.relations
-            if (relation.schema, relation.name) not in self._partitioned
-        )
-        if not relations:
-            return ()
-        return (Truncate(relations, change.cascade, change.restart_identity),)
 
     def _plan(self, relation: Relation) -> _Plan | None:
         known = self._plans.get(id(relation))

@@ -1,6 +1,7 @@
 """``stream setup`` and ``stream cleanup``: what a capture needs on both servers, and its end."""
 
 import logging
+from pathlib import Path
 
 from pgcopydb.cdc.capture import identify, read_facts
 from pgcopydb.cdc.silence import give_back_triggers
@@ -11,15 +12,26 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions
 from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.sentinel import read_sentinel, update_sentinel
 from pgcopydb.workdir.store import update_header
 
 log = logging.getLogger(__name__)
 
 
-def setup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: FollowOptions) -> None:
-    """``stream setup``: make sure that slot, sentinel and origin are there."""
+def setup(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    follow: FollowOptions,
+    filters: Path | None = None,
+) -> None:
+    """``stream setup``: make sure that slot, sentinel and origin are there.
+
+    ``filters`` say what is captured, as those of an earlier command do.
+    """
     header = work.header()
+    effective_filters(work, filters)
     if header is None or header.consistent_point is None:
         if not follow.create_slot:
             raise StateError(
@@ -27,7 +39,7 @@ def setup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Follo
                 hint="run snapshot --follow first, so that the copy and the changes meet, or give"
                 " --create-slot",
             )
-        with create_capture(work, source, follow):
+        with create_capture(work, source, follow, filters):
             pass
     prepare_target(work, target)
 

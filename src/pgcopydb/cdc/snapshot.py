@@ -6,13 +6,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from pgcopydb.cdc.source_setup import create_capture
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.options import CopyOptions, FollowOptions
+from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.snapshot import HeldSnapshot, locked_snapshot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters, keep_filters
 from pgcopydb.workdir.store import RunHeader, read_header, update_header, write_header
 
 log = logging.getLogger(__name__)
@@ -35,7 +40,9 @@ def export_snapshot(
     """
     with (
         signals.stop_on_signals(),
-        hold_snapshot(work, source, follow, from_snapshot=options.snapshot) as held,
+        hold_snapshot(
+            work, source, follow, from_snapshot=options.snapshot, filters=options.filters
+        ) as held,
     ):
         announce(held.id)
         try:
@@ -54,21 +61,32 @@ def hold_snapshot(
     follow: FollowOptions | None,
     *,
     from_snapshot: str | None = None,
+    filters: Path | None = None,
 ) -> Iterator[HeldSnapshot]:
-    """Hold a snapshot in which the tables are locked, and write its id into the header.
+    """Hold a snapshot in which the selected tables are locked; write its id into the header.
 
     With ``follow`` a slot is created, and the snapshot is the slot's own: what it shows and what
     the slot streams afterwards meet without a gap.
     """
     with ExitStack() as stack:
         if follow is None:
-            held = stack.enter_context(locked_snapshot(source, from_snapshot))
+            selected = _select(work, source, filters)
+            held = stack.enter_context(locked_snapshot(source, from_snapshot, selected))
             _remember(work, held.id)
         else:
-            with create_capture(work, source, follow) as slot:
-                held = stack.enter_context(locked_snapshot(source, slot.snapshot))
+            with create_capture(work, source, follow, filters) as slot:
+                selected = effective_filters(work, None)
+                held = stack.enter_context(locked_snapshot(source, slot.snapshot, selected))
                 _remember(work, held.id)
         yield held
+
+
+def _select(work: WorkDirectory, source: Endpoint, given: Path | None) -> Filters:
+    """Return what is selected, and write it down for the commands that use the snapshot."""
+    with connect(source, purpose="snapshot") as connection:
+        selected = resolve_filters(source, connection, effective_filters(work, given))
+    keep_filters(work, given, selected)
+    return selected
 
 
 def _remember(work: WorkDirectory, snapshot: str) -> None:

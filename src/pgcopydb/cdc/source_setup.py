@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,17 +21,19 @@ from pgcopydb.cdc.capture import (
     capture_in_snapshot,
     identify,
     read_facts,
-    read_tables,
+    read_publishable,
 )
 from pgcopydb.errors import ConfigurationError, Interrupted, PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
 from pgcopydb.postgres import publication
 from pgcopydb.postgres.connect import connect, connect_replication, reporting
 from pgcopydb.postgres.replication import create_slot
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.slot import drop_slot, naming_blockers, read_slot
 from pgcopydb.rules.publication import (
     PublicationPlan,
@@ -39,6 +42,7 @@ from pgcopydb.rules.publication import (
     wanted_publications,
 )
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters, keep_filters
 from pgcopydb.workdir.sentinel import create_sentinel
 from pgcopydb.workdir.store import RunHeader, read_header, update_header, write_fact, write_header
 
@@ -65,31 +69,35 @@ class _SourceSetup:
     work: WorkDirectory
     source: Endpoint
     follow: FollowOptions
+    filters: Filters
     connection: Connection
     undo: ExitStack
 
 
 @contextmanager
 def create_capture(
-    work: WorkDirectory, source: Endpoint, follow: FollowOptions
+    work: WorkDirectory, source: Endpoint, follow: FollowOptions, filters: Path | None = None
 ) -> Iterator[NewSlot]:
     """Create publication and slot, and hold the slot's exported snapshot while the block runs.
 
-    Whoever copies must have imported the snapshot (or have a holder that did) before the block is
-    left. Raises ConfigurationError with every reason for which the source cannot be captured,
-    StateError when slot or publication exist already, the source's error when it refuses.
+    Only what ``filters``, or those of an earlier command, take is captured. Whoever copies must
+    have imported the snapshot (or have a holder that did) before the block is left. Raises
+    ConfigurationError with every reason for which the source cannot be captured, StateError when
+    slot or publication exist already, the source's error when it refuses.
     """
     with connect(source, purpose="setup") as connection:
         allow_writing(connection, source)
         facts = read_facts(connection, source)
         drop_left_by(work.previous, connection, source, facts)
-        tables = read_tables(connection, source)
+        selected = resolve_filters(source, connection, effective_filters(work, filters))
+        tables = read_publishable(connection, source, selected)
         plan = _plan(tables, follow)
         refuse_unfit_source(connection, source, facts, follow)
         _refuse_existing_slot(connection, source, follow.slot_name)
         with ExitStack() as undo:
             header = _begin(work, facts, follow)
-            step = _SourceSetup(work, source, follow, connection, undo)
+            keep_filters(work, filters, selected)
+            step = _SourceSetup(work, source, follow, selected, connection, undo)
             _publish(step, plan, tables)
             yield from _create_slot(step, header)
 
@@ -102,7 +110,7 @@ def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
             start, snapshot = _create_slot_or_explain(walsender, source, follow)
         step.undo.callback(_forget, work)
         step.undo.callback(drop_slot, step.connection, source, follow.slot_name)
-        capture = capture_in_snapshot(source, snapshot, start)
+        capture = capture_in_snapshot(source, snapshot, start, step.filters)
         with work.store() as store:
             write_fact(store, CAPTURE_FACT, capture)
             create_sentinel(store, start, follow.endpos or 0)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
@@ -39,12 +40,14 @@ from pgcopydb.errors import Interrupted, PgcopydbError, ProtocolError, StateErro
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.changes import Begin, Change, Commit, Message
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.options import FollowOptions, NoIdentity
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.replication import ReplicationStream, parse_keepalive
 from pgcopydb.postgres.slot import read_slot, refuse_advanced, require_slot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.store import RunHeader
 
 log = logging.getLogger(__name__)
@@ -73,18 +76,19 @@ def receive_command(
     follow: FollowOptions,
     *,
     to_stdout: bool,
+    filters: Path | None = None,
 ) -> None:
-    """Receive until endpos or a signal.
+    """Receive until endpos or a signal, what ``filters`` or those of an earlier command take.
 
     Into ``work``: as ``cdc.receive.receive``, after adopting the slot where no capture was set up.
     With ``to_stdout``, where ``work`` need not be: print JSON lines, and return when a signal asks
     to stop. Raises StateError, ConfigurationError or the source's error.
     """
     if to_stdout:
-        _print_changes(work, source, target, follow)
+        _print_changes(work, source, target, follow, filters)
         return
     assert work is not None
-    options = _set_up(work, source, follow)
+    options = _set_up(work, source, follow, filters)
     set_endpos_from(work, options)
     task = ReceiveTask(
         work=work,
@@ -98,18 +102,24 @@ def receive_command(
         receive(task)
 
 
-def _set_up(work: WorkDirectory, source: Endpoint, follow: FollowOptions) -> FollowOptions:
+def _set_up(
+    work: WorkDirectory, source: Endpoint, follow: FollowOptions, filters: Path | None
+) -> FollowOptions:
     header = work.header()
     if follow.create_slot and (header is None or header.consistent_point is None):
-        with create_capture(work, source, follow):
+        with create_capture(work, source, follow, filters):
             return follow
-    options = adopt_slot(work, source, follow)
+    options = adopt_slot(work, source, follow, filters)
     refuse_other_source(work, source)
     return options
 
 
 def _print_changes(
-    work: WorkDirectory | None, source: Endpoint, target: Endpoint | None, follow: FollowOptions
+    work: WorkDirectory | None,
+    source: Endpoint,
+    target: Endpoint | None,
+    follow: FollowOptions,
+    filters: Path | None,
 ) -> None:
     if follow.create_slot:
         raise UsageError(
@@ -118,7 +128,7 @@ def _print_changes(
         )
     sys.stdout.flush()
     with signals.stop_on_signals(), ExitStack() as stack:
-        found, options = _find(work, source, follow)
+        found, options = _find(work, source, follow, effective_filters(work, filters))
         confirmed = (
             stack.enter_context(_Confirmed.of(target, options.origin)) if target else _Nothing()
         )
@@ -137,18 +147,19 @@ def _print_changes(
 
 
 def _find(
-    work: WorkDirectory | None, source: Endpoint, follow: FollowOptions
+    work: WorkDirectory | None, source: Endpoint, follow: FollowOptions, filters: Filters
 ) -> tuple[FoundSlot, FollowOptions]:
     """Return the slot; a migration in ``work`` knows its name, its plugin and its tables."""
     header = work.header() if work is not None else None
     if work is None or header is None or header.consistent_point is None:
-        return find_slot(source, follow), follow
+        return find_slot(source, follow, filters), follow
     refuse_other_source(work, source)
     options = settle(work, follow)
     # which tables are without identity was settled when the migration was begun
     found = find_slot(
         source,
         replace(options, given=options.given | {"plugin"}, no_identity=NoIdentity.INSERT_ONLY),
+        filters,
     )
     return replace(found, capture=read_capture(work)), options
 

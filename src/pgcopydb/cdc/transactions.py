@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pgcopydb.cdc.selected import FollowedChanges
 from pgcopydb.decoding import Decoder, make_decoder
 from pgcopydb.errors import ProtocolError, StateError
 from pgcopydb.lsn import format_lsn
@@ -60,6 +61,7 @@ class TransactionReader:
         self._reader = reader
         self._plugin = plugin
         self._capture = capture
+        self._followed = FollowedChanges(capture)
         self._position = position
         self.proved = proved
         self.bytes = 0
@@ -90,7 +92,9 @@ class TransactionReader:
             elif kind is Begin:
                 self._begin_transaction(change.xid)  # type: ignore[union-attr]
             elif kind is Truncate:
-                self._truncate(change)  # type: ignore[arg-type]
+                truncate = self._followed.truncated(change)  # type: ignore[arg-type]
+                if truncate is not None:
+                    self._changes.append(truncate)
             elif kind is not Message or change.prefix == MARKER_PREFIX:  # type: ignore[union-attr]
                 self._changes.append(change)
         if not chunk.final:
@@ -105,20 +109,11 @@ class TransactionReader:
         while end and type(self._changes[end - 1]) is Truncate:
             end -= 1
         if end:
-            piece = Piece(self._xid, self._changes[:end], 0, 0, self._continued)
+            changes = self._followed.of(self._changes[:end])
+            piece = Piece(self._xid, changes, 0, 0, self._continued)
             self._changes = self._changes[end:]
             self._continued = True
             yield piece
-
-    def _truncate(self, truncate: Truncate) -> None:
-        """Keep a TRUNCATE of tables that store rows; the roots over them may be named as well."""
-        relations = tuple(
-            relation
-            for relation in truncate.relations
-            if (relation.schema, relation.name) not in self._capture.partitioned
-        )
-        if relations:
-            self._changes.append(Truncate(relations, truncate.cascade, truncate.restart_identity))
 
     def refuse_unproved(self) -> None:
         """Raise StateError unless a transaction of the source ends where reading began."""
@@ -135,9 +130,8 @@ class TransactionReader:
         if commit.end_lsn > self._position:
             self.refuse_unproved()
             self._position = commit.end_lsn
-            yield Piece(
-                self._xid, self._changes, commit.end_lsn, commit.commit_time, self._continued
-            )
+            changes = self._followed.of(self._changes)
+            yield Piece(self._xid, changes, commit.end_lsn, commit.commit_time, self._continued)
         elif self._continued:
             yield Void()  # sent, and stored, once more: only its end tells
         self._begin_transaction(0)

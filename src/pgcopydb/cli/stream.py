@@ -13,6 +13,7 @@ from pgcopydb.cli.options import (
     FOLLOW,
     JSON,
     OPTIONAL_TARGET,
+    SELECTION,
     SOURCE,
     TARGET,
     WORK,
@@ -21,7 +22,7 @@ from pgcopydb.cli.options import (
 from pgcopydb.cli.sentinel import sentinel
 from pgcopydb.cli.types import PLACE
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import FollowOptions, WorkOptions
+from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 
 if TYPE_CHECKING:
     from pgcopydb.workdir.directory import WorkDirectory
@@ -35,8 +36,15 @@ _OUTPUT = click.Argument(["output"], required=False, type=PLACE, metavar="[OUT]"
 _SQL = click.Argument(["statements"], required=False, type=PLACE, metavar="[FILE]")
 
 
-@command("setup", SOURCE, TARGET, WORK, FOLLOW)
-def setup(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions) -> None:
+@command("setup", SOURCE, TARGET, WORK, SELECTION, FOLLOW)
+def setup(
+    *,
+    source: Endpoint,
+    target: Endpoint,
+    work: WorkOptions,
+    copy: CopyOptions,
+    follow: FollowOptions,
+) -> None:
     """Prepare both servers for a follow.
 
     Creates what is missing of the publication and the replication slot on the source, the
@@ -46,7 +54,7 @@ def setup(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: Foll
     from pgcopydb.workdir.directory import open_directory
 
     with open_directory(work, command="stream setup") as directory:
-        set_up(directory, source, target, follow)
+        set_up(directory, source, target, follow, copy.filters)
 
 
 @command("cleanup", SOURCE, TARGET, WORK, FOLLOW)
@@ -98,12 +106,13 @@ def conflicts(*, work: WorkOptions, as_json: bool) -> None:
     click.echo(conflict_list(found, as_json=as_json))
 
 
-@command("receive", SOURCE, OPTIONAL_TARGET, WORK, FOLLOW, _TO_STDOUT)
+@command("receive", SOURCE, OPTIONAL_TARGET, WORK, SELECTION, FOLLOW, _TO_STDOUT)
 def receive(
     *,
     source: Endpoint,
     target: Endpoint | None,
     work: WorkOptions,
+    copy: CopyOptions,
     follow: FollowOptions,
     to_stdout: bool,
 ) -> None:
@@ -117,10 +126,10 @@ def receive(
 
     if to_stdout:
         with _existing_directory(work) as existing:
-            receive_command(existing, source, target, follow, to_stdout=True)
+            receive_command(existing, source, target, follow, to_stdout=True, filters=copy.filters)
         return
     with open_directory(work, command="stream receive") as directory:
-        receive_command(directory, source, target, follow, to_stdout=False)
+        receive_command(directory, source, target, follow, to_stdout=False, filters=copy.filters)
 
 
 @contextmanager

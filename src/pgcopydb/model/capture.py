@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgcopydb.model.changes import Identities, Identity
+from pgcopydb.model.filters import EVERYTHING, Filters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Capture:
     tables: tuple[FollowedTable, ...]
     partitioned: tuple[tuple[str, str], ...] = ()
     """Partitioned tables, which hold no rows but are named by a TRUNCATE."""
+    filters: Filters = EVERYTHING
+    """Which tables are followed; what the stream says of others is dropped."""
 
     def identities(self) -> Identities:
         """Return each table's replica identity, for the plugins that do not tell it."""

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import Sequence, SequenceValue
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
@@ -40,18 +41,22 @@ class _Standing:
     value: SequenceValue
 
 
-def synchronize_sequences(source: Endpoint, target: Endpoint) -> SequencesSynchronized:
+def synchronize_sequences(
+    source: Endpoint, target: Endpoint, filters: Filters = EVERYTHING
+) -> SequencesSynchronized:
     """Set every sequence that both sides have to the source's last_value and is_called, exactly.
+
+    Those that ``filters`` leave out are not looked at.
 
     One that the target has already used past the source's place stays where it is: handing out a
     value twice is worse than a gap. A cycling one has no such order and is set in any case. Raises
     the side's error, or ConfigurationError for sequences that the source role may not read.
     """
     with connect(source, purpose="sequences") as connection, reporting(source, "reading sequences"):
-        wanted = _standings(connection)
+        wanted = _standings(connection, filters)
     with connect(target, purpose="sequences") as connection:
         with reporting(target, "reading sequences"):
-            present = _standings(connection)
+            present = _standings(connection, filters)
         to_set = [
             wanted[name]
             for name in wanted
@@ -68,8 +73,12 @@ def synchronize_sequences(source: Endpoint, target: Endpoint) -> SequencesSynchr
     return SequencesSynchronized(len(to_set), ahead, lacks)
 
 
-def _standings(connection: Session) -> dict[tuple[str, str], _Standing]:
-    sequences = discover.list_sequences(connection)
+def _standings(connection: Session, filters: Filters) -> dict[tuple[str, str], _Standing]:
+    sequences = [
+        one
+        for one in discover.list_sequences(connection)
+        if filters.selects_table(one.schema, one.name)
+    ]
     unreadable = [f"{one.schema}.{one.name}" for one in sequences if not one.readable]
     if unreadable:
         raise ConfigurationError(

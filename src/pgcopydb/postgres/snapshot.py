@@ -21,6 +21,7 @@ from psycopg import Connection, sql
 
 from pgcopydb.errors import ConfigurationError, PgcopydbError, StateError
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
@@ -118,12 +119,11 @@ def exported_snapshot(
 def locked_snapshot(
     source: Endpoint,
     from_snapshot: str | None = None,
-    *,
-    selected: Callable[[Table], bool] = lambda _: True,
+    filters: Filters = EVERYTHING,
 ) -> Iterator[LockedSnapshot]:
-    """Export a snapshot in which the tables that ``selected`` accepts cannot change their shape.
+    """Export a snapshot in which the tables that ``filters`` take cannot change their shape.
 
-    Gives all tables of the snapshot in ``tables`` that were selected; only those that store rows
+    Gives all tables of the snapshot in ``tables`` that are taken; only those whose rows are copied
     are locked. Raises StateError when ``from_snapshot`` is gone or a table was changed between the
     snapshot and its lock, ConfigurationError when the tables do not fit into the lock table or
     cannot be read whole, the source's error otherwise.
@@ -133,7 +133,7 @@ def locked_snapshot(
         patience = _PATIENCE if from_snapshot is None else _PATIENCE_BEHIND_OWN_LOCKS
 
         def lock() -> tuple[ServerFacts, tuple[Table, ...]]:
-            return _read_and_lock(source, connection, selected)
+            return _read_and_lock(source, connection, filters)
 
         facts, tables = patiently(connection, lock, patience=patience)
         yield LockedSnapshot(
@@ -254,13 +254,21 @@ def _try(connection: Session, work: Callable[[], _T]) -> tuple[_T] | None:
 
 
 def _read_and_lock(
-    source: Endpoint, connection: Session, selected: Callable[[Table], bool]
+    source: Endpoint, connection: Session, filters: Filters
 ) -> tuple[ServerFacts, tuple[Table, ...]]:
-    """Lock the selected tables that store rows; refuse what cannot be copied whole."""
+    """Lock the selected tables whose rows are copied; refuse what cannot be copied whole."""
     with reporting(source, "reading the list of tables"):
         facts = discover.server_facts(connection)
-        tables = tuple(filter(selected, discover.list_tables(connection)))
-    with_rows = [table for table in tables if table.has_rows]
+        tables = tuple(
+            table
+            for table in discover.list_tables(connection)
+            if filters.selects_table(table.schema, table.name)
+        )
+    with_rows = [
+        table
+        for table in tables
+        if table.has_rows and filters.copies_data(table.schema, table.name)
+    ]
     discover.check_visible(with_rows)
     check_lock_space(lock_room(connection), len(with_rows))
     _lock(source, connection, with_rows)

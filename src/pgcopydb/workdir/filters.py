@@ -21,30 +21,32 @@ class _Kept:
     filters: Filters
 
 
-def effective_filters(work: WorkDirectory, given: Path | None) -> Filters:
+def effective_filters(work: WorkDirectory | None, given: Path | None) -> Filters:
     """Return what is selected: by the file ``given``, else by an earlier command of the migration.
 
-    Filters of an earlier command are those that the source's catalogue completed. Raises
-    ConfigurationError for a file that cannot be read or is none, StateError when the migration in
-    ``work`` was begun with other ones.
+    ``work`` is None for a command that belongs to no migration. Filters of an earlier command are
+    those that the source's catalogue completed. Raises ConfigurationError for a file that cannot be
+    read or is none, StateError when the migration in ``work`` was begun with other ones.
     """
     asked = None if given is None else _read(given).filters
+    if work is None:
+        return asked or EVERYTHING
     with work.store() as store:
         kept = read_fact(store, _FACT, _Kept)
         header = read_header(store)
         binding = has_begun(store) or (header is not None and header.snapshot is not None)
-    if asked is None:
-        return kept.filters if kept is not None else EVERYTHING
     known = kept.filters if kept is not None else EVERYTHING
-    if asked.says_the_same(known):
+    if asked is None:
         return known
-    if binding:
+    if not binding:
+        return asked
+    if not asked.says_the_same(known):
         begun = f"with the filters of {known.origin}" if kept is not None else "without filters"
         raise StateError(
             f"this migration was begun {begun}, and {given} says something else",
             hint="leave --filters out to go on, or start over with --restart",
         )
-    return asked
+    return known
 
 
 def read_filters(path: Path) -> Filters:

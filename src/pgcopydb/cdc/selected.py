@@ -1,0 +1,55 @@
+"""Which changes of a stream concern the migration: those of tables whose rows are followed.
+
+test_decoding and wal2json send the changes of every table, and a publication may carry more than
+the filters take: what they leave out is dropped as soon as it is decoded.
+"""
+
+from collections.abc import Iterable
+
+from pgcopydb.model.capture import Capture
+from pgcopydb.model.changes import Change, Delete, Insert, Relation, Truncate, Update
+
+
+class FollowedChanges:
+    """Says of each change of a capture whether it is to be written; pure."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._filters = capture.filters
+        self._partitioned = frozenset(capture.partitioned)
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def of(self, changes: list[Change]) -> list[Change]:
+        """Return the ``changes`` of tables that the filters take; each TRUNCATE stays as it is."""
+        if self._filters.selects_all:
+            return changes
+        return [change for change in changes if self.takes(change)]
+
+    def takes(self, change: Change) -> bool:
+        """Tell whether a change is of a table that the filters take, or of none."""
+        if self._filters.selects_all or not isinstance(change, Insert | Update | Delete):
+            return True
+        return self._is_followed(change.relation)
+
+    def truncated(self, truncate: Truncate) -> Truncate | None:
+        """Return a TRUNCATE of the followed tables alone, None when it names no such table.
+
+        Partitioned tables store no rows: their partitions are named too.
+        """
+        relations = tuple(self._truncated(truncate.relations))
+        if not relations:
+            return None
+        return Truncate(relations, truncate.cascade, truncate.restart_identity)
+
+    def _truncated(self, relations: Iterable[Relation]) -> Iterable[Relation]:
+        for relation in relations:
+            if (relation.schema, relation.name) not in self._partitioned and self._is_followed(
+                relation
+            ):
+                yield relation
+
+    def _is_followed(self, relation: Relation) -> bool:
+        name = (relation.schema, relation.name)
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = self._filters.copies_data(*name)
+        return known
