@@ -202,7 +202,7 @@ def _defer_constraints(work: WorkDirectory, target: Endpoint, copy: CopyOptions)
         deferred = not may_silence(connection, target)
     with work.store() as store:
         update_header(store, constraints_deferred=deferred)
-        write_fact(store, _COPY_OPTIONS, copy)
+        write_fact(store, _COPY_OPTIONS, replace(copy, filters=None))  # they are kept by themselves
     return deferred
 
 

@@ -18,7 +18,7 @@ from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences
-from tests.support.servers import Connection, Database, SourceTarget
+from tests.support.servers import AsRole, Connection, Database, SourceTarget
 
 BIG = """
 create table big (id bigint primary key, pad text not null);
@@ -160,22 +160,10 @@ def test_rows_hidden_from_the_role_are_refused(source_target: SourceTarget, tmp_
     """)
     reader = replace(
         source_target,
-        source=_As(source_target.source.cluster, source_target.source.name, "clone_reader"),
+        source=AsRole(source_target.source.cluster, source_target.source.name, "clone_reader"),
     )
     with pytest.raises(PgcopydbError, match="row security would hide rows"):
         run_clone(reader, tmp_path / "work")
-
-
-class _As(Database):
-    """A database seen by another role."""
-
-    def __init__(self, cluster: object, name: str, role: str) -> None:
-        super().__init__(cluster, name)  # type: ignore[arg-type] # a cluster, passed on
-        object.__setattr__(self, "role", role)
-
-    @property
-    def conninfo(self) -> str:
-        return self.cluster.conninfo(self.name, user=self.role)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("source_target", SIDES, indirect=True)

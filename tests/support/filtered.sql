@@ -23,8 +23,8 @@ create table app.kept (
 );
 comment on table app.gone is 'never seen';
 comment on table app.kept is 'seen';
-grant select on app.gone to public;
-grant select on app.kept to public;
+grant select (id) on app.gone to public;
+grant select (id) on app.kept to public;
 create table app.audit (id int primary key, kept_id bigint references app.kept, at timestamptz);
 create index kept_note on app.kept (note);
 create unique index kept_code on app.kept (code);

@@ -74,6 +74,18 @@ class Database:
 
 
 @dataclass(frozen=True)
+class AsRole(Database):
+    """A database seen by another role."""
+
+    role: str
+
+    @property
+    def conninfo(self) -> str:
+        """The role's connection string, over TCP."""
+        return self.cluster.conninfo(self.name, user=self.role)
+
+
+@dataclass(frozen=True)
 class SourceTarget:
     """A fresh database on a source server and one on a target server."""
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from pgcopydb.errors import StateError, WorkerError
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import StepSummary
@@ -51,6 +52,7 @@ class Restoring:
     header: RunHeader
     target_facts: ServerFacts
     tools: Tools
+    filters: Filters = EVERYTHING
     watch: Callable[[], None] = lambda: None
     steps: list[StepSummary] = field(default_factory=list)
 

@@ -127,7 +127,9 @@ def copy_sequences(
     with signals.stop_on_signals():
         copying = prepare_phase(work, source, target, copy)
         with copying.timed("sequences"):
-            result = sequences.synchronize_sequences(copying.source, copying.target)
+            result = sequences.synchronize_sequences(
+                copying.source, copying.target, copying.filters
+            )
         done = [f"{result.set:,} sequences set"]
         if result.ahead:
             done.append(f"left as they are, being further on the target: {some_of(result.ahead)}")
@@ -202,7 +204,11 @@ def _plan(copying: Copying, making: frozenset[Making]) -> Plan:
     snapshot = copying.options.snapshot or copying.header.snapshot
     with exported_snapshot(copying.source, snapshot, purpose="clone") as held:
         with reporting(copying.source, "reading the list of tables"):
-            tables = discover.list_tables(held.connection)
+            tables = [
+                table
+                for table in discover.list_tables(held.connection)
+                if copying.filters.selects_table(table.schema, table.name)
+            ]
         into_tables.refuse_missing(copying, tables)
         plan = rows.plan_under(copying, held, tables, making)
     note_remainder(copying, plan.remainder)

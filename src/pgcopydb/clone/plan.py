@@ -15,13 +15,14 @@ thousands of round trips; a large one's are separate, so that several are built 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS
+from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
 from pgcopydb.model.objects import (
     Constraint,
     ConstraintKind,
@@ -42,9 +43,6 @@ SMALL_TABLE: Final = 32 << 20
 FROZEN_FROM: Final = 4 << 20
 """Bytes from which a table in one part is emptied and loaded frozen. The TRUNCATE costs a file and
 a forced flush, which a small table never earns back."""
-
-_PG_CLASS: Final = 1259
-_PG_CONSTRAINT: Final = 2606
 
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
 
@@ -147,14 +145,22 @@ def plan_copy(
     options: CopyOptions,
     key_bounds: KeyBounds,
     making: frozenset[Making] = EVERYTHING,
+    empty: frozenset[int] = frozenset(),
 ) -> Plan:
-    """Return the jobs of ``making`` for ``tables``, which are those of the snapshot."""
+    """Return the jobs of ``making`` for ``tables``, which are those of the snapshot.
+
+    Those whose oids are in ``empty`` are made without their rows.
+    """
     known = {table.oid: table for table in tables}
     own = [index for index in indexes if index.table_oid in known and _is_dumped(index)]
     of_table: dict[int, list[Index]] = defaultdict(list)
     for index in own:
         of_table[index.table_oid].append(index)
-    with_rows = [table for table in tables if table.has_rows and Making.ROWS in making]
+    with_rows = [
+        table
+        for table in tables
+        if table.has_rows and Making.ROWS in making and table.oid not in empty
+    ]
     copies = list(_copy_jobs(with_rows, source, options, key_bounds))
     foreign_keys = [
         key
@@ -182,25 +188,30 @@ def plan_copy(
         jobs += [_foreign_key_job(key, known) for key in foreign_keys]
     return Plan(
         jobs=tuple(jobs),
-        remainder=_remainder(known, own, foreign_keys),
+        remainder=_remainder(known, own, foreign_keys, empty),
         bytes=sum(job.weight for job in copies if not job.done),
         parts=sum(not job.done for job in copies),
     )
 
 
 def _remainder(
-    known: Mapping[int, Table], indexes: Sequence[Index], foreign_keys: Sequence[Constraint]
+    known: Mapping[int, Table],
+    indexes: Sequence[Index],
+    foreign_keys: Sequence[Constraint],
+    empty: frozenset[int],
 ) -> Remainder:
     views = {
-        oid: table for oid, table in known.items() if table.kind is TableKind.MATERIALIZED_VIEW
+        oid: replace(table, populated=table.populated and oid not in empty)
+        for oid, table in known.items()
+        if table.kind is TableKind.MATERIALIZED_VIEW
     }
-    built = [(_PG_CLASS, index.oid) for index in indexes]
+    built = [(PG_CLASS, index.oid) for index in indexes]
     built += [
-        (_PG_CONSTRAINT, index.constraint_oid)
+        (PG_CONSTRAINT, index.constraint_oid)
         for index in indexes
         if index.constraint_oid is not None
     ]
-    built += [(_PG_CONSTRAINT, key.oid) for key in foreign_keys]
+    built += [(PG_CONSTRAINT, key.oid) for key in foreign_keys]
     return Remainder(
         indexes=tuple(
             BuiltIndex(

@@ -6,17 +6,19 @@ from typing import Final
 from pgcopydb.clone import preflight
 from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
 from pgcopydb.clone.properties import refuse_unfit_owner
-from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions, FollowOptions
 from pgcopydb.model.readiness import Intent
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import connect, pin, reporting
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.look import look
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters, keep_filters
 
 _CHECKED: Final = "target checked"
 _REPLACES: Final = "target left by the run that is started over"
@@ -35,13 +37,13 @@ def check(
     Raises one error that names everything that is in the way of the copy, and of a capture that
     is to begin with it; nothing is looked at where the copy has begun already.
     """
-    _refuse_unsupported(copy)
     if is_done(work, _CHECKED):
         return
     previous = work.previous
     intent = Intent(
         copy=copy,
         follow=follow,
+        filters=_filters(work, source, copy, tell=False),
         left_in=previous.target if previous and not previous.copy_finished else None,
         replaces_capture=bool(previous and follow and previous.slot_name == follow.slot_name),
     )
@@ -71,6 +73,7 @@ def _look_at(source: Endpoint, target: Endpoint) -> _Sides:
 def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> Copying:
     """Look at both sides, and begin or find the run; :func:`check` comes before."""
     sides = _look_at(source, target)
+    filters = _filters(work, sides.source, copy)
     header = open_run(work, source=sides.source_facts, target=sides.target_facts)
     copying = Copying(
         work=work,
@@ -81,7 +84,9 @@ def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyO
         source_facts=sides.source_facts,
         target_facts=sides.target_facts,
         tools=sides.tools,
+        filters=filters,
     )
+    keep_filters(work, copy.filters, filters)
     if not copying.is_done(_CHECKED):
         claim_target(copying)
         if _replaces_previous(work, sides.target_facts):
@@ -94,11 +99,12 @@ def prepare_phase(
     work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions
 ) -> Copying:
     """Begin or find the run of a phase, which goes into a target that need not be empty."""
-    _refuse_unsupported(copy)
     source, target = pin(source), pin(target)
     source_facts, target_facts = server_facts(source), server_facts(target)
     preflight.refuse_same_database(source_facts, target_facts)
     preflight.refuse_unwritable(target_facts)
+    filters = _filters(work, source, copy)
+    keep_filters(work, copy.filters, filters)
     return Copying(
         work=work,
         source=source,
@@ -108,6 +114,7 @@ def prepare_phase(
         source_facts=source_facts,
         target_facts=target_facts,
         tools=find_tools(source_facts.version_num, target_facts.version_num),
+        filters=filters,
     )
 
 
@@ -115,7 +122,7 @@ def prepare_restore(
     work: WorkDirectory, target: Endpoint, copy: CopyOptions, *, source_version_num: int
 ) -> Restoring:
     """Begin or find the run of a phase that restores what was dumped from such a server."""
-    _refuse_unsupported(copy)
+    filters = effective_filters(work, copy.filters)
     target = pin(target)
     facts = server_facts(target)
     preflight.refuse_unwritable(facts)
@@ -126,7 +133,19 @@ def prepare_restore(
         header=open_run(work, target=facts),
         target_facts=facts,
         tools=find_tools(source_version_num, facts.version_num),
+        filters=filters,
     )
+
+
+def _filters(
+    work: WorkDirectory, source: Endpoint, copy: CopyOptions, *, tell: bool = True
+) -> Filters:
+    """Return what is selected, with what follows from it on the source."""
+    filters = effective_filters(work, copy.filters)
+    if filters.selects_all:
+        return filters
+    with connect(source, purpose="clone") as connection:
+        return resolve_filters(source, connection, filters, tell=tell)
 
 
 def claim_target(copying: Copying) -> None:
@@ -163,17 +182,6 @@ def _replaces_previous(work: WorkDirectory, target: ServerFacts) -> bool:
     return (
         previous is not None and previous.target == identity(target) and not previous.copy_finished
     )
-
-
-def _refuse_unsupported(copy: CopyOptions) -> None:
-    """Raise ConfigurationError for options whose silent neglect would change the result."""
-    unsupported = {"--filters": copy.filters is not None}
-    for option, given in unsupported.items():
-        if given:
-            raise ConfigurationError(
-                f"{option} is not supported by this version of clone",
-                hint="leave it out; without it everything in the database is copied",
-            )
 
 
 def server_facts(endpoint: Endpoint) -> ServerFacts:

@@ -111,7 +111,7 @@ def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
     last = views(copying)[-1]
     captured = copying.header.consistent_point is not None
     if last.given and not copying.work.not_consistent:
-        return locked_snapshot(copying.source, last.snapshot)
+        return locked_snapshot(copying.source, last.snapshot, copying.filters)
     if captured:
         raise StateError(
             "the copy was not complete and its snapshot belongs to a replication slot: a newer one"
@@ -124,7 +124,7 @@ def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
             hint="start over with --restart, or accept that the tables that are still missing are"
             " copied as they are now: --resume --not-consistent",
         )
-    return locked_snapshot(copying.source)
+    return locked_snapshot(copying.source, filters=copying.filters)
 
 
 def start_tables_over(copying: Copying, queue: JobQueue, oids: Sequence[int]) -> None:

@@ -30,8 +30,10 @@ from pgcopydb.clone.resume import (
     views,
     without_views,
 )
+from pgcopydb.clone.selected import selection_under
 from pgcopydb.clone.statements import StatementPool
 from pgcopydb.errors import StateError
+from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
 from pgcopydb.model.objects import Table
 from pgcopydb.model.results import StepSummary
 from pgcopydb.postgres import discover, sequences
@@ -122,7 +124,9 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
     queue.clear()
     with ExitStack() as holding:
         with copying.timed("lock tables, read catalogue"):
-            locked = holding.enter_context(locked_snapshot(copying.source, snapshot))
+            locked = holding.enter_context(
+                locked_snapshot(copying.source, snapshot, copying.filters)
+            )
             plan = plan_under(copying, locked, locked.tables, scope.making)
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
@@ -131,7 +135,10 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
         silenced = _silenced(copying, scope)
         log.info(
             "copying %d tables in %d parts under snapshot %s",
-            sum(table.has_rows for table in locked.tables),
+            sum(
+                table.has_rows and copying.filters.copies_data(table.schema, table.name)
+                for table in locked.tables
+            ),
             plan.parts,
             locked.id,
         )
@@ -246,7 +253,7 @@ def _copy_and_build(
                 locked.confirm()
         if scope.sequences:
             with copying.timed("sequences"):
-                sequences.synchronize_sequences(copying.source, copying.target)
+                sequences.synchronize_sequences(copying.source, copying.target, copying.filters)
         locked = None
         holding.pop_all().close()
         wait_while(lambda: pool.alive)
@@ -302,25 +309,38 @@ def plan_under(
     copying: Copying, held: HeldSnapshot, tables_to_copy: Sequence[Table], making: frozenset[Making]
 ) -> Plan:
     """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows."""
-    source = copying.source
+    source, filters = copying.source, copying.filters
+    left_out = selection_under(source, held.connection, filters).left_out
     with reporting(source, "reading indexes and constraints"):
         all_indexes = discover.list_indexes(held.connection)
         constraints = discover.list_constraints(held.connection)
     return plan_copy(
         tables_to_copy,
-        all_indexes,
-        constraints,
+        [index for index in all_indexes if (PG_CLASS, index.oid) not in left_out],
+        [key for key in constraints if (PG_CONSTRAINT, key.oid) not in left_out],
         source=copying.source_facts,
         target=copying.target_facts,
         options=copying.options,
         key_bounds=partial(tables.key_bounds, source, held.connection),
         making=making,
+        empty=frozenset(
+            table.oid
+            for table in tables_to_copy
+            if not filters.copies_data(table.schema, table.name)
+        ),
     )
 
 
 def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
     with copying.timed("dump schema"):
-        schema.dump(copying.work, copying.source, locked.facts, copying.tools, locked.id)
+        schema.dump(
+            copying.work,
+            copying.source,
+            locked.facts,
+            copying.tools,
+            locked.id,
+            filters=copying.filters,
+        )
     with copying.timed("restore pre-data"):
         schema.restore_before_data(copying)
 

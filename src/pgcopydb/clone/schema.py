@@ -15,8 +15,10 @@ from psycopg import Connection, sql
 
 from pgcopydb.clone.context import Restoring, archive
 from pgcopydb.clone.prepare import replaces
+from pgcopydb.clone.selected import selection_under
 from pgcopydb.errors import ExternalToolError, StateError, TargetError
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ConstraintKind, ServerFacts
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import Tools
@@ -25,7 +27,7 @@ from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
-from pgcopydb.rules.toc import TocEntry, without_publications
+from pgcopydb.rules.toc import TocEntry, ids_of, without_publications
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import read_fact, write_fact
@@ -64,27 +66,57 @@ class Dumped:
 
     source_version_num: int
     relations: tuple["Relation", ...]
+    """Those that are to be restored."""
+    left_out: tuple[tuple[int, int], ...] = ()
+    """Catalog and oid of what the filters leave out."""
+    unowned: tuple[tuple[int, int], ...] = ()
+    """Sequences that are made without the table that owns them."""
 
 
 def dump(
-    work: WorkDirectory, source: Endpoint, facts: ServerFacts, tools: Tools, snapshot: str
+    work: WorkDirectory,
+    source: Endpoint,
+    facts: ServerFacts,
+    tools: Tools,
+    snapshot: str,
+    *,
+    filters: Filters = EVERYTHING,
 ) -> None:
-    """Write the source's schema, as the snapshot shows it, into the work directory."""
+    """Write the source's schema, as the snapshot shows it, into the work directory.
+
+    What ``filters`` leave out is written down, and left out when the dump is restored.
+    """
     output = archive(work)
+    with connect(source, purpose="clone") as session, reporting(source, "reading the relations"):
+        import_snapshot(source, session, snapshot)
+        relations = list_relations(session)
+        selection = selection_under(source, session, filters)
+    taken = {one: filters.selects_table(one.schema, one.name) for one in relations}
     with child_environment(source, work.path) as access:
         try:
-            dump_schema(tools, access, snapshot, output, stopping=signals.stop_requested)
+            dump_schema(
+                tools,
+                access,
+                snapshot,
+                output,
+                exclude_tables=[
+                    (one.schema, one.name) for one in relations if not taken[one] and one.is_locked
+                ],
+                stopping=signals.stop_requested,
+            )
         except ExternalToolError as error:
             if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
                 raise lock_refused() from error
             raise
     if tools.pg_dump_version[0] != facts.major:
         check_archive(tools, output)
-    with connect(source, purpose="clone") as session, reporting(source, "reading the relations"):
-        import_snapshot(source, session, snapshot)
-        relations = tuple(list_relations(session))
     with work.store() as store:
-        dumped = Dumped(source_version_num=facts.version_num, relations=relations)
+        dumped = Dumped(
+            source_version_num=facts.version_num,
+            relations=tuple(one for one in relations if taken[one]),
+            left_out=tuple(selection.left_out),
+            unowned=tuple(selection.unowned),
+        )
         write_fact(store, _DUMPED, dumped)
 
 
@@ -108,8 +140,7 @@ def restore_before_data(copying: Restoring) -> None:
     """
     replacing = replaces(copying) or copying.is_done(RESTORING)
     copying.mark_done(RESTORING)
-    if replacing:
-        _drop_replaced(copying)
+    in_use = _drop_replaced(copying) if replacing else frozenset()
     options = copying.options
     with child_environment(copying.target, copying.work.path) as access:
         restore_section(
@@ -117,7 +148,11 @@ def restore_before_data(copying: Restoring) -> None:
             access,
             copying.archive,
             section=Section.PRE_DATA,
-            entries=[entry for entry, taken in before_data(copying) if taken],
+            entries=[
+                entry
+                for entry, taken in before_data(copying)
+                if taken and not (entry.kind == "SCHEMA" and entry.name in in_use)
+            ],
             list_file=copying.work.schema / "pre-data.list",
             target_version_num=copying.target_facts.version_num,
             options=replace(options, drop_if_exists=replacing),
@@ -166,11 +201,12 @@ def _restore_jobs(copying: Restoring, entries: int) -> int:
 def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
     """Return the entries of the pre-data section, each with whether it is to be restored."""
     entries = list_archive(run.tools, run.archive, section=Section.PRE_DATA)
+    filtered = _filtered(run)
     options = run.options
     left_out = _left_out(
         options.skip_extensions, options.skip_ext_comments, options.skip_collations
     )
-    return [(entry, not left_out(entry)) for entry in entries]
+    return [(entry, entry.dump_id not in filtered and not left_out(entry)) for entry in entries]
 
 
 def after_data(run: Restoring) -> list[TocEntry]:
@@ -193,17 +229,29 @@ def remaining_after_data(
     ``built`` are catalog and oid of what this program makes itself, None when it makes nothing.
     """
     own = frozenset(built or ())
+    filtered = _filtered(copying)
     remaining = [
         entry
         for entry in after_data(copying)
         # An INDEX ATTACH has no oid of its own; it is part of building the indexes.
-        if (built is None or entry.kind != "INDEX ATTACH") and entry.object_key not in own
+        if (built is None or entry.kind != "INDEX ATTACH")
+        and entry.object_key not in own
+        and entry.dump_id not in filtered
     ]
     publication = copying.header.publication
     if publication is None:
         return remaining
     # The capture's own publications serve this migration and mean nothing on the target.
     return list(without_publications(remaining, [publication, f"{publication}_insert"]))
+
+
+def _filtered(run: Restoring) -> frozenset[int]:
+    """Return the entries of the dump that the filters leave out."""
+    dumped = read_dumped(run.work)
+    if not dumped.left_out:
+        return frozenset()
+    every = list_archive(run.tools, run.archive, dependencies=True)
+    return ids_of(every, frozenset(dumped.left_out), frozenset(dumped.unowned))
 
 
 def _group(entry: TocEntry) -> After:
@@ -250,9 +298,16 @@ class Relation:
     schema: str
     name: str
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether pg_dump locks it to read its definition."""
+        return self.kind in {"r", "p"}
 
-def _drop_replaced(copying: Restoring) -> None:
+
+def _drop_replaced(copying: Restoring) -> frozenset[str]:
     """Drop from the target the relations that both sides have, and what would hold them back.
+
+    Returns the schemas that hold other relations, and stay as they are.
 
     pg_restore drops object by object in the order of the archive; foreign keys, and views that the
     archive makes after the data, would stop it. Nothing that only the target has is dropped.
@@ -261,11 +316,13 @@ def _drop_replaced(copying: Restoring) -> None:
     dumped = read_dumped(copying.work)
     replaced = {(relation.schema, relation.name) for relation in dumped.relations}
     entries = list_archive(copying.tools, copying.archive, section=Section.POST_DATA)
+    filtered = _filtered(copying)
     with connect(target, purpose="clone") as other, reporting(target, "dropping what is replaced"):
-        _drop_unqualified(other, entries)
+        _drop_unqualified(other, (one for one in entries if one.dump_id not in filtered))
         _drop_keys_to(other, replaced)
         common = [one for one in list_relations(other) if (one.schema, one.name) in replaced]
         _drop_relations(other, common)
+        return frozenset(one.schema for one in list_relations(other))
 
 
 def list_relations(connection: Session) -> list[Relation]:

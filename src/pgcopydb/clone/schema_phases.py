@@ -24,9 +24,11 @@ from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import PhaseSummary, StepSummary
 from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.connect import connect, pin, reporting
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.snapshot import exported_snapshot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.filters import effective_filters, keep_filters
 
 _DUMPED: Final = "schema dumped"
 _BEFORE: Final = "schema before the data restored"
@@ -47,7 +49,10 @@ def dump_schema(
         header = open_run(work, source=facts)
         with exported_snapshot(source, copy.snapshot or header.snapshot) as held:
             tools = find_tools(facts.version_num, version)
-            schema.dump(work, source, facts, tools, held.id)
+            given = effective_filters(work, copy.filters)
+            filters = resolve_filters(source, held.connection, given)
+            schema.dump(work, source, facts, tools, held.id, filters=filters)
+            keep_filters(work, copy.filters, filters)
         mark_done(work, _DUMPED)
     count = len(schema.read_dumped(work).relations)
     return PhaseSummary(

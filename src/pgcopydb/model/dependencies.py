@@ -1,7 +1,11 @@
 """What of a database can be without what else: rows of ``postgres.selection``."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+PG_CLASS: Final = 1259
+PG_CONSTRAINT: Final = 2606
+"""Oids of the catalogs that list relations and constraints."""
 
 Key: TypeAlias = tuple[int, int]
 """Catalog and oid of an object, as pg_depend names it."""

@@ -1,6 +1,8 @@
 """Writes the source's schema to an archive with pg_dump, in the snapshot of the copy."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,9 @@ from pgcopydb.pgtools.process import run_tool
 
 _OWN_SCHEMA: Final = "pgcopydb"
 
+_TABLES_PER_PATTERN: Final = 400
+"""Names in one argument, which Linux bounds at 128 KiB; a quoted name has up to 257 bytes."""
+
 
 def dump_schema(
     tools: Tools,
@@ -20,18 +25,21 @@ def dump_schema(
     output: Path,
     *,
     exclude_schemas: Iterable[str] = (),
+    exclude_tables: Iterable[tuple[str, str]] = (),
     lock_wait_seconds: int = 5,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the schema as ``snapshot`` shows it to ``output``, an archive of the custom format.
 
-    The file appears under its name only when it is whole and on disk. Subscriptions are left out:
-    on a target they would compete for the source's slots. A table that cannot be locked within
+    The file appears under its name only when it is whole and on disk. ``exclude_tables``, by schema
+    and name, are neither locked nor written. Subscriptions are left out: on a target they would
+    compete for the source's slots. A table that cannot be locked within
     ``lock_wait_seconds`` is an error: behind a statement that waits for the copy's own lock,
     pg_dump would wait until the copy is over. Raises ExternalToolError.
     """
     unfinished = output.with_name(output.name + ".unfinished")
     excluded = [f"--exclude-schema={_pattern(name)}" for name in (_OWN_SCHEMA, *exclude_schemas)]
+    excluded += [f"--exclude-table={pattern}" for pattern in table_patterns(exclude_tables)]
     arguments: list[str | Path] = [
         tools.pg_dump,
         f"--dbname={access.conninfo}",
@@ -57,6 +65,20 @@ def dump_schema(
     sync_folder(output.parent)
 
 
+def table_patterns(tables: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Give patterns that together match these tables, by schema and name, and nothing else.
+
+    pg_dump asks the server once for each of them, so that one stands for many tables.
+    """
+    of_schema: dict[str, list[str]] = defaultdict(list)
+    for schema, name in tables:
+        of_schema[schema].append(_pattern(name))
+    for schema, names in of_schema.items():
+        remaining = iter(names)
+        while some := list(islice(remaining, _TABLES_PER_PATTERN)):
+            yield f"{_pattern(schema)}.({'|'.join(some)})"
+
+
 def _with_hint(error: ExternalToolError) -> ExternalToolError:
     # pg_dump's lock timeout is a statement_timeout while it locks the tables.
     if "statement timeout" not in error.message:
@@ -68,5 +90,5 @@ def _with_hint(error: ExternalToolError) -> ExternalToolError:
 
 
 def _pattern(name: str) -> str:
-    """Return the pattern that matches this schema only (psql, "Patterns")."""
+    """Return the pattern that matches this name only (psql, "Patterns")."""
     return '"' + name.replace('"', '""') + '"'

@@ -37,12 +37,16 @@ def list_archive(
     section: Section | None = None,
     schemas: Iterable[str] = (),
     owners: Iterable[str] = (),
+    dependencies: bool = False,
 ) -> list[TocEntry]:
     """Return what is in ``archive``, in the order of restoring, all or one section of it.
 
-    ``schemas`` and ``owners`` are as ``rules.toc.parse_list`` takes them. Raises ExternalToolError.
+    With ``dependencies`` the entries tell what they depend on. ``schemas`` and ``owners`` are as
+    ``rules.toc.parse_list`` takes them. Raises ExternalToolError.
     """
     chosen = [f"--section={section}"] if section else []
+    if dependencies:
+        chosen.append("--verbose")
     arguments: list[str | Path] = [tools.pg_restore, "--list", *chosen, archive]
     done = run_tool(arguments, without_libpq(os.environ))
     if done.status != 0:

@@ -37,6 +37,7 @@ from pgcopydb.postgres.queries import query
 
 Record = dict[str, Any]
 
+
 _SEQUENCES_AT_ONCE: Final = 200
 
 _READ: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})

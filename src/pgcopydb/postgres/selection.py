@@ -33,17 +33,20 @@ _DESCRIBE: Final = (
 )
 
 
-def resolve_filters(source: Endpoint, connection: Session, filters: Filters) -> Filters:
+def resolve_filters(
+    source: Endpoint, connection: Session, filters: Filters, *, tell: bool = True
+) -> Filters:
     """Return ``filters`` with the names that follow from the source's catalogue.
 
     Those that are complete already are given back as they are. What a person should know is
-    logged. Raises ConfigurationError for a rule whose name the source does not have, and for one
-    that cannot be followed.
+    logged, unless somebody else will ``tell`` it. Raises ConfigurationError for a rule whose name
+    the source does not have, and for one that cannot be followed.
     """
     if filters.selects_all or filters.is_resolved:
         return filters
     selection = read_selection(source, connection, filters)
-    _tell(source, connection, selection)
+    if tell:
+        _tell(source, connection, selection)
     return selection.filters
 
 

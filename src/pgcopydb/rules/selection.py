@@ -62,6 +62,7 @@ def select(filters: Filters, objects: Sequence[CatalogObject], needs: Iterable[N
     Raises ConfigurationError for a rule whose name is not there, for an index that cannot be left
     out, and for a table to include that something left out prevents.
     """
+    filters = Filters(filters.rules, filters.origin)  # without what was found before
     remarks = list(_check_names(filters, objects))
     graph = _Graph(objects, needs)
     tables = _tables_left_out(filters, graph)

@@ -7,11 +7,12 @@ spaces and a missing schema as ``-``. Reading the list back, it looks at nothing
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, replace
 from typing import Final
 
 _LINE = re.compile(r"(\d+); (\d+) (\d+) (.+)")
+_DEPENDS = re.compile(r";\tdepends on:((?: \d+)+)")
 _UPPER = re.compile(r"[A-Z]+(?: [A-Z]+)*(?= )")
 
 KINDS: Final = (
@@ -91,7 +92,8 @@ class TocEntry:
     """One entry. ``catalog_oid`` and ``oid`` name the object on the dumped server, 0 where none.
 
     ``schema`` is None for what lives in none. ``name`` is the object's, followed or preceded by
-    more for some kinds: ``t trigger`` for a TRIGGER, ``INDEX i`` for a COMMENT on one.
+    more for some kinds: ``t trigger`` for a TRIGGER, ``INDEX i`` for a COMMENT on one. ``depends``
+    are the entries that it needs, where the list tells them.
     """
 
     dump_id: int
@@ -102,6 +104,7 @@ class TocEntry:
     name: str
     owner: str
     line: str
+    depends: tuple[int, ...] = ()
 
     @property
     def object_key(self) -> tuple[int, int]:
@@ -114,21 +117,47 @@ def parse_list(
 ) -> list[TocEntry]:
     """Return the entries of a list in its order; comments and empty lines are passed over.
 
-    ``schemas`` and ``owners`` are names of the dumped database: only a name with a space needs
-    them. Raises ValueError for a line of another form.
+    A verbose list says under an entry on which others it depends. ``schemas`` and ``owners`` are
+    names of the dumped database: only a name with a space needs them. Raises ValueError for a line
+    of another form.
     """
     known_schemas = _spaced(schemas)
     known_owners = _spaced(owners)
-    return [
-        _parse_line(line, known_schemas, known_owners)
-        for line in text.split("\n")
-        if line.strip() and not line.startswith(";")
-    ]
+    entries: list[TocEntry] = []
+    for line in text.split("\n"):
+        if entries and (depends := _DEPENDS.fullmatch(line.rstrip())):
+            needed = tuple(int(number) for number in depends.group(1).split())
+            entries[-1] = replace(entries[-1], depends=needed)
+        elif line.strip() and not line.startswith(";"):
+            entries.append(_parse_line(line, known_schemas, known_owners))
+    return entries
 
 
 def render_list(entries: Iterable[TocEntry]) -> str:
     """Return the text that ``pg_restore --use-list`` takes: these entries, in this order."""
     return "".join(f"{entry.line}\n" for entry in entries)
+
+
+def ids_of(
+    entries: Iterable[TocEntry],
+    left_out: Set[tuple[int, int]],
+    unowned: Set[tuple[int, int]] = frozenset(),
+) -> frozenset[int]:
+    """Return the entries of what is ``left_out``, and of what is said of it: comments, privileges.
+
+    Objects are named by catalog and oid. Of the sequences ``unowned`` only the entry that gives
+    them to a column counts. The entries must tell what they depend on.
+    """
+    listed = list(entries)
+    gone = {entry.dump_id for entry in listed if entry.object_key in left_out}
+    alone = {entry.dump_id for entry in listed if entry.object_key in unowned}
+    for entry in listed:
+        # What has no catalog is an addition to another object.
+        added = entry.catalog_oid == 0 and not gone.isdisjoint(entry.depends)
+        given = entry.kind == "SEQUENCE OWNED BY" and not alone.isdisjoint(entry.depends)
+        if added or given:
+            gone.add(entry.dump_id)
+    return frozenset(gone)
 
 
 def without_publications(

@@ -1,0 +1,154 @@
+"""A clone with filters is what the source would be if PostgreSQL had dropped the rest."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pgcopydb.errors import ConfigurationError, StateError
+from pgcopydb.model.options import CopyOptions
+from tests.integration.test_clone import TWO_JOBS, run_clone
+from tests.support.equality import differences
+from tests.support.servers import AsRole, Database, MakeDatabase, SourceTarget
+
+SCRIPT = (Path(__file__).parents[1] / "support" / "filtered.sql").read_text()
+
+SIDES = pytest.mark.parametrize(
+    "source_target", [(15, 18, SCRIPT), (16, 16, SCRIPT)], indirect=True
+)
+
+
+@pytest.fixture
+def expected(source_target: SourceTarget, make_database: MakeDatabase) -> Database:
+    """A database that begins as the source does."""
+    return make_database(source_target.source.cluster, SCRIPT)
+
+
+def filtered(folder: Path, text: str) -> CopyOptions:
+    file = folder / "filters.ini"
+    file.write_text(text)
+    return replace(TWO_JOBS, filters=file)
+
+
+@SIDES
+def test_a_table_with_all_that_depends_on_it(
+    source_target: SourceTarget, expected: Database, tmp_path: Path
+) -> None:
+    expected.execute(
+        "alter sequence app.gone_id_seq owned by none;"
+        "drop table app.holds_row, app.audit;"
+        "drop table app.gone cascade;"
+        'drop table "Odd ""Sch""ema."."ta\'ble %s"'
+    )
+    copy = filtered(
+        tmp_path,
+        '[exclude-table]\napp.gone\napp.~/^aud/\n"Odd ""Sch""ema."."ta\'ble %s"\n',
+    )
+    summary = run_clone(source_target, tmp_path / "work", copy)
+    assert differences(expected, source_target.target) == []
+    assert "app.gone" not in {f"{table.schema}.{table.name}" for table in summary.tables}
+
+
+@SIDES
+def test_a_schema(source_target: SourceTarget, expected: Database, tmp_path: Path) -> None:
+    expected.execute(
+        "drop table old.things, old.measures_2023;"
+        "drop view old.looks_at_kept; drop function util.touch cascade"
+    )
+    run_clone(source_target, tmp_path / "work", filtered(tmp_path, "[exclude-schema]\nold\nutil"))
+    assert differences(expected, source_target.target) == []
+
+
+@SIDES
+def test_only_some_tables(source_target: SourceTarget, expected: Database, tmp_path: Path) -> None:
+    expected.execute(
+        "alter sequence app.gone_id_seq owned by none;"
+        "drop table app.holds_row, app.audit, app.key_to_unique, app.typed_child, app.uses_old,"
+        ' old.things, app.measures_2025, old.measures_2023, "Odd ""Sch""ema."."ta\'ble %s";'
+        "drop table app.gone cascade; drop materialized view app.filled_kept"
+    )
+    copy = filtered(tmp_path, "[include-only-table]\napp.kept\napp.measures_2024\n")
+    run_clone(source_target, tmp_path / "work", copy)
+    assert differences(expected, source_target.target) == []
+
+
+@SIDES
+def test_no_rows_and_no_indexes(
+    source_target: SourceTarget, expected: Database, tmp_path: Path
+) -> None:
+    expected.execute(
+        "truncate app.audit, app.measures_2025; refresh materialized view app.filled with no data;"
+        "drop index app.kept_note, app.kept_code, app.measures_value;"
+        "alter table app.gone drop constraint gone_name_key cascade"
+    )
+    copy = filtered(
+        tmp_path,
+        "[exclude-table-data]\napp.audit\napp.measures_2025\napp.filled\n"
+        "[exclude-index]\napp.~/^kept_/\napp.measures_value\napp.gone_name_key\n",
+    )
+    run_clone(source_target, tmp_path / "work", copy)
+    assert differences(expected, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)
+def test_what_the_role_may_not_read_can_be_left_out(
+    source_target: SourceTarget, expected: Database, tmp_path: Path
+) -> None:
+    source_target.source.execute(
+        """
+        create role filters_reader login;
+        grant usage on schema app, old, util, "Odd ""Sch""ema." to filters_reader;
+        grant select on all tables in schema app, old, "Odd ""Sch""ema." to filters_reader;
+        grant select on all sequences in schema app, old, util to filters_reader;
+        revoke select on app.audit from filters_reader;
+        """
+    )
+    reader = SourceTarget(
+        AsRole(source_target.source.cluster, source_target.source.name, "filters_reader"),
+        source_target.target,
+    )
+    try:
+        with pytest.raises(ConfigurationError, match=r"may not read app\.audit"):
+            run_clone(reader, tmp_path / "whole", TWO_JOBS)
+        copy = replace(filtered(tmp_path, "[exclude-table]\napp.audit"), no_acl=True)
+        run_clone(reader, tmp_path / "work", copy)
+    finally:
+        source_target.source.execute("drop owned by filters_reader; drop role filters_reader")
+    expected.execute("drop table app.audit; revoke all (id) on app.gone, app.kept from public")
+    assert differences(expected, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)
+def test_replacing_touches_only_what_is_selected(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    target = source_target.target
+    target.execute(
+        "create schema app; create table app.audit (mine int); insert into app.audit values (1);"
+        "create table app.kept (mine int)"
+    )
+    copy = replace(filtered(tmp_path, "[exclude-table]\napp.audit"), drop_if_exists=True)
+    run_clone(source_target, tmp_path / "work", copy)
+    assert target.rows("select * from app.audit") == [(1,)]
+    assert target.rows("select count(*) from only app.kept") == [(5,)]
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)
+def test_filters_that_do_not_fit_are_refused_before_anything_is_made(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"has no table app\.gonne"):
+        run_clone(
+            source_target, tmp_path / "work", filtered(tmp_path, "[exclude-table]\napp.gonne")
+        )
+    assert source_target.target.rows("select from pg_namespace where nspname = 'pgcopydb'") == []
+    run_clone(
+        source_target, tmp_path / "work", filtered(tmp_path, "[include-only-table]\napp.gone")
+    )
+    with pytest.raises(StateError, match="begun with the filters of"):
+        run_clone(
+            source_target,
+            tmp_path / "work",
+            filtered(tmp_path, "[exclude-table]\napp.kept"),
+            resume=True,
+        )
