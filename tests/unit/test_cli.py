@@ -535,13 +535,15 @@ def test_the_summary_of_a_clone() -> None:
     )
     summary = CloneSummary(
         tables=(table,),
-        steps=(StepSummary(name="copy tables", seconds=1.5, concurrency=4),),
+        steps=(
+            StepSummary(name="copy tables", started=0, finished=1.5, concurrency=4, bytes=2048),
+        ),
         total_seconds=2.0,
         bytes=2048,
     )
     text = clone_summary(summary)
     assert re.search(r"public +t +7 +2\.0 kB +500 ms +1 +0 ms", text)
-    assert re.search(r"copy tables +1\.5 s +4", text)
+    assert re.search(r"copy tables +\d\d:\d\d:00 +1\.5 s +2\.0 kB +4", text)
     assert text.endswith("1 table, 2.0 kB copied in 2.0 s")
 
 

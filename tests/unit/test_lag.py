@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from pgcopydb.cdc.lag import make_progress, measure
-from pgcopydb.cli.live import LiveLine, live_line
+from pgcopydb.cli.drawing import Lines
+from pgcopydb.cli.live import live_line
 from pgcopydb.cli.render import follow_progress, progress_line
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.runtime import logs
@@ -156,14 +157,15 @@ def test_the_live_line_is_redrawn_in_place_and_gone_at_the_end() -> None:
     screen = io.StringIO()
     progress = make_progress(replace(BUSY, endpos=2000), NOW - 4 * SECOND, NOW)
     console = Console(file=screen, force_terminal=True, width=60, color_system=None)
-    with LiveLine(console) as line:
-        line.show(progress_line(progress))
-        line.show(progress_line(progress))
+    lines = Lines(console)
+    lines.draw(progress_line(progress))
+    lines.draw(progress_line(progress))
+    lines.erase()
     text = screen.getvalue()
     assert progress_line(progress)[:50] in text
     assert "…" in text  # cut off where the terminal ends
-    assert "\r\x1b[2K" in text
-    assert text.endswith("\x1b[1A\x1b[2K")
+    assert "\n" not in text
+    assert text.endswith("\r\x1b[J")
 
 
 def test_there_is_no_live_line_without_a_terminal() -> None:
@@ -183,7 +185,7 @@ def test_a_log_line_takes_the_place_of_a_live_line(monkeypatch: pytest.MonkeyPat
             logging.getLogger("pgcopydb.test").warning("what happened")
         assert logs.current() == before
         text = os.read(shown.fileno(), 10_000).decode()
-    assert text.startswith("\r\x1b[K")
+    assert text.startswith("\r\x1b[J")
     assert "what happened" in text
 
 

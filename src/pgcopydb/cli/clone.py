@@ -6,6 +6,7 @@ from pgcopydb.cli.command import command
 from pgcopydb.cli.options import COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
+from pgcopydb.runtime import logs
 
 _PARTS = (SOURCE, TARGET, WORK, COPY, FOLLOW_IF_ASKED)
 
@@ -30,21 +31,21 @@ def _clone(
             "--not-consistent contradicts --follow: with a new snapshot, "
             "changes would be applied twice"
         )
+    from pgcopydb.cli.live import live_copy
     from pgcopydb.cli.render import clone_summary
+    from pgcopydb.online import clone as copy_database
+    from pgcopydb.online import clone_and_follow
     from pgcopydb.workdir.directory import open_directory
 
-    with open_directory(work, command="clone --follow" if follow else "clone") as directory:
+    with (
+        open_directory(work, command="clone --follow" if follow else "clone") as directory,
+        live_copy(directory, target) as observe,
+    ):
         if follow:
-            from pgcopydb.cli.live import live_line
-            from pgcopydb.online import clone_and_follow
-
-            with live_line() as observe:
-                summary = clone_and_follow(directory, source, target, copy, follow, observe=observe)
+            summary = clone_and_follow(directory, source, target, copy, follow, observe=observe)
         else:
-            from pgcopydb.online import clone as copy_database
-
             summary = copy_database(directory, source, target, copy)
-    click.echo(clone_summary(summary))
+    click.echo(clone_summary(summary, all_tables=logs.current().verbose))
 
 
 clone = command("clone", *_PARTS)(_clone)

@@ -11,7 +11,9 @@ import click
 from pgcopydb.cli.command import CommandGroup, OptionGroup, command
 from pgcopydb.cli.options import (
     DIRECTORY,
+    EXISTING_WORK,
     JSON,
+    OPTIONAL_TARGET,
     SKIP_SPLIT_BY_CTID,
     SOURCE,
     SPLIT_MAX_PARTS,
@@ -22,6 +24,7 @@ from pgcopydb.cli.options import (
 from pgcopydb.cli.types import COUNT
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, WorkOptions
+from pgcopydb.runtime import logs
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -49,6 +52,8 @@ _TABLE_JOBS: Final = value(
     env="PGCOPYDB_TABLE_JOBS",
     help="Tables, or parts of them, that are to be copied at the same time.",
 )
+
+_SUMMARY: Final = flag("--summary", help="What was done, by table and by step.")
 
 _NO_EFFECT: Final = "Accepted for existing scripts: the source is read anew each time."
 
@@ -91,13 +96,13 @@ _OF_TABLE: Final = OptionGroup("names", (_SCHEMA_NAME, _TABLE_NAME), _names)
 
 
 @contextmanager
-def _catalogue(source: Endpoint, what: str) -> "Iterator[Connection[tuple[Any, ...]]]":
-    """Connect to the source to read the list of ``what``."""
+def _catalogue(server: Endpoint, what: str) -> "Iterator[Connection[tuple[Any, ...]]]":
+    """Connect to a server to read the list of ``what``."""
     from pgcopydb.postgres.connect import connect, reporting
 
     with (
-        connect(source, purpose=f"list {what}") as connection,
-        reporting(source, f"reading the list of {what}"),
+        connect(server, purpose=f"list {what}") as connection,
+        reporting(server, f"reading the list of {what}"),
     ):
         yield connection
 
@@ -261,6 +266,33 @@ def indexes(*, source: Endpoint, work: WorkOptions, names: _Names, as_json: bool
     _show(INDEXES, found, what="indexes", as_json=as_json)
 
 
+@command("progress", OPTIONAL_TARGET, EXISTING_WORK, _SUMMARY, JSON)
+def progress(*, target: Endpoint | None, work: WorkOptions, summary: bool, as_json: bool) -> None:
+    """Show how far the base copy in a work directory is, while it runs and afterwards.
+
+    With --target the target says how far the indexes are that it is building. With --summary
+    shows what was done so far, table by table and step by step.
+    """
+    from pgcopydb.cli.progress import copy_progress, summary_json
+    from pgcopydb.cli.render import clone_summary
+    from pgcopydb.clone.progress import measure, with_index_builds
+    from pgcopydb.clone.summary import summarize
+    from pgcopydb.postgres.discover import list_index_builds
+    from pgcopydb.workdir.directory import attach_directory
+
+    with attach_directory(work) as directory:
+        if summary:
+            done = summarize(directory)
+            every = logs.current().verbose
+            click.echo(summary_json(done) if as_json else clone_summary(done, all_tables=every))
+            return
+        measured = measure(directory)
+    if target is not None and measured.under_way:
+        with _catalogue(target, "indexes under way") as connection:
+            measured = with_index_builds(measured, list_index_builds(connection))
+    click.echo(copy_progress(measured, as_json=as_json))
+
+
 list_ = CommandGroup(
     "list",
     help="Show what there is to migrate, and how far it is.",
@@ -272,5 +304,6 @@ list_ = CommandGroup(
         table_parts,
         sequences,
         indexes,
+        progress,
     ],
 )

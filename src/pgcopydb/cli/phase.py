@@ -7,6 +7,7 @@ import click
 
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.model.results import CloneSummary, PhaseSummary
+from pgcopydb.runtime import logs
 
 if TYPE_CHECKING:
     from pgcopydb.workdir.directory import WorkDirectory
@@ -18,12 +19,13 @@ def run_phase(
     make: "Callable[[WorkDirectory], CloneSummary | PhaseSummary]",
 ) -> None:
     """Run ``make`` in the work directory, under the command's name, and print its summary."""
+    from pgcopydb.cli.live import live_copy
     from pgcopydb.cli.render import clone_summary, phase_summary
     from pgcopydb.workdir.directory import open_directory
 
-    with open_directory(work, command=command) as directory:
+    with open_directory(work, command=command) as directory, live_copy(directory):
         summary = make(directory)
     if isinstance(summary, CloneSummary):
-        click.echo(clone_summary(summary))
+        click.echo(clone_summary(summary, all_tables=logs.current().verbose))
     else:
         click.echo(phase_summary(summary))

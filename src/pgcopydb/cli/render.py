@@ -1,5 +1,6 @@
 """Results as text: tables a person can read, JSON a program can."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -89,8 +90,13 @@ def server_line(side: Side, facts: ServerFacts) -> str:
     return f'{side}: PostgreSQL {facts.version}, database "{printable(facts.database)}"'
 
 
-def clone_summary(summary: CloneSummary) -> str:
-    """Return the report of a base copy: table by table, then step by step."""
+_SHOWN_TABLES = 30
+
+
+def clone_summary(summary: CloneSummary, *, all_tables: bool = False) -> str:
+    """Return the report of a base copy: its largest tables, or all, then step by step."""
+    shown = summary.tables if all_tables else summary.tables[:_SHOWN_TABLES]
+    left = summary.tables[len(shown) :]
     tables = aligned(
         ["schema", "table", "rows", "size", "copy", "indexes", "index time"],
         (
@@ -103,9 +109,12 @@ def clone_summary(summary: CloneSummary) -> str:
                 table.index_count,
                 duration(table.index_seconds),
             ]
-            for table in summary.tables
+            for table in shown
         ),
     )
+    if left:
+        rest = size(sum(table.bytes for table in left))
+        tables += f"\nand {len(left):,} smaller one{_s(len(left))} with {rest}"
     steps = _step_table(summary.steps)
     count = len(summary.tables)
     total = f"{count} table{'' if count == 1 else 's'}, {size(summary.bytes)} copied"
@@ -120,8 +129,17 @@ def phase_summary(summary: PhaseSummary) -> str:
 
 def _step_table(steps: Sequence[StepSummary]) -> str:
     return aligned(
-        ["step", "time", "jobs"],
-        ([step.name, duration(step.seconds), step.concurrency] for step in steps),
+        ["step", "start", "time", "transferred", "jobs"],
+        (
+            [
+                step.name,
+                time.strftime("%H:%M:%S", time.localtime(step.started)),
+                Right("-") if step.finished is None else duration(step.seconds),
+                size(step.bytes) if step.bytes else Right("-"),
+                step.concurrency,
+            ]
+            for step in steps
+        ),
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic
 from typing import Final
 
 from pgcopydb.errors import StateError, WorkerError
@@ -18,6 +17,7 @@ from pgcopydb.pgtools.find import Tools
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.jobs import JobQueue
+from pgcopydb.workdir.steps import begin_step, finish_step
 from pgcopydb.workdir.store import RunHeader, read_fact, read_header, write_fact, write_header
 
 COPY: Final = "copy"
@@ -63,15 +63,18 @@ class Restoring:
 
     @contextmanager
     def timed(self, name: str, concurrency: int = 1) -> Iterator[None]:
-        """Note how long a step took; a stop that was asked for ends the run between steps."""
+        """Write down when a step begins and ends; a stop that was asked for ends the run between.
+
+        Those who look on from outside (``list progress``) see it from its beginning.
+        """
         signals.raise_if_stopped()
         self.watch()
-        started = monotonic()
+        with self.work.store() as store:
+            step = begin_step(store, name, concurrency)
         yield
         signals.raise_if_stopped()
-        self.steps.append(
-            StepSummary(name=name, seconds=monotonic() - started, concurrency=concurrency)
-        )
+        with self.work.store() as store:
+            self.steps.append(finish_step(store, step))
 
     def is_done(self, step: str) -> bool:
         """Tell whether this run, or the one it resumes, has finished ``step``."""

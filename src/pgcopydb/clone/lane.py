@@ -16,6 +16,7 @@ from pgcopydb.workdir.jobs import Job, JobQueue
 from pgcopydb.workdir.store import open_store
 
 _IDLE: Final = 0.01
+_NOTE_EVERY: Final = 1.0
 
 
 async def run_lanes(work: LaneWork) -> None:
@@ -52,10 +53,24 @@ async def _run_lane(work: LaneWork, number: int) -> None:
 
 async def _copy(queue: JobQueue, lane: Lane, jobs: Sequence[Job]) -> None:
     parts = [msgspec.json.decode(job.parameters, type=TablePart) for job in jobs]
+    noting = asyncio.create_task(_note_now_and_then(queue, lane, jobs, parts))
     try:
         moved = await lane.copy(parts)
     except PgcopydbError as error:
         for job in jobs:
             queue.fail(job, error.message)
         raise
+    finally:
+        noting.cancel()
     queue.finish_several((job, one.rows, one.bytes) for job, one in zip(jobs, moved, strict=True))
+
+
+async def _note_now_and_then(
+    queue: JobQueue, lane: Lane, jobs: Sequence[Job], parts: Sequence[TablePart]
+) -> None:
+    """Write down how much of the part under way is copied, for whoever looks on."""
+    while True:
+        await asyncio.sleep(_NOTE_EVERY)
+        if lane.moving is not None:
+            part, size = lane.moving
+            queue.note(jobs[parts.index(part)], bytes=size)

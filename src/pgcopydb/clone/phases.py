@@ -82,7 +82,7 @@ def _copy_rows(
         copying.mark_done(INDEXES_BUILT)
         copying.mark_done(CONSTRAINTS_BUILT)
     fill_views(copying)
-    summary = summarize(copying, monotonic() - started)
+    summary = summarize(copying.work, monotonic() - started)
     if complete:
         refuse_unvalidated(copying)
     if copying.header.consistent_point is None:

@@ -79,7 +79,6 @@ class Build:
 
     steps: tuple[Step, ...] = ()
     afterwards: tuple[str, ...] = ()
-    indexes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,12 +343,14 @@ def _table_jobs(
 ) -> Iterator[NewJob]:
     creating = _create_steps(indexes, options, making)
     completing = _complete_steps(table, indexes, options, making)
+    with_constraint = _indexes_of_constraints(indexes, making)
     vacuum = tuple(_vacuum(table, options)) if Making.VACUUM in making else ()
     if len(creating) <= 1 or table.bytes <= SMALL_TABLE:
         if creating or completing or vacuum:
             yield _build_job(
                 table,
-                Build(steps=(*creating, *completing), afterwards=vacuum, indexes=len(indexes)),
+                Build(steps=(*creating, *completing), afterwards=vacuum),
+                indexes=len(creating) + with_constraint,
                 unit=constraints_unit(table.oid),
                 waits_for=[copy_unit(table.oid)],
             )
@@ -357,14 +358,16 @@ def _table_jobs(
     for step in creating:
         yield _build_job(
             table,
-            Build(steps=(step,), indexes=1),
+            Build(steps=(step,)),
+            indexes=1,
             unit=indexes_unit(table.oid),
             waits_for=[copy_unit(table.oid)],
         )
     # After all indexes: adding a constraint locks the table against those still being built.
     yield _build_job(
         table,
-        Build(steps=tuple(completing), afterwards=vacuum, indexes=len(indexes) - len(creating)),
+        Build(steps=tuple(completing), afterwards=vacuum),
+        indexes=with_constraint,
         unit=constraints_unit(table.oid),
         waits_for=[indexes_unit(table.oid)],
     )
@@ -417,6 +420,7 @@ def _attach_jobs(indexes: Sequence[Index], making: frozenset[Making]) -> Iterato
             oid=parent.table_oid,
             schema=parent.table_schema,
             name=parent.table_name,
+            items=0,
             parameters=encode(
                 Build(
                     steps=tuple(
@@ -431,7 +435,16 @@ def _attach_jobs(indexes: Sequence[Index], making: frozenset[Making]) -> Iterato
         )
 
 
-def _build_job(table: Table, build: Build, *, unit: str, waits_for: Iterable[str]) -> NewJob:
+def _indexes_of_constraints(indexes: Sequence[Index], making: frozenset[Making]) -> int:
+    """Return how many indexes come into being only with the constraint that they serve."""
+    if Making.CONSTRAINTS not in making:
+        return 0
+    return sum(not ddl.is_built_as_index(index) for index in indexes)
+
+
+def _build_job(
+    table: Table, build: Build, *, unit: str, waits_for: Iterable[str], indexes: int = 0
+) -> NewJob:
     return NewJob(
         pool=BUILD,
         kind="build",
@@ -440,6 +453,7 @@ def _build_job(table: Table, build: Build, *, unit: str, waits_for: Iterable[str
         schema=table.schema,
         name=table.name,
         weight=table.bytes,
+        items=indexes,
         parameters=encode(build),
         waits_for=tuple(waits_for),
     )

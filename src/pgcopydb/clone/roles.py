@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from time import monotonic
+from time import time
 
 import msgspec
 
@@ -27,13 +27,13 @@ def copy_roles(source: Endpoint, target: Endpoint, copy: CopyOptions) -> PhaseSu
     Raises ConfigurationError where passwords are wanted and may not be read, the target's error
     where a role may not be created.
     """
-    started = monotonic()
+    started = time()
     return _created(target, _read(source, copy), copy, started)
 
 
 def dump_roles(work: WorkDirectory, source: Endpoint, copy: CopyOptions) -> PhaseSummary:
     """Write the roles of the source into the work directory: to restore, and as SQL to read."""
-    started = monotonic()
+    started = time()
     source = pin(source)
     facts = server_facts(source)
     open_run(work, source=facts)
@@ -46,7 +46,7 @@ def dump_roles(work: WorkDirectory, source: Endpoint, copy: CopyOptions) -> Phas
 
 def restore_roles(work: WorkDirectory, target: Endpoint, copy: CopyOptions) -> PhaseSummary:
     """Create the dumped roles that the target lacks. Raises StateError without a dump."""
-    started = monotonic()
+    started = time()
     try:
         roles = msgspec.json.decode(_file(work).read_bytes(), type=Roles)
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def _created(target: Endpoint, roles: Roles, copy: CopyOptions, started: float) 
 
 def _summary(done: str, step: str, started: float) -> PhaseSummary:
     return PhaseSummary(
-        done=(done,), steps=(StepSummary(name=step, seconds=monotonic() - started),)
+        done=(done,), steps=(StepSummary(name=step, started=started, finished=time()),)
     )
 
 

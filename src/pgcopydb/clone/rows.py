@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
 from typing import Final
 
 from pgcopydb.clone import indexes, into_tables, large_objects, schema, tables, verify
@@ -35,7 +34,6 @@ from pgcopydb.clone.statements import StatementPool
 from pgcopydb.errors import StateError
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
 from pgcopydb.model.objects import Table
-from pgcopydb.model.results import StepSummary
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import reporting, resolve
 from pgcopydb.postgres.lane_route import LaneRoute
@@ -214,8 +212,8 @@ def _copy_and_build(
 ) -> None:
     """Run lanes and builders until both are done; ``holding`` lets go of the locked tables."""
     threads = copying.options.index_jobs
-    started = monotonic()
     with (
+        copying.timed("indexes, constraints, vacuum", threads),
         StatementPool(
             copying,
             BUILD,
@@ -259,13 +257,6 @@ def _copy_and_build(
         wait_while(lambda: pool.alive)
         pool.poll()
         require_finished(queue, BUILD)
-    copying.steps.append(
-        StepSummary(
-            name="indexes, constraints, vacuum",
-            seconds=monotonic() - started,
-            concurrency=threads,
-        )
-    )
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def clone(
         _copy_base(copying, copy.snapshot or copying.header.snapshot)
         finish(copying, unchecked=False)
         set_properties(copying)
-        summary = summarize(copying, monotonic() - started)
+        summary = summarize(copying.work, monotonic() - started)
         refuse_unvalidated(copying)
         if copying.header.consistent_point is None:
             leave_target(copying)
@@ -84,7 +84,7 @@ def copy_database(
     if not defer_constraints:
         finish(copying, unchecked=False)
     set_properties(copying)
-    return summarize(copying, monotonic() - started)
+    return summarize(work, monotonic() - started)
 
 
 def finish_constraints(

@@ -4,7 +4,6 @@ The dump needs only the source, and restoring it only the target. What ``phases`
 same directory is left out when the rest is restored.
 """
 
-from time import monotonic
 from typing import Final
 
 from pgcopydb.clone import matviews, preflight, rows, schema
@@ -21,7 +20,7 @@ from pgcopydb.clone.schema import After
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
-from pgcopydb.model.results import PhaseSummary, StepSummary
+from pgcopydb.model.results import PhaseSummary
 from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.connect import connect, pin, reporting
 from pgcopydb.postgres.selection import resolve_filters
@@ -29,6 +28,7 @@ from pgcopydb.postgres.snapshot import exported_snapshot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters, keep_filters
+from pgcopydb.workdir.steps import begin_step, finish_step
 
 _DUMPED: Final = "schema dumped"
 _BEFORE: Final = "schema before the data restored"
@@ -41,7 +41,8 @@ def dump_schema(
 
     Raises ExternalToolError when pg_dump fails, the source's error otherwise.
     """
-    started = monotonic()
+    with work.store() as store:
+        step = begin_step(store, "dump schema")
     with signals.stop_on_signals():
         source = pin(source)
         facts = server_facts(source)
@@ -54,10 +55,12 @@ def dump_schema(
             schema.dump(work, source, facts, tools, held.id, filters=filters)
             keep_filters(work, copy.filters, filters)
         mark_done(work, _DUMPED)
+    with work.store() as store:
+        step = finish_step(store, step)
     count = len(schema.read_dumped(work).relations)
     return PhaseSummary(
         done=(f"schema with {count:,} tables and views dumped",),
-        steps=(StepSummary(name="dump schema", seconds=monotonic() - started),),
+        steps=(step,),
     )
 
 

@@ -366,3 +366,17 @@ class Collation:
     version: str | None
     actual_version: str | None
     used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexBuild:
+    """An index of a table that is being built: what the server does now, and how much of that.
+
+    ``fraction`` (0 to 1) is None where the server does not tell.
+    """
+
+    schema: str
+    name: str
+    """Of the table."""
+    phase: str
+    fraction: float | None

@@ -18,16 +18,30 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSummary:
-    """One step of a run: ``seconds`` from its begin to its end, done by ``concurrency`` workers."""
+    """One step of a run, done by ``concurrency`` workers at once.
+
+    Times are seconds since 1970; ``finished`` is None while it is under way, or for good where
+    the run ended in it. ``bytes`` are those that it moved.
+    """
 
     name: str
-    seconds: float
+    started: float
+    finished: float | None = None
     concurrency: int = 1
+    bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; 0 for one that is not finished."""
+        return 0.0 if self.finished is None else self.finished - self.started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloneSummary:
-    """A base copy, table by table and step by step; ``bytes`` are those that went through COPY."""
+    """A base copy, table by table and step by step; ``bytes`` are those that went through COPY.
+
+    Steps overlap: indexes are built while other tables are copied.
+    """
 
     tables: tuple[TableSummary, ...]
     steps: tuple[StepSummary, ...]
@@ -120,3 +134,74 @@ class PruneSummary:
     kept_files: int
     kept_bytes: int
     dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many of how many are done."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """Something that a worker is doing now, since ``started`` (seconds since 1970).
+
+    ``what`` is "copy", "large objects", "build" (indexes, key constraints and vacuum of a table)
+    or "foreign key". ``part`` counts from 1 among ``parts``. ``bytes`` are those moved so far,
+    ``bytes_total`` the estimate of all; ``phase`` and ``fraction`` (0 to 1) are what the target
+    says of an index that is being built. What is not known is None.
+    """
+
+    what: str
+    schema: str | None
+    name: str | None
+    started: float
+    part: int | None = None
+    parts: int | None = None
+    bytes: int | None = None
+    bytes_total: int | None = None
+    phase: str | None = None
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedWork:
+    """Something that a worker could not do, and why."""
+
+    schema: str | None
+    name: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyProgress:
+    """How far a base copy is.
+
+    ``state`` is "not begun", "running", "done", "failed" or "interrupted"; ``step`` is the
+    foremost one under way. ``rows`` and ``bytes`` are copied, ``bytes_total`` is an estimate
+    that gets better; ``bytes_per_second`` is the average since copying began, and
+    ``seconds_left``, an estimate too, is None where nothing can be said.
+    """
+
+    command: str | None
+    state: str
+    step: str | None
+    started: float | None
+    seconds: float
+    tables: Count
+    parts: Count
+    rows: int
+    bytes: int
+    bytes_total: int
+    bytes_per_second: int
+    seconds_left: float | None
+    large_objects: Count
+    indexes: Count
+    built: Count
+    """Tables whose indexes, key constraints and vacuum are done."""
+    foreign_keys: Count
+    under_way: tuple[UnderWay, ...]
+    failed: tuple[FailedWork, ...]
+    steps: tuple[StepSummary, ...]

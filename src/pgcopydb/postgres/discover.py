@@ -26,6 +26,7 @@ from pgcopydb.model.objects import (
     Extension,
     ExtensionVersion,
     Index,
+    IndexBuild,
     ReplicaIdentity,
     Sequence,
     SequenceValue,
@@ -146,6 +147,11 @@ def list_named_objects(connection: Connection[tuple[Any, ...]]) -> list[str]:
     return [
         f"{record['kind']} {record['identity']}" for record in records(connection, "named_objects")
     ]
+
+
+def list_index_builds(connection: Connection[tuple[Any, ...]]) -> list[IndexBuild]:
+    """Return the indexes that sessions of this program are building in the database now."""
+    return [IndexBuild(**record) for record in records(connection, "index_builds")]
 
 
 def check_visible(tables: Iterable[Table], side: Side = Side.SOURCE) -> None:

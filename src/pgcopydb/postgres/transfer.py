@@ -101,6 +101,7 @@ class Lane:
         self._predecessor: tuple[int, Any] | None = None
         self._pumping: asyncio.Task[Any] | None = None
         self._target_lost = False
+        self._moving: tuple[TablePart, _Chunks] | None = None
 
     async def __aenter__(self) -> "Lane":
         return self
@@ -116,6 +117,11 @@ class Lane:
             log.debug("a session of the lane did not close in order", exc_info=True)
         finally:
             self._terminate()
+
+    @property
+    def moving(self) -> tuple[TablePart, int] | None:
+        """The part under way and how many of its bytes were read, None between two parts."""
+        return None if self._moving is None else (self._moving[0], self._moving[1].bytes)
 
     async def connect(self) -> None:
         """Open both sessions, so that the snapshot is imported while it is surely there.
@@ -219,6 +225,7 @@ class Lane:
         if self._target_lost:
             raise self._lost(part)
         chunks = _Chunks()
+        self._moving = (part, chunks)
         self._pumping = asyncio.current_task()
         reader = asyncio.ensure_future(self._read(source, part, chunks))
         try:
@@ -237,6 +244,7 @@ class Lane:
             raise
         finally:
             self._pumping = None
+            self._moving = None
             if not reader.done():
                 chunks.close()
                 self._terminate()

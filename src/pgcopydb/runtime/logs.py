@@ -53,10 +53,15 @@ class LogOptions:
     json: bool = False
     """Write stderr as JSON lines."""
     live: bool = False
-    """A line that is redrawn stands at the end of the terminal: each line of text takes its place.
-    """
+    """Lines that are redrawn stand at the end of the terminal, below the cursor: each line of text
+    takes their place."""
     file: Path | None = None
     json_file: Path | None = None
+
+    @property
+    def verbose(self) -> bool:
+        """Whether more than usual is wanted: with --verbose, and with what says still more."""
+        return self.level <= NOTICE
 
     @property
     def detailed(self) -> bool:
@@ -174,7 +179,7 @@ _COLOURS: Final = {
 }
 _PLAIN: Final = "\x1b[0m"
 
-_ERASE_LINE: Final = "\r\x1b[K"
+_ERASE_BELOW: Final = "\r\x1b[J"
 
 
 class TextFormatter(logging.Formatter):
@@ -275,10 +280,10 @@ class StreamHandler(LineHandler):
 
     def __init__(self, *, live: bool = False) -> None:
         super().__init__(2, owned=False)
-        self._prefix = _ERASE_LINE if live else ""
+        self._prefix = _ERASE_BELOW if live else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of ``record``, in place of a live line where there is one."""
+        """Return the text of ``record``, in place of live lines where there are any."""
         return self._prefix + super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -27,6 +27,7 @@ create table if not exists job (
   name text,
   part integer,
   weight integer not null,
+  items integer not null,
   parameters blob not null,
   waits_for integer not null default 0,
   state text not null default 'pending'
@@ -59,7 +60,7 @@ end;
 """
 
 _COLUMNS = (
-    "id, pool, kind, unit, oid, schema, name, part, weight, parameters,"
+    "id, pool, kind, unit, oid, schema, name, part, weight, items, parameters,"
     " state, pid, started, finished, rows, bytes, error"
 )
 
@@ -69,7 +70,8 @@ class NewJob:
     """A job to put into the queue.
 
     ``pool`` names the workers that take it and ``kind`` what they do; ``weight`` (bytes) decides
-    the order, largest first; ``waits_for`` lists units. A unit without any job counts as done.
+    the order, largest first; ``items`` is how many things it makes, such as indexes; ``waits_for``
+    lists units. A unit without any job counts as done.
     ``parameters`` is for whoever does the job and means nothing here. ``done`` puts it in as done:
     there turned out to be nothing to do.
     """
@@ -82,6 +84,7 @@ class NewJob:
     name: str | None = None
     part: int | None = None
     weight: int = 0
+    items: int = 1
     parameters: bytes = b""
     waits_for: Sequence[str] = ()
     done: bool = False
@@ -89,7 +92,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the queue holds it. Times are seconds since 1970; ``pid`` is the claimer's."""
+    """A job as the queue holds it. Times are seconds since 1970; ``pid`` is the claimer's.
+
+    ``bytes`` of a job under way are those that it has moved so far, as far as that was noted.
+    """
 
     id: int
     pool: str
@@ -100,6 +106,7 @@ class Job:
     name: str | None
     part: int | None
     weight: int
+    items: int
     parameters: bytes
     state: str
     pid: int | None
@@ -112,7 +119,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """How many jobs of a pool are in which state, and how much they have moved."""
+    """How many jobs of a pool are in which state, and how much they have moved.
+
+    ``rows``, ``items_done`` and ``weight_done`` are of the jobs done, ``bytes`` also of those under
+    way. ``units`` counts tables, where parts of one are several jobs.
+    """
 
     pending: int
     running: int
@@ -122,6 +133,10 @@ class PoolState:
     bytes: int
     weight: int
     weight_done: int
+    items: int
+    items_done: int
+    units: int
+    units_done: int
 
     @property
     def finished(self) -> bool:
@@ -154,8 +169,8 @@ class JobQueue:
 
     def _insert(self, job: NewJob) -> None:
         identity = self._connection.execute(
-            "insert into job (pool, kind, unit, oid, schema, name, part, weight, parameters, state,"
-            " rows, bytes) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into job (pool, kind, unit, oid, schema, name, part, weight, items, parameters,"
+            " state, rows, bytes) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.pool,
                 job.kind,
@@ -165,6 +180,7 @@ class JobQueue:
                 job.name,
                 job.part,
                 job.weight,
+                job.items,
                 job.parameters,
                 "done" if job.done else "pending",
                 0 if job.done else None,
@@ -238,6 +254,12 @@ class JobQueue:
             raise
         connection.execute("commit")
 
+    def note(self, job: Job, *, bytes: int) -> None:  # noqa: A002 - the column's name
+        """Note how much a job under way has moved so far."""
+        self._connection.execute(
+            "update job set bytes = ? where id = ? and state = 'running'", (bytes, job.id)
+        )
+
     def fail(self, job: Job, error: str) -> None:
         """Note that ``job`` failed, and why; nothing that waits for it will be claimable."""
         self._connection.execute(
@@ -254,7 +276,8 @@ class JobQueue:
         connection.execute("begin immediate")
         connection.execute(
             "update job set state = 'pending', pid = null, started = null, finished = null,"
-            " error = null where state in ('running', 'failed') and (?1 is null or pool = ?1)",
+            " rows = null, bytes = null, error = null"
+            " where state in ('running', 'failed') and (?1 is null or pool = ?1)",
             (pool,),
         )
         self._count_open_units()
@@ -292,6 +315,15 @@ class JobQueue:
         ).fetchall()
         return [Job(*row) for row in rows]
 
+    def bytes_since(self, pool: str, moment: float) -> int:
+        """Return how much was moved by the jobs of ``pool`` under way or ended since ``moment``."""
+        row = self._connection.execute(
+            "select coalesce(sum(bytes), 0) from job"
+            " where pool = ? and (state = 'running' or finished >= ?)",
+            (pool, moment),
+        ).fetchone()
+        return int(row[0])
+
     def is_empty(self) -> bool:
         """Tell whether no job was ever planned."""
         return self._connection.execute("select 1 from job limit 1").fetchone() is None
@@ -308,15 +340,32 @@ class JobQueue:
     def state(self, pool: str) -> PoolState:
         """Return the numbers of ``pool``."""
         counts = dict.fromkeys(("pending", "running", "done", "failed"), 0)
-        rows = size = weight = weight_done = 0
-        for state, number, moved, volume, share in self._connection.execute(
-            "select state, count(*), coalesce(sum(rows), 0), coalesce(sum(bytes), 0), sum(weight)"
-            " from job where pool = ? group by state",
+        rows = size = weight = weight_done = items = items_done = 0
+        for state, number, moved, volume, share, made in self._connection.execute(
+            "select state, count(*), coalesce(sum(rows), 0), coalesce(sum(bytes), 0),"
+            " sum(weight), sum(items) from job where pool = ? group by state",
             (pool,),
         ):
             counts[state] = number
             rows += moved
             size += volume
             weight += share
+            items += made
             weight_done += share if state == "done" else 0
-        return PoolState(**counts, rows=rows, bytes=size, weight=weight, weight_done=weight_done)
+            items_done += made if state == "done" else 0
+        units, unfinished = self._connection.execute(
+            "select count(distinct unit), count(distinct unit) filter (where state <> 'done')"
+            " from job where pool = ?",
+            (pool,),
+        ).fetchone()
+        return PoolState(
+            **counts,
+            rows=rows,
+            bytes=size,
+            weight=weight,
+            weight_done=weight_done,
+            items=items,
+            items_done=items_done,
+            units=units,
+            units_done=units - unfinished,
+        )

@@ -18,7 +18,7 @@ from pgcopydb.errors import StateError
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
 from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 
 _SCHEMA = """
 create table if not exists header (

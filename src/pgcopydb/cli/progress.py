@@ -1,0 +1,153 @@
+"""How far a base copy is, as text: a report, and a line of the log."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pgcopydb.cli.render import Right, aligned, as_json_text, duration, size
+from pgcopydb.model.results import CloneSummary, CopyProgress, Count, StepSummary, UnderWay
+
+
+def copy_progress(progress: CopyProgress, *, as_json: bool) -> str:
+    """Return how far a base copy is, everything that is known of it."""
+    if as_json:
+        members = asdict(progress)
+        members["seconds"] = round(progress.seconds, 3)
+        if progress.seconds_left is not None:
+            members["seconds_left"] = round(progress.seconds_left, 1)
+        members["steps"] = [_step_members(step) for step in progress.steps]
+        return as_json_text(members)
+    sections = [_heading(progress)]
+    if progress.tables.total:
+        sections.append(_counts(progress))
+    if progress.under_way:
+        sections.append(_under_way_table(progress.under_way))
+    if progress.failed:
+        sections.append(
+            aligned(
+                ["failed", "error"],
+                ([qualified(one.schema, one.name), one.error] for one in progress.failed),
+            )
+        )
+    return "\n\n".join(sections)
+
+
+def summary_json(summary: CloneSummary) -> str:
+    """Return the report of a base copy for a program."""
+    members = asdict(summary)
+    members["steps"] = [_step_members(step) for step in summary.steps]
+    return as_json_text(members)
+
+
+def _step_members(step: StepSummary) -> dict[str, Any]:
+    return asdict(step) | {"seconds": round(step.seconds, 3)}
+
+
+def _heading(progress: CopyProgress) -> str:
+    if progress.command is None:
+        return "nothing was copied with this work directory yet"
+    text = f"pgcopydb {progress.command}: {progress.state}"
+    if progress.state == "running":
+        text += f", {duration(progress.seconds)} so far"
+    elif progress.state == "done":
+        text += f" in {duration(progress.seconds)}"
+    return f"{text}\nstep: {progress.step}" if progress.step else text
+
+
+def _counts(progress: CopyProgress) -> str:
+    rate = f", {size(progress.bytes_per_second)}/s" if progress.bytes_per_second else ""
+    is_copied = progress.parts.done == progress.parts.total
+    total = "" if is_copied else f" of about {size(progress.bytes_total)}"
+    lines = {
+        "tables": of(progress.tables),
+        "parts of tables": of(progress.parts),
+        "rows": f"{progress.rows:,}",
+        "data": f"{size(progress.bytes)}{total}{rate}",
+        "large objects": of(progress.large_objects),
+        "indexes": of(progress.indexes),
+        "tables built": of(progress.built),
+        "foreign keys": of(progress.foreign_keys),
+    }
+    if progress.seconds_left is not None:
+        lines["time left"] = f"about {duration(progress.seconds_left)}"
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def of(count: Count) -> str:
+    """Return how many of how many."""
+    return f"{count.done:,} of {count.total:,}"
+
+
+def _under_way_table(under_way: Sequence[UnderWay]) -> str:
+    now = time.time()
+    return aligned(
+        ["under way", "table", "part", "for", "copied", "phase"],
+        (
+            [
+                one.what,
+                qualified(one.schema, one.name),
+                Right("-" if one.part is None else f"{one.part}/{one.parts}"),
+                duration(max(now - one.started, 0)),
+                Right("-" if one.bytes is None else size(one.bytes)),
+                phase(one),
+            ]
+            for one in sorted(under_way, key=lambda one: one.started)
+        ),
+    )
+
+
+def qualified(schema: str | None, name: str | None) -> str:
+    """Return the name with its schema, where there is one."""
+    return ".".join(part for part in (schema, name) if part)
+
+
+def phase(one: UnderWay) -> str:
+    """Return what the target says of an index, nothing where it says nothing."""
+    done = "" if one.fraction is None else f" {one.fraction:.0%}"
+    return f"{one.phase or ''}{done}"
+
+
+# -- while it runs ---------------------------------------------------------------------------------
+
+
+def copy_line(progress: CopyProgress) -> str:
+    """Return how far a base copy is as one line of the log."""
+    return ", ".join(_said(progress))
+
+
+def progress_members(progress: CopyProgress) -> dict[str, object]:
+    """Return what a line of the log says of a base copy, for logs in JSON."""
+    return {
+        "step": progress.step,
+        "tables": progress.tables.done,
+        "tables_total": progress.tables.total,
+        "indexes": progress.indexes.done,
+        "indexes_total": progress.indexes.total,
+        "rows": progress.rows,
+        "bytes": progress.bytes,
+        "bytes_total": progress.bytes_total,
+        "bytes_per_second": progress.bytes_per_second,
+        "seconds_left": progress.seconds_left and round(progress.seconds_left, 1),
+    }
+
+
+def _said(progress: CopyProgress) -> Iterator[str]:
+    yield progress.step or "copying"
+    if not progress.tables.total:
+        return
+    copied = f"{size(progress.bytes)} of about {size(progress.bytes_total)}"
+    yield f"{copied} ({share(progress):.0%}) and {of(progress.tables)} tables copied"
+    yield f"{of(progress.indexes)} indexes built"
+    if progress.bytes_per_second and progress.tables.done < progress.tables.total:
+        yield f"{size(progress.bytes_per_second)}/s"
+    if progress.seconds_left:
+        yield f"about {duration(progress.seconds_left)} left"
+
+
+def share(progress: CopyProgress) -> float:
+    """Return how much of the rows is copied, from 0 to 1."""
+    if progress.tables.done == progress.tables.total:
+        return 1.0
+    return min(progress.bytes / progress.bytes_total, 1.0) if progress.bytes_total else 0.0

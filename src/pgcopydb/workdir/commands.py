@@ -1,0 +1,52 @@
+"""The commands that work, or worked, in a work directory."""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class CommandState(StrEnum):
+    """How a command is doing, or how it ended; INTERRUPTED is one that was killed."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRun:
+    """A command that worked in a role; ``started`` is in whole seconds since 1970."""
+
+    command: str
+    pid: int
+    started: float
+    state: CommandState
+
+
+def last_command(connection: sqlite3.Connection, role: str) -> CommandRun | None:
+    """Return the latest command in ``role``, None where there was none yet."""
+    row = connection.execute(
+        "select command, pid, started, outcome from command_run"
+        " where role = ? order by id desc limit 1",
+        (role,),
+    ).fetchone()
+    if row is None:
+        return None
+    command, pid, started, outcome = row
+    began = datetime.fromisoformat(started).timestamp()
+    return CommandRun(command, pid, began, _state(pid, outcome))
+
+
+def _state(pid: int, outcome: str | None) -> CommandState:
+    if outcome is not None:
+        return CommandState(outcome)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return CommandState.INTERRUPTED
+    except PermissionError:
+        pass  # somebody else's process, which is alive all the same
+    return CommandState.RUNNING
