@@ -85,11 +85,14 @@ def make_capture(
         encoding=facts.encoding,
         version_num=facts.version_num,
         tables=fingerprint(tables),
-        partitioned=tuple(
-            (table.schema, table.name) for table in tables if table.kind is TableKind.PARTITIONED
-        ),
+        partitioned=_names_of(TableKind.PARTITIONED, tables),
+        views=_names_of(TableKind.MATERIALIZED_VIEW, tables),
         filters=filters,
     )
+
+
+def _names_of(kind: TableKind, tables: Sequence[Table]) -> tuple[tuple[str, str], ...]:
+    return tuple((table.schema, table.name) for table in tables if table.kind is kind)
 
 
 def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:

@@ -1,7 +1,8 @@
 """Which changes of a stream concern the migration: those of tables whose rows are followed.
 
-test_decoding and wal2json send the changes of every table, and a publication may carry more than
-the filters take: what they leave out is dropped as soon as it is decoded.
+test_decoding and wal2json send the changes of every table, also those that refresh a materialised
+view, and a publication may carry more than the filters take: what is not followed is dropped as
+soon as it is decoded.
 """
 
 from collections.abc import Iterable
@@ -11,22 +12,27 @@ from pgcopydb.model.changes import Change, Delete, Insert, Relation, Truncate, U
 
 
 class FollowedChanges:
-    """Says of each change of a capture whether it is to be written; pure."""
+    """Says of each change of a capture whether it is to be written; pure.
 
-    def __init__(self, capture: Capture) -> None:
+    Where the stream is ``published``, there is nothing in it but tables.
+    """
+
+    def __init__(self, capture: Capture, *, published: bool = False) -> None:
         self._filters = capture.filters
+        self._views = frozenset(() if published else capture.views)
+        self._takes_all = self._filters.selects_all and not self._views
         self._partitioned = frozenset(capture.partitioned)
         self._known: dict[tuple[str, str], bool] = {}
 
     def of(self, changes: list[Change]) -> list[Change]:
-        """Return the ``changes`` of tables that the filters take; each TRUNCATE stays as it is."""
-        if self._filters.selects_all:
+        """Return the ``changes`` of followed tables; each TRUNCATE stays as it is."""
+        if self._takes_all:
             return changes
         return [change for change in changes if self.takes(change)]
 
     def takes(self, change: Change) -> bool:
-        """Tell whether a change is of a table that the filters take, or of none."""
-        if self._filters.selects_all or not isinstance(change, Insert | Update | Delete):
+        """Tell whether a change is of a table that is followed, or of none."""
+        if self._takes_all or not isinstance(change, Insert | Update | Delete):
             return True
         return self._is_followed(change.relation)
 
@@ -51,5 +57,6 @@ class FollowedChanges:
         name = (relation.schema, relation.name)
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = self._filters.copies_data(*name)
+            known = name not in self._views and self._filters.copies_data(*name)
+            self._known[name] = known
         return known

@@ -28,7 +28,7 @@ from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
-from pgcopydb.model.objects import ServerFacts, Table
+from pgcopydb.model.objects import ServerFacts, Table, TableKind
 from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
 from pgcopydb.postgres import publication
 from pgcopydb.postgres.connect import connect, connect_replication, reporting
@@ -38,6 +38,7 @@ from pgcopydb.postgres.slot import drop_slot, naming_blockers, read_slot
 from pgcopydb.rules.publication import (
     PublicationPlan,
     insert_publication,
+    is_followed,
     plan_publication,
     wanted_publications,
 )
@@ -52,6 +53,8 @@ Connection = psycopg.Connection[Any]
 
 _SLOT_WAIT = 300.0
 """Seconds to wait for older transactions of the source before giving up."""
+
+_SHOWN_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,25 @@ def create_capture(
             header = _begin(work, facts, follow)
             keep_filters(work, filters, selected)
             step = _SourceSetup(work, source, follow, selected, connection, undo)
+            _tell_unfollowed(tables)
             _publish(step, plan, tables)
             yield from _create_slot(step, header)
+
+
+def _tell_unfollowed(tables: Sequence[Table]) -> None:
+    """Warn once of what looks like a table and is not in the stream."""
+    found = [
+        f"{table.schema}.{table.name}"
+        for table in tables
+        if table.kind is TableKind.MATERIALIZED_VIEW
+        or (table.kind is TableKind.TABLE and not is_followed(table))
+    ]
+    if found:
+        log.warning(
+            "unlogged tables and materialised views are copied, but not followed: %s%s",
+            ", ".join(found[:_SHOWN_NAMES]),
+            f" and {len(found) - _SHOWN_NAMES} more" if len(found) > _SHOWN_NAMES else "",
+        )
 
 
 def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:

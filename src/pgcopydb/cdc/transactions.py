@@ -61,7 +61,7 @@ class TransactionReader:
         self._reader = reader
         self._plugin = plugin
         self._capture = capture
-        self._followed = FollowedChanges(capture)
+        self._followed = FollowedChanges(capture, published=plugin is Plugin.PGOUTPUT)
         self._position = position
         self.proved = proved
         self.bytes = 0

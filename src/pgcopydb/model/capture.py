@@ -39,6 +39,8 @@ class Capture:
     tables: tuple[FollowedTable, ...]
     partitioned: tuple[tuple[str, str], ...] = ()
     """Partitioned tables, which hold no rows but are named by a TRUNCATE."""
+    views: tuple[tuple[str, str], ...] = ()
+    """Materialised views, whose refresh test_decoding and wal2json may tell as changes."""
     filters: Filters = EVERYTHING
     """Which tables are followed; what the stream says of others is dropped."""
 

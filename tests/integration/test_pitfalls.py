@@ -1,0 +1,251 @@
+"""Pitfalls that have no better place: each test is named after its row of the project's list.
+
+Where every row of the list is shown: docs/explanation/pitfalls.md.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from pgcopydb.lsn import parse_lsn
+from tests.support.clock import wait_for
+from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.equality import differing_tables
+from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
+from tests.support.steps import Stream
+
+PLUGINS = pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
+BY_EVERY_PLUGIN = pytest.mark.parametrize("source_target", [(15, 15)], indirect=True)
+
+ITEM = "create table item (id integer primary key, v text);"
+
+
+@pytest.fixture
+def plugin() -> str:
+    return "pgoutput"
+
+
+@pytest.fixture
+def stream(
+    source_target: SourceTarget,
+    plugin: str,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> Stream:
+    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background, plugin)
+
+
+@BY_EVERY_PLUGIN
+@PLUGINS
+def test_p01_p05_p10_p12_keepalives_and_empty_transactions(
+    stream: Stream, make_database: MakeDatabase
+) -> None:
+    """They move what is received and confirmed, never what is applied, and an end among them ends.
+
+    The source is idle but for another database and for transactions that change nothing, and no
+    marker helps: endpos is a plain position.
+    """
+    source = stream.pair.source
+    other = make_database(source.cluster)
+    stream.both(ITEM)
+    stream.set_up()
+    source.execute("insert into item values (1, 'a'), (2, 'b'), (3, 'c')")
+    committed = stream.source_end()
+    with stream.start("stream", "prefetch", "--plugin", stream.plugin) as running:
+        other.execute("create table noise as select g from generate_series(1, 20000) g")
+        source.execute("select pg_current_xact_id()")
+        heard = parse_lsn(stream.source_end())
+        assert wait_for(lambda: confirmed(source) >= heard), running.stderr
+        running.kill_all()
+    assert parse_lsn(stream.sentinel("get", "--replay-lsn")) == 0
+    assert stream.count("item") == 0
+
+    other.execute("insert into noise select g from generate_series(1, 20000) g")
+    stream.set_endpos(stream.source_end())
+    stream.run("stream", "prefetch")
+    stream.run("stream", "catchup")
+    stream.assert_equal()
+    assert parse_lsn(stream.origin()) <= parse_lsn(committed)
+    assert confirmed(source) >= heard
+
+
+def confirmed(source: Database) -> int:
+    """Return the position that the slot's reader has confirmed."""
+    ((lsn,),) = source.rows(
+        "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = 'pgcopydb'"
+    )
+    return parse_lsn(lsn)
+
+
+@BY_EVERY_PLUGIN
+@PLUGINS
+def test_p03_p06_p09_the_end_of_one_transaction_is_the_start_of_the_next(stream: Stream) -> None:
+    """Neither is lost or repeated, wherever an end is set: at, before and after the border."""
+    source = stream.pair.source
+    stream.both(ITEM)
+    stream.set_up()
+    with source.connect() as open_before:
+        open_before.execute("begin; insert into item values (0, 'begun first')")
+        ends = []
+        for number in (1, 2, 3):
+            source.execute(f"insert into item values ({number}, 'x')")
+            ends.append(stream.source_end())
+        open_before.execute("commit")
+    stream.set_endpos(ends[0])
+    stream.run("stream", "prefetch")
+    stream.run("stream", "catchup")
+    assert stream.pair.target.rows("select id from item") == [(1,)]
+    first = stream.origin()
+    assert parse_lsn(first) <= parse_lsn(ends[0])
+    stream.set_endpos(first)
+    stream.run("stream", "replay")  # equal to what is applied: nothing to do
+    assert stream.origin() == first
+    stream.set_endpos(f"0/{parse_lsn(first) + 1:X}")  # inside the transaction that begins there
+    stream.run("stream", "replay")
+    assert stream.origin() == first
+    stream.set_endpos(ends[1])
+    stream.run("stream", "prefetch")
+    assert stream.count("item") == 1
+    stream.run("stream", "catchup")
+    assert stream.pair.target.rows("select id from item order by 1") == [(1,), (2,)]
+    stream.replay()
+
+
+@BY_EVERY_PLUGIN
+@PLUGINS
+def test_p07_p38_rows_of_one_position_over_many_files(stream: Stream) -> None:
+    """A COPY writes many rows at one position, which is no row's identity."""
+    stream.both(
+        "create table loaded (id integer, v text); alter table loaded replica identity full"
+    )
+    stream.set_up()
+    with stream.pair.source.connect() as writer, stream.pair.source.connect() as other:
+        writer.execute("begin")
+        for part in range(4):
+            with writer.cursor().copy("copy loaded from stdin") as copy:
+                for number in range(500):
+                    copy.write_row((number, f"{part} " + "x" * 1000))
+            other.execute("insert into loaded values (%s, 'beside')", [-part])
+        writer.execute("commit")
+    stream.set_endpos()
+    stream.run("stream", "prefetch", "--max-replaydb-size", "64kB")
+    assert len(list((stream.directory / "cdc").glob("*.db"))) > 1
+    stream.run("stream", "catchup")
+    stream.assert_equal()
+    assert stream.count("loaded") == 2004
+
+
+@PLUGINS
+def test_p35_text_of_another_encoding(
+    plugin: str,
+    servers: Servers,
+    make_database: MakeDatabase,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """Values and names come in the source's encoding or are converted, by what the plugin does."""
+    target = make_database(servers.get(15, "target"))
+    admin = make_database(servers.get(15, "source"))
+    admin.execute(
+        "create database of_latin1 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+    )
+    source = Database(admin.cluster, "of_latin1")
+    stream = Stream(
+        SourceTarget(source, target), tmp_path / "w", pgcopydb_command, pgcopydb_background, plugin
+    )
+    table = (
+        'create table "Größe" (id integer primary key, "Maß" text);'
+        ' alter table "Größe" replica identity full'
+    )
+    target.execute(table)
+    with source.connect(client_encoding="utf8") as writer:
+        writer.execute(table.encode())
+        stream.set_up()
+        for change in (
+            """insert into "Größe" values (1, 'ÄÖÜäöüß'), (2, '£½ÿ'), (3, null)""",
+            """update "Größe" set "Maß" = "Maß" || 'é' where id < 3""",
+            """delete from "Größe" where "Maß" is null""",
+        ):
+            writer.execute(change.encode())
+    stream.set_endpos()
+    stream.run("stream", "replay")
+    assert target.rows('select * from "Größe" order by 1') == [(1, "ÄÖÜäöüßé"), (2, "£½ÿé")]
+    stream.run("stream", "cleanup")
+
+
+def test_p42_a_target_that_is_partitioned_otherwise(stream: Stream) -> None:
+    """Leaves meet in one table; only a TRUNCATE of one of them cannot be carried."""
+    columns = "(id integer, day date, v text, primary key (id, day))"
+    stream.pair.source.execute(
+        f"create table flat {columns} partition by range (day);"
+        "create table flat_1 partition of flat for values from ('2026-01-01') to ('2026-02-01');"
+        "create table flat_2 partition of flat for values from ('2026-02-01') to ('2026-03-01');"
+        f"create table split {columns} partition by list (day); create table split_1 partition of"
+        " split default partition by hash (id);"
+        "create table split_1_1 partition of split_1 for values with (modulus 1, remainder 0)"
+    )
+    stream.pair.target.execute(
+        f"create table flat {columns}; create table split {columns} partition by hash (id);"
+        "create table split_a partition of split for values with (modulus 2, remainder 0);"
+        "create table split_b partition of split for values with (modulus 2, remainder 1)"
+    )
+    stream.set_up()
+    for table in ("flat", "split"):
+        stream.pair.source.execute(
+            f"insert into {table} select g, '2026-01-20', 'v' from generate_series(1, 100) g;"
+            f"update {table} set day = day + 20 where id < 60;"
+            f"update {table} set id = id + 1000, v = 'moved' where id between 50 and 70"
+        )
+        stream.pair.source.execute(f"delete from {table} where id < 10")
+    stream.set_endpos()
+    stream.run("stream", "replay")
+    assert both(stream, "flat") == both(stream, "split")
+    stream.pair.source.execute("truncate flat, split; insert into flat values (1, '2026-01-01')")
+    stream.pair.source.execute("insert into flat values (2, '2026-02-02'); truncate flat_2")
+    stream.set_endpos()
+    refused = stream.run("stream", "replay", status=3)
+    assert "a TRUNCATE of public.flat_2 alone" in refused.stderr
+    assert stream.pair.target.rows("select id from flat") == [(1,)]
+    assert stream.count("split") == 0
+    stream.pair.target.execute("create table flat_2 (like flat)")
+    stream.run("stream", "replay")
+    both(stream, "flat")
+
+
+def both(stream: Stream, table: str) -> list[tuple[object, ...]]:
+    """Return the rows of a table, which must be the same on both sides."""
+    query = f"select id, day, v from {table} order by 1"
+    found = stream.pair.source.rows(query)
+    assert stream.pair.target.rows(query) == found
+    return found
+
+
+@BY_EVERY_PLUGIN
+@PLUGINS
+def test_p59_p60_what_is_no_ordinary_table_is_left_alone(stream: Stream) -> None:
+    stream.both(
+        f"{ITEM} create unlogged table scratch (id integer primary key);"
+        "create materialized view seen as select * from item; create unique index on seen (id);"
+        "create extension postgres_fdw; create server far foreign data wrapper postgres_fdw;"
+        "create foreign table away (id integer) server far"
+    )
+    warned = stream.set_up().stderr
+    assert "not followed: public.scratch, public.seen\n" in warned
+    stream.pair.source.execute(
+        "insert into item values (1, 'a'); insert into scratch values (1);"
+        "create temporary table gone (id integer primary key); insert into gone values (1)"
+    )
+    stream.pair.source.execute("refresh materialized view concurrently seen")
+    stream.pair.source.execute("refresh materialized view seen")
+    stream.set_endpos()
+    stream.run("stream", "replay")
+    assert [
+        line.partition(":")[0] for line in differing_tables(stream.pair.source, stream.pair.target)
+    ] == [
+        "public.scratch",
+        "public.seen",
+    ]
+    stream.pair.target.execute("refresh materialized view seen")
+    stream.assert_equal(but=["public.scratch"])
