@@ -222,7 +222,8 @@ FAIL_FAST: Final = flag(
 USE_COPY_BINARY: Final = flag(
     "--use-copy-binary",
     env="PGCOPYDB_USE_COPY_BINARY",
-    help="Copy in COPY's binary format where both sides can.",
+    help="Copy all tables in COPY's binary format whose types allow it. Without it those that gain"
+    " by it are.",
 )
 
 # -- change data capture ---------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from pgcopydb.model.objects import (
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.parts import Part, TablePart
 from pgcopydb.rules import partition
+from pgcopydb.rules.copy_format import is_faster_in_binary, is_fit_for_binary
 from pgcopydb.sql import ddl
 from pgcopydb.workdir.jobs import NewJob
 
@@ -145,10 +146,12 @@ def plan_copy(
     key_bounds: KeyBounds,
     making: frozenset[Making] = EVERYTHING,
     empty: frozenset[int] = frozenset(),
+    same_types: bool = True,
 ) -> Plan:
     """Return the jobs of ``making`` for ``tables``, which are those of the snapshot.
 
-    Those whose oids are in ``empty`` are made without their rows.
+    Those whose oids are in ``empty`` are made without their rows. ``same_types`` says that the
+    target's tables are made by this copy.
     """
     known = {table.oid: table for table in tables}
     own = [index for index in indexes if index.table_oid in known and _is_dumped(index)]
@@ -160,7 +163,7 @@ def plan_copy(
         for table in tables
         if table.has_rows and Making.ROWS in making and table.oid not in empty
     ]
-    copies = list(_copy_jobs(with_rows, source, options, key_bounds))
+    copies = list(_copy_jobs(with_rows, source, options, key_bounds, same_types))
     foreign_keys = [
         key
         for key in constraints
@@ -170,16 +173,19 @@ def plan_copy(
         and key.referenced_oid in known
     ]
     jobs = [*copies]
+    children = _children(tables)
     for table in tables:
         if table.kind is TableKind.TABLE:
-            jobs += _table_jobs(table, of_table[table.oid], options, making)
+            jobs += _table_jobs(
+                table, of_table[table.oid], options, making, _below(table, children)
+            )
         elif table.kind is TableKind.PARTITIONED:
             jobs += _root_jobs(
                 table,
                 of_table[table.oid],
                 target,
                 options,
-                leaves=_leaves(table, known),
+                below=_below(table, children),
                 making=making,
             )
     jobs += _attach_jobs(own, making)
@@ -245,12 +251,23 @@ def constraints_unit(oid: int) -> str:
 
 
 def _copy_jobs(
-    tables: Sequence[Table], source: ServerFacts, options: CopyOptions, key_bounds: KeyBounds
+    tables: Sequence[Table],
+    source: ServerFacts,
+    options: CopyOptions,
+    key_bounds: KeyBounds,
+    same_types: bool,
 ) -> Iterator[NewJob]:
     largest_first = sorted(tables, key=lambda table: -table.bytes)
     for table, parts in cut_in_parts(largest_first, source, options, key_bounds, among=tables):
+        binary = _in_binary(table, options, same_types)
         for part in parts:
-            yield _copy_job(table, part, options)
+            yield _copy_job(table, part, binary)
+
+
+def _in_binary(table: Table, options: CopyOptions, same_types: bool) -> bool:
+    if options.use_copy_binary:
+        return is_fit_for_binary(table.copied_columns)
+    return same_types and is_faster_in_binary(table.copied_columns)
 
 
 def cut_in_parts(
@@ -302,7 +319,7 @@ def integer_key(table: Table) -> str | None:
     return name if types[name] in _INTEGERS else None
 
 
-def _copy_job(table: Table, part: Part, options: CopyOptions) -> NewJob:
+def _copy_job(table: Table, part: Part, binary: bool) -> NewJob:
     frozen = part.count == 1 and table.bytes >= FROZEN_FROM
     return NewJob(
         pool=COPY,
@@ -324,7 +341,7 @@ def _copy_job(table: Table, part: Part, options: CopyOptions) -> NewJob:
                 part=part,
                 truncate=frozen,
                 freeze=frozen,
-                binary=options.use_copy_binary,
+                binary=binary,
             )
         ),
     )
@@ -339,12 +356,16 @@ def _is_dumped(index: Index) -> bool:
 
 
 def _table_jobs(
-    table: Table, indexes: Sequence[Index], options: CopyOptions, making: frozenset[Making]
+    table: Table,
+    indexes: Sequence[Index],
+    options: CopyOptions,
+    making: frozenset[Making],
+    below: Sequence[Table],
 ) -> Iterator[NewJob]:
     creating = _create_steps(indexes, options, making)
     completing = _complete_steps(table, indexes, options, making)
     with_constraint = _indexes_of_constraints(indexes, making)
-    vacuum = tuple(_vacuum(table, options)) if Making.VACUUM in making else ()
+    vacuum = tuple(_vacuum(table, options, below)) if Making.VACUUM in making else ()
     if len(creating) <= 1 or table.bytes <= SMALL_TABLE:
         if creating or completing or vacuum:
             yield _build_job(
@@ -379,10 +400,11 @@ def _root_jobs(
     target: ServerFacts,
     options: CopyOptions,
     *,
-    leaves: Sequence[Table],
+    below: Sequence[Table],
     making: frozenset[Making],
 ) -> Iterator[NewJob]:
     """The indexes of a partitioned table are made empty; attaching its partitions' fills them."""
+    leaves = [one for one in below if one.has_rows]
     creating = _create_steps(indexes, options, making)
     completing = _complete_steps(table, indexes, options, making)
     if creating or completing:
@@ -392,7 +414,8 @@ def _root_jobs(
             unit=constraints_unit(table.oid),
             waits_for=[copy_unit(leaf.oid) for leaf in leaves],
         )
-    if Making.VACUUM in making and not options.skip_vacuum and not options.skip_analyze:
+    analyze = not options.skip_vacuum and not options.skip_analyze and not _any_foreign(below)
+    if Making.VACUUM in making and analyze:
         statement = ddl.analyze_root(table.schema, table.name, only=target.version_num >= 180000)
         yield _build_job(
             table,
@@ -507,25 +530,40 @@ def _constraint_steps(
         yield Step(statements=tuple(properties))
 
 
-def _vacuum(table: Table, options: CopyOptions) -> Iterator[str]:
+def _vacuum(table: Table, options: CopyOptions, below: Sequence[Table]) -> Iterator[str]:
     if options.skip_vacuum or (table.access_method == "heap" and table.pages == 0):
         return
-    yield ddl.vacuum(table.schema, table.name, analyze=not options.skip_analyze)
+    analyze = not options.skip_analyze and not _any_foreign(below)
+    yield ddl.vacuum(table.schema, table.name, analyze=analyze)
 
 
-def _leaves(root: Table, known: Mapping[int, Table]) -> list[Table]:
-    """Return the partitions of ``root`` that hold rows, of every level below."""
-    below = {root.oid}
-    while True:
-        more = {
-            table.oid
-            for table in known.values()
-            if table.is_partition and below.intersection(table.parent_oids)
-        }
-        if more <= below:
-            break
-        below |= more
-    return [known[oid] for oid in below if known[oid].has_rows]
+def _any_foreign(below: Iterable[Table]) -> bool:
+    """Tell whether ANALYZE of the table above would read rows from a third server.
+
+    The target may not reach it, and need not for this copy.
+    """
+    return any(table.kind is TableKind.FOREIGN for table in below)
+
+
+def _children(tables: Iterable[Table]) -> Mapping[int, Sequence[Table]]:
+    """Return the partitions and inheriting tables of each table that has any, by its oid."""
+    children: dict[int, list[Table]] = defaultdict(list)
+    for table in tables:
+        for parent in table.parent_oids:
+            children[parent].append(table)
+    return children
+
+
+def _below(root: Table, children: Mapping[int, Sequence[Table]]) -> list[Table]:
+    """Return the partitions and inheriting tables of ``root``, of every level."""
+    found: dict[int, Table] = {}
+    waiting = [root]
+    while waiting:
+        for child in children.get(waiting.pop().oid, ()):
+            if child.oid not in found:
+                found[child.oid] = child
+                waiting.append(child)
+    return list(found.values())
 
 
 # -- foreign keys -------------------------------------------------------------------------------

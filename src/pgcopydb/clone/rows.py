@@ -31,9 +31,9 @@ from pgcopydb.clone.resume import (
 )
 from pgcopydb.clone.selected import selection_under
 from pgcopydb.clone.statements import StatementPool
-from pgcopydb.errors import StateError
+from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
-from pgcopydb.model.objects import Table
+from pgcopydb.model.objects import Table, TableKind
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import reporting, resolve
 from pgcopydb.postgres.lane_route import LaneRoute
@@ -125,12 +125,13 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             locked = holding.enter_context(
                 locked_snapshot(copying.source, snapshot, copying.filters)
             )
-            plan = plan_under(copying, locked, locked.tables, scope.making)
+            plan = plan_under(copying, locked, locked.tables, scope.making, same_types=scope.schema)
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
         if not scope.schema:
             into_tables.refuse_unready(copying, locked.tables)
         silenced = _silenced(copying, scope)
+        _tell_left_out(locked.tables)
         log.info(
             "copying %d tables in %d parts under snapshot %s",
             sum(
@@ -297,9 +298,17 @@ def _largest(candidates: Iterable[Table]) -> tuple[tuple[str, str], ...]:
 
 
 def plan_under(
-    copying: Copying, held: HeldSnapshot, tables_to_copy: Sequence[Table], making: frozenset[Making]
+    copying: Copying,
+    held: HeldSnapshot,
+    tables_to_copy: Sequence[Table],
+    making: frozenset[Making],
+    *,
+    same_types: bool = True,
 ) -> Plan:
-    """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows."""
+    """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows.
+
+    ``same_types`` is as ``plan_copy`` takes it.
+    """
     source, filters = copying.source, copying.filters
     left_out = selection_under(source, held.connection, filters).left_out
     with reporting(source, "reading indexes and constraints"):
@@ -314,6 +323,7 @@ def plan_under(
         options=copying.options,
         key_bounds=partial(tables.key_bounds, source, held.connection),
         making=making,
+        same_types=same_types,
         empty=frozenset(
             table.oid
             for table in tables_to_copy
@@ -334,6 +344,15 @@ def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
         )
     with copying.timed("restore pre-data"):
         schema.restore_before_data(copying)
+
+
+def _tell_left_out(listed: Iterable[Table]) -> None:
+    """Name the tables whose rows another server keeps."""
+    foreign = [
+        f"{table.schema}.{table.name}" for table in listed if table.kind is TableKind.FOREIGN
+    ]
+    if foreign:
+        log.info("rows of foreign tables stay where they are: %s", some_of(foreign))
 
 
 def _silenced(copying: Copying, scope: Scope) -> bool:
