@@ -14,7 +14,7 @@ from pgcopydb.model.options import CopyOptions
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.pgtools.process import run_tool
-from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_section
+from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_entries
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.rules.toc import without_publications
 from tests.support.servers import Database, SourceTarget, bindir
@@ -88,11 +88,10 @@ def test_a_schema_travels_by_sections_and_chosen_entries(
     with child_environment(target.endpoint(Side.TARGET), tmp_path) as access:
         for section in Section:
             entries = list_archive(tools, archive, section=section, schemas=["Odd S"])
-            restore_section(
+            restore_entries(
                 tools,
                 access,
                 archive,
-                section=section,
                 entries=without_publications(entries, ["pgcopydb"]),
                 list_file=tmp_path / f"{section}.list",
                 target_version_num=facts(target),
@@ -129,8 +128,8 @@ def test_an_error_of_the_target_ends_the_restore(
 
     def restore(options: CopyOptions) -> None:
         with child_environment(target.endpoint(Side.TARGET), tmp_path) as access:
-            restore_section(
-                tools, access, archive, section=Section.PRE_DATA, entries=entries,
+            restore_entries(
+                tools, access, archive, entries=entries,
                 list_file=tmp_path / "list", target_version_num=180000, options=options,
             )  # fmt: skip
 

@@ -4,6 +4,7 @@ from pgcopydb.cli.command import CommandGroup, command
 from pgcopydb.cli.options import (
     COPY,
     COPY_DATA,
+    COPY_EXTENSIONS,
     COPY_INDEXES,
     COPY_LARGE_OBJECTS,
     COPY_ROLES,
@@ -39,6 +40,14 @@ def roles(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOp
     from pgcopydb.clone.roles import copy_roles
 
     run_phase("copy roles", work, lambda _: copy_roles(source, target, copy))
+
+
+@command("extensions", *_SIDES, COPY_EXTENSIONS)
+def extensions(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
+    """Create the extensions that the target lacks, and copy what users put into their tables."""
+    from pgcopydb.clone.extensions import copy_extensions
+
+    run_phase("copy extensions", work, lambda here: copy_extensions(here, source, target, copy))
 
 
 @command("schema", *_SIDES, COPY_SCHEMA)
@@ -121,5 +130,16 @@ def constraints(
 copy_ = CommandGroup(
     "copy",
     help="Copy a database, or one phase of it.",
-    commands=[db, roles, schema, data, table_data, blobs, sequences, indexes, constraints],
+    commands=[
+        db,
+        roles,
+        extensions,
+        schema,
+        data,
+        table_data,
+        blobs,
+        sequences,
+        indexes,
+        constraints,
+    ],
 )

@@ -201,6 +201,13 @@ SKIP_LARGE_OBJECTS: Final = flag(
 SKIP_EXTENSIONS: Final = flag("--skip-extensions", help="Do not create extensions.")
 SKIP_EXT_COMMENTS: Final = flag("--skip-ext-comments", help="Do not copy comments on extensions.")
 SKIP_COLLATIONS: Final = flag("--skip-collations", help="Do not create collations.")
+REQUIREMENTS: Final = value(
+    "--requirements",
+    kind=PATH,
+    metavar="FILE",
+    help="Versions of extensions to create, as JSON: "
+    "what 'pgcopydb list extensions --requirements --json' prints. Others get the default one.",
+)
 SKIP_VACUUM: Final = flag(
     "--skip-vacuum", env="PGCOPYDB_SKIP_VACUUM", help="Do not vacuum the tables after their copy."
 )
@@ -461,6 +468,7 @@ COPY: Final = _group(
     SKIP_LARGE_OBJECTS,
     SKIP_EXTENSIONS,
     SKIP_EXT_COMMENTS,
+    REQUIREMENTS,
     SKIP_COLLATIONS,
     SKIP_VACUUM,
     SKIP_ANALYZE,
@@ -480,6 +488,7 @@ _SCHEMA: Final = (
     NO_TABLESPACES,
     SKIP_EXTENSIONS,
     SKIP_EXT_COMMENTS,
+    REQUIREMENTS,
     SKIP_COLLATIONS,
     FILTERS,
 )
@@ -526,6 +535,7 @@ COPY_LARGE_OBJECTS: Final = _group(
 COPY_INDEXES: Final = _group(
     "copy", _copy_options, INDEX_JOBS, NO_TABLESPACES, FAIL_FAST, SNAPSHOT, FILTERS
 )
+COPY_EXTENSIONS: Final = _group("copy", _copy_options, REQUIREMENTS, SNAPSHOT, FILTERS)
 COPY_ROLES: Final = _group("copy", _copy_options, NO_ROLE_PASSWORDS, NO_COMMENTS)
 DUMP_ROLES: Final = _group("copy", _copy_options, NO_ROLE_PASSWORDS)
 RESTORE_ROLES: Final = _group("copy", _copy_options, NO_COMMENTS)

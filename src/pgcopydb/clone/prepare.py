@@ -6,6 +6,7 @@ from typing import Final
 from pgcopydb.clone import preflight
 from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
 from pgcopydb.clone.properties import refuse_unfit_owner
+from pgcopydb.clone.requirements import required_versions
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ServerFacts
@@ -37,6 +38,7 @@ def check(
     Raises one error that names everything that is in the way of the copy, and of a capture that
     is to begin with it; nothing is looked at where the copy has begun already.
     """
+    required_versions(copy)
     if is_done(work, _CHECKED):
         return
     previous = work.previous

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from pgcopydb.clone import indexes, into_tables, large_objects, schema, tables, verify
+from pgcopydb.clone import extensions, indexes, into_tables, large_objects, schema, tables, verify
 from pgcopydb.clone.context import (
     BUILD,
     COPY,
@@ -145,6 +145,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
         with _lanes(copying, locked, lanes, silenced=silenced) as group:
             if scope.schema:
                 _make_tables(copying, locked)
+            extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
             _wait_for_lanes(copying, group, locked, lanes)
             queue.add((*plan.jobs, *objects))

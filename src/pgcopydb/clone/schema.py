@@ -5,7 +5,7 @@ complete; the archive's entries for them are left out by their oids. Whatever th
 build, pg_restore does, so nothing that pg_dump knows is ever lost.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -13,16 +13,17 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection, sql
 
+from pgcopydb.clone import extensions
 from pgcopydb.clone.context import Restoring, archive
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.selected import selection_under
 from pgcopydb.errors import ExternalToolError, StateError, TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
-from pgcopydb.model.objects import ConstraintKind, ServerFacts
+from pgcopydb.model.objects import ConstraintKind, Extension, ServerFacts
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import Tools
-from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_section
+from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_entries
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
@@ -71,6 +72,7 @@ class Dumped:
     """Catalog and oid of what the filters leave out."""
     unowned: tuple[tuple[int, int], ...] = ()
     """Sequences that are made without the table that owns them."""
+    extensions: tuple[Extension, ...] = ()
 
 
 def dump(
@@ -90,6 +92,7 @@ def dump(
     with connect(source, purpose="clone") as session, reporting(source, "reading the relations"):
         import_snapshot(source, session, snapshot)
         relations = list_relations(session)
+        installed = tuple(discover.list_extensions(session))
         selection = selection_under(source, session, filters)
     taken = {one: filters.selects_table(one.schema, one.name) for one in relations}
     with child_environment(source, work.path) as access:
@@ -116,6 +119,7 @@ def dump(
             relations=tuple(one for one in relations if taken[one]),
             left_out=tuple(selection.left_out),
             unowned=tuple(selection.unowned),
+            extensions=installed,
         )
         write_fact(store, _DUMPED, dumped)
 
@@ -141,24 +145,59 @@ def restore_before_data(copying: Restoring) -> None:
     replacing = replaces(copying) or copying.is_done(RESTORING)
     copying.mark_done(RESTORING)
     in_use = _drop_replaced(copying) if replacing else frozenset()
-    options = copying.options
-    with child_environment(copying.target, copying.work.path) as access:
-        restore_section(
-            copying.tools,
+    entries = [
+        entry
+        for entry, taken in before_data(copying)
+        if taken and not (entry.kind == "SCHEMA" and entry.name in in_use)
+    ]
+    if copying.options.requirements is not None:
+        entries = _with_required_extensions(copying, entries)
+    entries = _without_homes(copying, entries)
+    _restore_before_data(copying, entries, "pre-data.list", replacing=replacing)
+
+
+def _restore_before_data(
+    run: Restoring, entries: Sequence[TocEntry], list_name: str, *, replacing: bool
+) -> None:
+    with child_environment(run.target, run.work.path) as access:
+        restore_entries(
+            run.tools,
             access,
-            copying.archive,
-            section=Section.PRE_DATA,
-            entries=[
-                entry
-                for entry, taken in before_data(copying)
-                if taken and not (entry.kind == "SCHEMA" and entry.name in in_use)
-            ],
-            list_file=copying.work.schema / "pre-data.list",
-            target_version_num=copying.target_facts.version_num,
-            options=replace(options, drop_if_exists=replacing),
+            run.archive,
+            entries=entries,
+            list_file=run.work.schema / list_name,
+            target_version_num=run.target_facts.version_num,
+            options=replace(run.options, drop_if_exists=replacing),
             stopping=signals.stop_requested,
         )
     signals.raise_if_stopped()
+
+
+def _with_required_extensions(run: Restoring, entries: Sequence[TocEntry]) -> list[TocEntry]:
+    """Create the extensions among ``entries`` in the versions required; return what is left."""
+    named = {entry.name for entry in entries if entry.kind == "EXTENSION"}
+    wanted = [one for one in read_dumped(run.work).extensions if one.name in named]
+    homes = {one.schema for one in wanted}
+    target = run.target
+    with connect(target, purpose="extensions") as session, reporting(target, "listing schemas"):
+        rows = session.execute("select nspname::text from pg_catalog.pg_namespace")
+        homes -= {row[0] for row in rows}
+    schemas = [entry for entry in entries if entry.kind == "SCHEMA" and entry.name in homes]
+    _restore_before_data(run, schemas, "extension-schemas.list", replacing=False)
+    extensions.create(run, wanted)
+    return [entry for entry in entries if entry.kind != "EXTENSION" and entry not in schemas]
+
+
+def _without_homes(run: Restoring, entries: Sequence[TocEntry]) -> list[TocEntry]:
+    """Return ``entries`` but for the schemas of extensions that are on the target and stay there.
+
+    Such a schema is there too, and cannot be dropped with an extension in it.
+    """
+    made = {entry.name for entry in entries if entry.kind == "EXTENSION"}
+    target = run.target
+    with connect(target, purpose="extensions") as session, reporting(target, "listing extensions"):
+        homes = {one.schema for one in discover.list_extensions(session) if one.name not in made}
+    return [entry for entry in entries if entry.kind != "SCHEMA" or entry.name not in homes]
 
 
 def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocEntry]) -> None:
@@ -176,11 +215,10 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
     entries = [entry for entry in remaining if _group(entry) is what]
     if entries:
         with child_environment(copying.target, copying.work.path) as access:
-            restore_section(
+            restore_entries(
                 copying.tools,
                 access,
                 copying.archive,
-                section=Section.POST_DATA,
                 entries=entries,
                 list_file=copying.work.schema / f"{what.replace(' ', '-')}.list",
                 target_version_num=copying.target_facts.version_num,

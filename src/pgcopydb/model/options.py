@@ -77,6 +77,8 @@ class CopyOptions:
     snapshot: str | None = None
     """An exported snapshot of another session to copy from."""
     filters: Path | None = None
+    requirements: Path | None = None
+    """Versions of extensions, a file as ``list extensions --requirements --json`` prints it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

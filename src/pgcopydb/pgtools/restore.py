@@ -73,12 +73,11 @@ def check_archive(tools: Tools, archive: Path) -> None:
         )
 
 
-def restore_section(
+def restore_entries(
     tools: Tools,
     access: ChildAccess,
     archive: Path,
     *,
-    section: Section,
     entries: Iterable[TocEntry],
     list_file: Path,
     target_version_num: int,
@@ -86,7 +85,7 @@ def restore_section(
     jobs: int = 1,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Restore ``entries`` of one section into the target; nothing else of it.
+    """Restore ``entries`` of the archive into the target; nothing else of it.
 
     ``list_file`` is where the chosen list is kept. Every error of the target ends the restore and
     raises ExternalToolError, except the one that a newer pg_restore makes by itself on servers
@@ -104,7 +103,8 @@ def restore_section(
         tools.pg_restore,
         f"--dbname={access.conninfo}",
         "--no-password",
-        f"--section={section}",
+        # Not --section as well: what belongs to none, a comment or a privilege, would be taken for
+        # the section of whatever entry comes before the list.
         f"--use-list={list_file}",
         f"--jobs={jobs}",
         *([] if tolerant else ["--exit-on-error"]),
