@@ -51,7 +51,7 @@ create policy only_moods on app.kept using (mood = 'fine');
 create table app.child (extra int) inherits (app.gone);
 create table app.typed_child (extra int) inherits (app.kept);
 create table app.key_to_unique (name text references app.gone (name));
-create publication shown for table app.gone, app.kept;
+create publication shown for table only app.gone, only app.kept with (publish = 'insert');
 
 -- partitions
 create table app.measures (id int, day date, value numeric, primary key (id, day))

@@ -4,6 +4,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import FollowOptions, Plugin
 from pgcopydb.postgres.replication import ReplicationStream
+from pgcopydb.rules.filters import parse_filters
 from pgcopydb.workdir.changelog import ChangelogReader, stored_end
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import create_sentinel, require_sentinel, update_sentinel
@@ -164,6 +166,34 @@ def test_a_change_that_the_plugin_leaves_out_stops_before_its_commit() -> None:
     stream._get = get
     with pytest.raises(StateError, match="left out a change"):
         stream.next_message()
+
+
+@pytest.mark.parametrize(
+    ("table", "concerns"),
+    [
+        ('"public"."kept"', True),
+        ('"public"."gone"', False),
+        ('"a"."b"."gone"', True),
+        ('"a"."b"."c"', False),
+        ("in other words", True),
+    ],
+)
+def test_what_is_left_out_of_a_table_that_is_not_followed_is_no_loss(
+    table: str, concerns: bool
+) -> None:
+    filters = parse_filters('[exclude-table]\npublic.gone\na.~/c$/\n"a"".""b".c\n', origin="f.ini")
+    stream = ReplicationStream.__new__(ReplicationStream)
+    stream._filters = filters
+    stream._lost_change = None
+    stream._notice(Warned(f"no tuple identifier for DELETE in table {table}"))  # type: ignore[arg-type]
+    assert (stream._lost_change is not None) == concerns
+
+
+@dataclass
+class Warned:
+    """What a server warns of."""
+
+    message_primary: str
 
 
 def test_lost_files_take_the_proof_with_them(

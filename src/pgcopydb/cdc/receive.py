@@ -208,6 +208,7 @@ class _Receiver:
                     publications=publications(header, capture),
                 )
             ),
+            filters=capture.filters,
         )
 
     def run(self) -> bool:

@@ -334,6 +334,7 @@ class _Printer:
                     publications=self._found.publications,
                 )
             ),
+            filters=self._found.capture.filters,
         )
 
     def _refuse_another_history(self) -> None:

@@ -20,6 +20,7 @@ from psycopg import pq, sql
 from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.postgres.connect import connect_replication, reporting, translate
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,14 @@ _FEEDBACK = struct.Struct(">cQQQqB")
 class ReplicationStream:
     """A running START_REPLICATION; a context manager that ends it and frees the slot."""
 
-    def __init__(self, endpoint: Endpoint, connection: psycopg.Connection[Any]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        connection: psycopg.Connection[Any],
+        filters: Filters = EVERYTHING,
+    ) -> None:
         self._endpoint = endpoint
+        self._filters = filters
         self._connection = connection
         self._pgconn = connection.pgconn
         self._get = connection.pgconn.get_copy_data
@@ -53,10 +60,12 @@ class ReplicationStream:
         start: int,
         options: Mapping[str, str],
         purpose: str = "receive",
+        filters: Filters = EVERYTHING,
     ) -> Self:
         """Start streaming ``slot_name`` from ``start`` (the end of the last commit stored).
 
-        Raises the source's error when the server refuses, with its reason.
+        Of tables that ``filters`` leave out, the plugin may lack changes. Raises the source's error
+        when the server refuses, with its reason.
         """
         connection = connect_replication(endpoint, purpose=purpose)
         try:
@@ -76,7 +85,7 @@ class ReplicationStream:
         except BaseException:
             connection.close()
             raise
-        return cls(endpoint, connection)
+        return cls(endpoint, connection, filters)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +136,7 @@ class ReplicationStream:
         It cannot print an UPDATE or DELETE of a row without identity, and goes on without it.
         """
         message = diagnostic.message_primary or ""
-        if message.startswith("no tuple identifier"):
+        if message.startswith("no tuple identifier") and _concerns(message, self._filters):
             self._lost_change = message
         else:
             log.debug("source: %s", message)
@@ -201,3 +210,18 @@ def create_slot(
     values = dict(zip(names, row, strict=True))  # by name: some vendors add columns
     high, low = str(values["consistent_point"]).split("/")
     return (int(high, 16) << 32) | int(low, 16), str(values["snapshot_name"])
+
+
+def _concerns(message: str, filters: Filters) -> bool:
+    """Tell whether wal2json's warning may be about a table that ``filters`` take.
+
+    It ends in "schema"."name" without doubling quotes inside, so that more than one reading of a
+    strange name is possible: then each must be left out.
+    """
+    quoted = message.partition(' in table "')[2].removesuffix('"')
+    separator = '"."'
+    parts = quoted.split(separator)
+    readings = [
+        (separator.join(parts[:end]), separator.join(parts[end:])) for end in range(1, len(parts))
+    ]
+    return not readings or any(filters.copies_data(*name) for name in readings)
