@@ -40,6 +40,7 @@ campaign: $(INSTALLED)
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
 	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
+	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/cdc.py $(BENCH)
