@@ -18,6 +18,7 @@ from pgcopydb.cdc.capture import refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import Following, Observe, finish_follow, set_endpos_from, settle
 from pgcopydb.cdc.follow import follow as replay_to_the_end
+from pgcopydb.cdc.large_objects import skip_large_objects
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.snapshot import hold_snapshot
 from pgcopydb.cdc.source_setup import dropped_unless_copied
@@ -73,6 +74,8 @@ def clone_and_follow(
     ``observe`` is called with the progress of the follow now and then.
     """
     with stop_on_signals():
+        if copy.skip_large_objects:
+            skip_large_objects(work)
         header = work.header()
         if header is None or header.consistent_point is None:
             return _begin(work, source, target, copy, follow, observe=observe)

@@ -20,6 +20,7 @@ from pgcopydb.cdc.capture import read_capture, refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.drift import refuse_uncarried
 from pgcopydb.cdc.lag import measure
+from pgcopydb.cdc.large_objects import refuse_changed_large_objects
 from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.silence import give_back_triggers
@@ -327,11 +328,12 @@ def catchup(
 def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
     """After the drain: make sure the stream told everything, and set the sequences.
 
-    Raises StateError when a followed table changed in a way that no stream carries, and differs
-    on the target, so that such a run never ends in status 0.
+    Raises StateError when a followed table or a large object changed in a way that no stream
+    carries, and differs on the target, so that such a run never ends in status 0.
     """
     refuse_uncarried(work, source, target)
     refuse_lost_numbers(work, source, target)
+    refuse_changed_large_objects(work, source, target)
     give_back_triggers(work, target)
     synchronize_sequences(source, target, read_capture(work).filters)
     with work.store() as store:

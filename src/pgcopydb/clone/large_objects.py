@@ -29,6 +29,7 @@ from pgcopydb.postgres.large_objects import (
 )
 from pgcopydb.postgres.snapshot import import_snapshot
 from pgcopydb.workdir.jobs import Job, JobQueue, NewJob
+from pgcopydb.workdir.store import LARGE_OBJECTS_COPIED, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,11 @@ _UNLINKED: Final = "large objects of the target removed"
 def jobs(copying: Copying, connection: Session) -> list[NewJob]:
     """Return a job for each range of the large objects that the snapshot of ``connection`` shows.
 
-    A job's weight is the number of its objects.
+    A job's weight is the number of its objects. That they are copied at all is written down, for
+    the end of a follow.
     """
+    with copying.work.store() as store:
+        write_fact(store, LARGE_OBJECTS_COPIED, not copying.options.skip_large_objects)
     if copying.options.skip_large_objects:
         return []
     with reporting(copying.source, "reading the list of large objects"):

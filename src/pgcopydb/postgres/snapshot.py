@@ -141,13 +141,18 @@ def locked_snapshot(
         )
 
 
+def begin_reading(endpoint: Endpoint, connection: Session) -> None:
+    """Begin a transaction in which every statement sees the same moment."""
+    with reporting(endpoint, "beginning a transaction"):
+        connection.execute(_BEGIN)
+
+
 def import_snapshot(endpoint: Endpoint, connection: Session, identity: str) -> None:
     """Begin a transaction on ``connection`` that sees what the snapshot ``identity`` sees.
 
     Raises StateError when it is not exported on this server any more.
     """
-    with reporting(endpoint, "beginning a transaction"):
-        connection.execute(_BEGIN)
+    begin_reading(endpoint, connection)
     try:
         connection.execute(sql.SQL("set transaction snapshot {}").format(identity))
     except psycopg.Error as error:
@@ -215,8 +220,7 @@ def lock_room(connection: Session) -> int:
 
 def _begin(source: Endpoint, connection: Session, from_snapshot: str | None) -> str:
     if from_snapshot is None:
-        with reporting(source, "beginning a transaction"):
-            connection.execute(_BEGIN)
+        begin_reading(source, connection)
     else:
         import_snapshot(source, connection, from_snapshot)
     with reporting(source, "exporting a snapshot"):

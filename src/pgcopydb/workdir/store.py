@@ -18,6 +18,9 @@ from pgcopydb.errors import StateError
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
 from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 
+LARGE_OBJECTS_COPIED = "large objects copied"
+"""The fact that tells a follow whether the copy was to bring the large objects."""
+
 _SCHEMA_VERSION = 4
 
 _SCHEMA = """
