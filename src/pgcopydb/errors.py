@@ -16,6 +16,7 @@
       InternalError        12   a defect of this program
         ProtocolError      12   bytes that are not what the protocol says
         WorkerError        12   a worker process failed or died
+      IncompleteError       *   some of it failed: the status of the first failure
       Interrupted         130   SIGINT; 143 for SIGTERM. The work can be resumed
 
 A message says what failed and on which side, in one line; the hint says what to do next.
@@ -119,6 +120,19 @@ class InternalError(PgcopydbError):
 
 class ProtocolError(InternalError):
     """Bytes from a server or a file are not what their protocol says."""
+
+
+class IncompleteError(PgcopydbError):
+    """Some of what was to be done failed and the rest is done; ``status`` is the first one's."""
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int) -> None:
+        super().__init__(message, hint=hint)
+        self._status = status
+
+    @property
+    def status(self) -> int:
+        """The exit status of the first failure."""
+        return self._status
 
 
 class WorkerError(InternalError):

@@ -1,14 +1,16 @@
 """``pgcopydb clone``, and the same command under its other name ``fork``."""
 
+from dataclasses import replace
+
 import click
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
+from pgcopydb.cli.options import ALL_DATABASES, COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 from pgcopydb.runtime import logs
 
-_PARTS = (SOURCE, TARGET, WORK, COPY, FOLLOW_IF_ASKED)
+_PARTS = (SOURCE, TARGET, WORK, COPY, ALL_DATABASES, FOLLOW_IF_ASKED)
 
 
 def _clone(
@@ -18,6 +20,7 @@ def _clone(
     work: WorkOptions,
     copy: CopyOptions,
     follow: FollowOptions | None,
+    all_databases: bool,
 ) -> None:
     """Copy a database to another server.
 
@@ -25,7 +28,13 @@ def _clone(
     and prints a summary. With --follow it also captures the changes made meanwhile and applies
     them, until the position that --endpos or 'pgcopydb stream sentinel set endpos' names; the
     source may be written to all the time.
+
+    With --all-databases every database of the source's server is copied; those that the target
+    lacks are created like them. The status is not 0 when one of them failed.
     """
+    if all_databases:
+        _clone_all(source, target, work, copy, follow)
+        return
     if follow and work.not_consistent:
         raise click.UsageError(
             "--not-consistent contradicts --follow: with a new snapshot, "
@@ -46,6 +55,29 @@ def _clone(
         else:
             summary = copy_database(directory, source, target, copy)
     click.echo(clone_summary(summary, all_tables=logs.current().verbose))
+
+
+def _clone_all(
+    source: Endpoint,
+    target: Endpoint,
+    work: WorkOptions,
+    copy: CopyOptions,
+    follow: FollowOptions | None,
+) -> None:
+    if follow:
+        raise click.UsageError("--all-databases contradicts --follow: a slot is of one database")
+    if copy.snapshot:
+        raise click.UsageError("--all-databases contradicts --snapshot: it is of one database")
+    from pgcopydb.cli.render import database_outcomes
+    from pgcopydb.databases import clone_all, refuse_failures
+    from pgcopydb.workdir.directory import open_directory
+
+    # What is started over, or gone on with, is each database in its own directory.
+    all_of_them = replace(work, restart=False, resume=work.resume or work.restart)
+    with open_directory(all_of_them, command="clone --all-databases") as directory:
+        outcomes = clone_all(directory, work, source, target, copy)
+        click.echo(database_outcomes(outcomes))
+        refuse_failures(outcomes)
 
 
 clone = command("clone", *_PARTS)(_clone)

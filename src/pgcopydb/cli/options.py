@@ -235,6 +235,12 @@ USE_COPY_BINARY: Final = flag(
 
 # -- change data capture ---------------------------------------------------------------------------
 
+ALL_DATABASES: Final = flag(
+    "--all-databases",
+    help="Every database of the server but its templates, each in a directory of its own below"
+    " --dir; the target is to be named by any one database.",
+)
+
 FOLLOW_FLAG: Final = flag(
     "--follow",
     help="Capture the changes made on the source after the snapshot, to be applied to the target.",

@@ -13,6 +13,7 @@ from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.results import (
     CloneSummary,
     Conflict,
+    DatabaseOutcome,
     FollowProgress,
     FollowSummary,
     PhaseSummary,
@@ -119,6 +120,29 @@ def clone_summary(summary: CloneSummary, *, all_tables: bool = False) -> str:
     count = len(summary.tables)
     total = f"{count} table{'' if count == 1 else 's'}, {size(summary.bytes)} copied"
     return f"{tables}\n\n{steps}\n\n{total} in {duration(summary.total_seconds)}"
+
+
+def database_outcomes(outcomes: Sequence[DatabaseOutcome]) -> str:
+    """Return the report of a copy of all databases, one after another."""
+    return aligned(
+        ["database", "outcome", "tables", "size", "time"],
+        (_database_outcome(one) for one in outcomes),
+    )
+
+
+def _database_outcome(one: DatabaseOutcome) -> list[str | int]:
+    if one.error is not None:
+        return [one.name, "failed", "", "", ""]
+    if one.summary is None:
+        return [one.name, "copied before", "", "", ""]
+    summary = one.summary
+    return [
+        one.name,
+        "copied",
+        len(summary.tables),
+        size(summary.bytes),
+        duration(summary.total_seconds),
+    ]
 
 
 def phase_summary(summary: PhaseSummary) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pgcopydb.errors import PgcopydbError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSummary:
@@ -47,6 +49,18 @@ class CloneSummary:
     steps: tuple[StepSummary, ...]
     total_seconds: float
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOutcome:
+    """What became of one database: its ``summary``, or the ``error`` that ended its copy.
+
+    Both are None for one that an earlier run has copied.
+    """
+
+    name: str
+    summary: CloneSummary | None = None
+    error: PgcopydbError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import psycopg
@@ -59,6 +60,11 @@ def parse(endpoint: Endpoint) -> dict[str, str]:
             f"the {endpoint.side} connection string has a malformed host name", hint=_ENCODE
         )
     return given
+
+
+def with_database(endpoint: Endpoint, database: str) -> Endpoint:
+    """Return the same server with another database; raises UsageError for a malformed string."""
+    return replace(endpoint, conninfo=make_conninfo("", **(parse(endpoint) | {"dbname": database})))
 
 
 def complete(endpoint: Endpoint, *, purpose: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -55,6 +55,7 @@ _SUPPLEMENTS = (
 
 ROLES: dict[str, tuple[str, ...]] = {
     "clone": ("clone",),
+    "clone --all-databases": ("clone",),
     "copy db": ("clone",),
     **dict.fromkeys(PHASES, ("clone",)),
     **dict.fromkeys(_SUPPLEMENTS, ("supplement",)),
