@@ -17,6 +17,7 @@ from pgcopydb.preflight.look import look
 from pgcopydb.preflight.text import statement_text
 from tests.support.commands import Pgcopydb
 from tests.support.litter import assert_no_litter
+from tests.support.pooler import pooler
 from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
 
 FOLLOWED = Intent(copy=CopyOptions(), follow=FollowOptions())
@@ -312,6 +313,17 @@ def test_what_the_target_does_not_have(
         source.execute("drop table if exists elsewhere")
         with source.cluster.connect() as connection:
             connection.execute("drop tablespace check_space")
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_pooler_in_the_path(pg16: Cluster, make_database: MakeDatabase, mode: str) -> None:
+    scene = Scene(make_database(pg16), make_database(pg16))
+    with pooler(scene.source, mode) as through:
+        scene.as_source = through
+        report = scene.look(COPIED)
+    (found,) = (one for one in report.findings if one.check == "pooler")
+    assert found.side is Side.SOURCE
+    assert (found.severity is Severity.FATAL) == (mode == "transaction")
 
 
 def test_both_sides_are_one(pg16: Cluster, make_database: MakeDatabase) -> None:
