@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # generic in newer versions of click only
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 
 _UNITS: Final = {
     "": 1,

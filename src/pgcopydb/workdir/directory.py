@@ -259,7 +259,14 @@ def _refuse_unsafe(path: Path) -> None:
 def _lock(path: Path, role: str, command: str) -> Iterator[None]:
     """Hold the lock of ``role``; raise StateError naming the process that already does."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path / f"{role}.lock", flags, 0o600)
+    try:
+        descriptor = os.open(path / f"{role}.lock", flags, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"{path / role}.lock cannot be opened: {error.strerror}",
+            hint="it is no file of this program's making: look at it, then remove it, or use"
+            " another --dir",
+        ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -103,18 +103,43 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
                 f"{path} was written by another version of pgcopydb (format {version})",
                 hint="finish that migration with the version that began it, or use another --dir",
             )
+        else:
+            _refuse_incomplete(path, connection)
     except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"{path} is not usable as the catalogue of a work directory: {error}",
-            hint="use another --dir, or start over with --restart",
-        ) from error
+        raise _unusable(path, str(error)) from error
     try:
         yield connection
     except sqlite3.OperationalError as error:
         refuse_full_disk(path, error)
         raise
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            raise _unusable(path, str(error)) from error
+        raise
+    except msgspec.DecodeError as error:
+        raise _unusable(path, f"what it holds cannot be read ({error})") from error
     finally:
         connection.close()
+
+
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+_NEEDED: Final = frozenset({"header", "fact", "command_run"})
+
+
+def _refuse_incomplete(path: Path, connection: sqlite3.Connection) -> None:
+    rows = connection.execute("select name from sqlite_master where type = 'table'")
+    lacking = _NEEDED - {name for (name,) in rows}
+    if lacking:
+        connection.close()
+        raise _unusable(path, f"it has no table {', '.join(sorted(lacking))}")
+
+
+def _unusable(path: Path, why: str) -> StateError:
+    return StateError(
+        f"{path} is not usable as the catalogue of a work directory: {why}",
+        hint="use another --dir, or start over with --restart",
+    )
 
 
 def refuse_full_disk(path: Path, error: sqlite3.Error, *, needed: int = 0) -> None:
