@@ -218,8 +218,12 @@ def test_rights_and_objects_are_found_at_once_and_mended_by_what_is_said(
         "target create-in-public",
     }
     scene.mend([found for found in report.fatal if found.statements])
-    uncommented = CopyOptions(skip_ext_comments=True)
-    report = scene.look(replace(FOLLOWED, copy=uncommented))
+    # The rights that were given on the source's database are to be had on the target's too.
+    uncommented = replace(FOLLOWED, copy=CopyOptions(skip_ext_comments=True))
+    report = scene.look(uncommented)
+    assert checks(report.fatal) == {"target database-properties"}
+    scene.mend(report.fatal)
+    report = scene.look(uncommented)
     assert checks(report.fatal) == set()
     assert checks(report.findings).isdisjoint({"target origin-rights", "target silence-triggers"})
 

@@ -5,7 +5,6 @@ from typing import Final
 
 from pgcopydb.clone import preflight
 from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
-from pgcopydb.clone.properties import refuse_unfit_owner
 from pgcopydb.clone.requirements import required_versions
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
@@ -50,7 +49,6 @@ def check(
         replaces_capture=bool(previous and follow and previous.slot_name == follow.slot_name),
     )
     refuse_unfit(look(source, target, intent, work.path))
-    refuse_unfit_owner(source, target, copy)
 
 
 @dataclass(frozen=True, slots=True)

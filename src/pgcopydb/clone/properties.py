@@ -5,29 +5,12 @@ from typing import Any
 from psycopg import Connection
 
 from pgcopydb.clone.context import Copying
-from pgcopydb.errors import TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import properties
 from pgcopydb.postgres.connect import connect
 
 Session = Connection[tuple[Any, ...]]
-
-
-def refuse_unfit_owner(source: Endpoint, target: Endpoint, copy: CopyOptions) -> None:
-    """Raise TargetError when there is something to set and the role does not own the database."""
-    if copy.skip_db_properties:
-        return
-    with connect(target, purpose="properties") as session:
-        if properties.is_owner(target, session):
-            return
-        statements = _statements(source, target, session, copy)
-    if statements:
-        raise TargetError(
-            "target: the database has to be given settings of the source's, which only its owner"
-            " may",
-            hint="use its owner or a superuser, or leave them out with --skip-db-properties",
-        )
 
 
 def set_properties(copying: Copying) -> None:

@@ -13,6 +13,7 @@ from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFact
 from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.connect import connect, pin
 from pgcopydb.postgres.readiness import read_source, read_target
+from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.rules.readiness import judge_machine, judge_pair, judge_source, judge_target
 
 _ORDER: Final = tuple(Severity)
@@ -35,6 +36,8 @@ def look(source: Endpoint, target: Endpoint, intent: Intent, directory: Path) ->
         findings += judge_target(target_facts, intent)
     if source_facts is not None and target_facts is not None:
         findings += judge_pair(source_facts, target_facts, intent)
+        if intent.copy is not None and not intent.copy.skip_db_properties:
+            findings += judge_properties(source, target, target_facts, intent.copy)
     local = _read_machine(source_facts, target_facts, directory)
     findings += judge_machine(local, source_facts, intent)
     return _sorted(findings)
