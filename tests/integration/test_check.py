@@ -356,6 +356,15 @@ def test_the_command_tells_everything_and_creates_nothing(
     assert (fatal["check"], fatal["side"]) == ("identity", "source")
     assert fatal["statements"] == ['ALTER TABLE "public"."k;\n drop" REPLICA IDENTITY FULL;']
 
+    filters = tmp_path / "filters"
+    filters.write_text("[exclude-table]\npublic.~/drop$/\n")
+    filtered = pgcopydb_command("check", "--follow", *options, "--filters", filters)
+    assert filtered.status == 0, filtered.stdout
+    filters.write_text("[exclude-tables]\n")
+    filtered = pgcopydb_command("check", *options, "--filters", filters)
+    assert (filtered.status, filtered.stdout) == (2, "")
+    assert f"{filters}, line 1" in filtered.stderr
+
     refused = pgcopydb_command("clone", "--follow", *options)
     assert refused.status == 2
     assert "no usable replica identity" in refused.stderr

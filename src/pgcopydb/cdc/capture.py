@@ -15,7 +15,7 @@ from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table, 
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.slot import wal_end
-from pgcopydb.rules.publication import is_followed, plan_publication
+from pgcopydb.rules.publication import is_followed, plan_publication, publishable
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader, read_fact
 
@@ -40,22 +40,8 @@ def read_tables(
 
 
 def read_publishable(connection: Connection, source: Endpoint, filters: Filters) -> list[Table]:
-    """Return the tables that a publication of what ``filters`` take may name.
-
-    A partitioned table of which they leave out a partition stands for it too, and is not named.
-    """
-    every = read_tables(connection, source)
-    parents = {table.oid: table.parent_oids for table in every}
-    taken = [table for table in every if filters.copies_data(table.schema, table.name)]
-    torn: set[int] = set()
-    waiting = list(parents.keys() - {table.oid for table in taken})
-    while waiting:
-        above = set(parents.get(waiting.pop(), ())) - torn
-        torn |= above
-        waiting.extend(above)
-    return [
-        table for table in taken if table.kind is not TableKind.PARTITIONED or table.oid not in torn
-    ]
+    """Return the tables that a publication of what ``filters`` take may name."""
+    return publishable(read_tables(connection, source), filters)
 
 
 def identify(facts: ServerFacts) -> str:

@@ -30,13 +30,15 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ServerFacts, Table, TableKind
 from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.readiness import Intent
 from pgcopydb.postgres import publication
 from pgcopydb.postgres.connect import connect, connect_replication, reporting
 from pgcopydb.postgres.replication import create_slot
 from pgcopydb.postgres.selection import resolve_filters
-from pgcopydb.postgres.slot import drop_slot, naming_blockers, read_slot
+from pgcopydb.postgres.slot import drop_slot, naming_blockers
+from pgcopydb.preflight.look import look_at_source
+from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.rules.publication import (
-    PublicationPlan,
     insert_publication,
     is_followed,
     plan_publication,
@@ -93,16 +95,15 @@ def create_capture(
         facts = read_facts(connection, source)
         drop_left_by(work.previous, connection, source, facts)
         selected = resolve_filters(source, connection, effective_filters(work, filters))
+        intent = Intent(copy=None, follow=follow, filters=selected)
+        refuse_unfit(look_at_source(source, intent), tell=False)
         tables = read_publishable(connection, source, selected)
-        plan = _plan(tables, follow)
-        refuse_unfit_source(connection, source, facts, follow)
-        _refuse_existing_slot(connection, source, follow.slot_name)
         with ExitStack() as undo:
             header = _begin(work, facts, follow)
             keep_filters(work, filters, selected)
             step = _SourceSetup(work, source, follow, selected, connection, undo)
             _tell_unfollowed(tables)
-            _publish(step, plan, tables)
+            _publish(step, tables)
             yield from _create_slot(step, header)
 
 
@@ -177,53 +178,6 @@ def _create_slot_or_explain(
         raise
 
 
-def refuse_unfit_source(
-    connection: Connection, source: Endpoint, facts: ServerFacts, follow: FollowOptions
-) -> None:
-    """Raise ConfigurationError naming every setting of the source that prevents the capture."""
-    findings = []
-    if facts.wal_level != "logical":
-        findings.append(f"wal_level is {facts.wal_level}: set it to logical and restart the server")
-    if not facts.may_replicate:
-        findings.append(f'role "{facts.role}" may not replicate: ALTER ROLE ... REPLICATION')
-    with reporting(source, "reading the replication settings"):
-        allowed = _allowed_plugins(connection)
-        row = connection.execute(
-            "select pg_catalog.current_setting('max_replication_slots')::integer,"
-            " (select pg_catalog.count(*) from pg_catalog.pg_replication_slots)"
-        ).fetchone()
-    assert row is not None
-    most_slots, used_slots = row
-    if allowed is not None and follow.plugin.value not in allowed:
-        names = ", ".join([*allowed, follow.plugin.value])
-        findings.append(
-            f"output_plugin_libraries does not allow {follow.plugin}:"
-            f" ALTER SYSTEM SET output_plugin_libraries = {names}; and reload the server"
-        )
-    if used_slots >= most_slots:
-        findings.append(
-            f"all {most_slots} replication slots are in use: raise max_replication_slots"
-        )
-    if findings:
-        raise ConfigurationError(
-            "source: changes cannot be captured: " + "; ".join(findings),
-            hint="nothing has been created; mend this and run the same command again",
-        )
-
-
-def _allowed_plugins(connection: Connection) -> list[str] | None:
-    """Return the output plugins that may be loaded; None where the server does not say."""
-    try:
-        row = connection.execute(
-            "select pg_catalog.current_setting('output_plugin_libraries', true)"
-        ).fetchone()
-    except psycopg.errors.InsufficientPrivilege:
-        return None  # creating the slot will tell
-    if row is None or row[0] is None:
-        return None
-    return [name for item in row[0].split(",") if (name := item.strip().strip('"').strip())]
-
-
 def _begin(work: WorkDirectory, facts: ServerFacts, follow: FollowOptions) -> RunHeader:
     """Write the migration's header before anything is created, so that it is known as ours."""
     with work.store() as store:
@@ -246,56 +200,11 @@ def _begin(work: WorkDirectory, facts: ServerFacts, follow: FollowOptions) -> Ru
     return header
 
 
-def _plan(tables: Sequence[Table], follow: FollowOptions) -> PublicationPlan:
-    _refuse_generated_identity(tables, follow)
-    plan = plan_publication(tables)
-    if not plan.keyless or follow.no_identity is not NoIdentity.REFUSE:
-        return plan
-    shown = plan.keyless[:5]
-    statements = " ".join(
-        sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL;")
-        .format(sql.Identifier(table.schema, table.name))
-        .as_string()
-        for table in shown
-    )
-    more = len(plan.keyless) - len(shown)
-    raise ConfigurationError(
-        f"source: {len(plan.keyless)} tables have no usable replica identity, so that their"
-        " updates and deletes cannot be followed: "
-        + ", ".join(f"{table.schema}.{table.name}" for table in shown)
-        + (f" and {more} more" if more else ""),
-        hint=f"add primary keys, or run {statements} or pass --no-identity full (the same for"
-        " all of them) or insert-only (their updates and deletes are not carried)",
-    )
-
-
-def _refuse_generated_identity(tables: Sequence[Table], follow: FollowOptions) -> None:
-    """Refuse tables whose identity pgoutput does not send whole, so that it names no row.
-
-    It leaves generated columns out (before PostgreSQL 18 always); the other plugins do not.
-    """
-    if follow.plugin is not Plugin.PGOUTPUT:
-        return
-    names = [
-        f"{table.schema}.{table.name}"
-        for table in tables
-        if {column.name for column in table.columns if column.is_generated}
-        & set(table.identity_columns)
-    ]
-    if names:
-        raise ConfigurationError(
-            "source: pgoutput does not send the generated columns in the replica identity of "
-            + ", ".join(names),
-            hint="use --plugin test_decoding or wal2json, or give them an identity without"
-            " generated columns",
-        )
-
-
-def _publish(step: _SourceSetup, plan: PublicationPlan, tables: Sequence[Table]) -> None:
+def _publish(step: _SourceSetup, tables: Sequence[Table]) -> None:
     """Make the publications that pgoutput needs; other plugins need none."""
     connection, source, follow = step.connection, step.source, step.follow
     if follow.no_identity is NoIdentity.FULL:
-        _set_identity_full(connection, source, plan.keyless)
+        _set_identity_full(connection, source, plan_publication(tables).keyless)
     if follow.plugin is not Plugin.PGOUTPUT:
         return
     created = False
@@ -320,17 +229,6 @@ def _set_identity_full(connection: Connection, source: Endpoint, tables: Sequenc
         with reporting(source, f"setting the replica identity of {table.schema}.{table.name}"):
             connection.execute(sql.SQL("alter table {} replica identity full").format(name))
         log.info("source: set replica identity FULL on %s.%s", table.schema, table.name)
-
-
-def _refuse_existing_slot(connection: Connection, source: Endpoint, name: str) -> None:
-    slot = read_slot(connection, source, name)
-    if slot is None:
-        return
-    raise StateError(
-        f'source: replication slot "{name}" already exists',
-        hint="if it is left from an earlier migration drop it (stream cleanup with the --dir of"
-        " that migration), else choose another with --slot-name",
-    )
 
 
 @contextmanager

@@ -31,14 +31,16 @@ def check(
     no writes.
     """
     from pgcopydb.cli.render_check import report_text
+    from pgcopydb.model.filters import EVERYTHING
     from pgcopydb.model.readiness import Intent
     from pgcopydb.preflight.look import look
     from pgcopydb.preflight.refuse import error_of
     from pgcopydb.workdir.directory import default_directory
+    from pgcopydb.workdir.filters import read_filters
 
-    report = look(
-        source, target, Intent(copy=copy, follow=follow), work.directory or default_directory()
-    )
+    filters = read_filters(copy.filters) if copy.filters else EVERYTHING
+    intent = Intent(copy=copy, follow=follow, filters=filters)
+    report = look(source, target, intent, work.directory or default_directory())
     click.echo(report_text(report, as_json=as_json))
     if report.fatal:
         count = len(report.fatal)

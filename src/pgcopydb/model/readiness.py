@@ -139,6 +139,8 @@ class SourceFacts:
     room: ServerRoom
     tables: tuple[Table, ...]
     """The tables that are selected."""
+    publishable: tuple[Table, ...]
+    """Those whose changes are captured, and that a publication may name."""
     unowned: frozenset[int]
     """Oids of tables whose owner's rights the role does not have."""
     unreadable_sequences: tuple[tuple[str, str], ...]

@@ -32,7 +32,7 @@ from pgcopydb.postgres.publication import differences, read_publication
 from pgcopydb.postgres.slot import read_slot
 from pgcopydb.postgres.snapshot import lock_room, patiently
 from pgcopydb.postgres.triggers import firing_triggers, may_silence
-from pgcopydb.rules.publication import wanted_publications
+from pgcopydb.rules.publication import publishable, wanted_publications
 
 Connection = psycopg.Connection[Any]
 
@@ -57,6 +57,7 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
                 connection, lambda: discover.list_tables(connection), patience=_PATIENCE
             )
         chosen = tuple(table for table in tables if filters.selects_table(table.schema, table.name))
+        captured = tuple(publishable(tables, filters))
         roles = list(discover.records(connection, "roles"))
         usable = {role["name"] for role in roles if role["usable"]}
         required = list(discover.records(connection, "required_roles"))
@@ -66,6 +67,7 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
             pooling=pooling,
             room=_room(connection),
             tables=chosen,
+            publishable=captured,
             unowned=frozenset(table.oid for table in chosen if table.owner not in usable),
             unreadable_sequences=tuple(
                 (sequence.schema, sequence.name)
@@ -92,7 +94,7 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
             plugin_error=_plugin_error(connection, facts, follow),
             slot_exists=follow is not None
             and read_slot(connection, source, follow.slot_name) is not None,
-            publications=_publications(connection, source, chosen, follow),
+            publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
         )
 

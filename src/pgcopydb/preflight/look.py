@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -13,6 +14,7 @@ from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFact
 from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.connect import connect, pin
 from pgcopydb.postgres.readiness import read_source, read_target
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.rules.readiness import judge_machine, judge_pair, judge_source, judge_target
 
@@ -28,7 +30,10 @@ def look(source: Endpoint, target: Endpoint, intent: Intent, directory: Path) ->
     string. ``directory`` is the work directory, which need not be there.
     """
     findings: list[Finding] = []
-    source_facts = _ask(source, findings, partial(_read_source, intent=intent))
+    intent = _ask(source, findings, partial(_resolved, intent=intent)) or intent
+    source_facts = None
+    if not findings:
+        source_facts = _ask(source, findings, partial(_read_source, intent=intent))
     target_facts = _ask(target, findings, partial(_read_target, intent=intent))
     if source_facts is not None:
         findings += judge_source(source_facts, intent)
@@ -70,6 +75,15 @@ def _ask(endpoint: Endpoint, findings: list[Finding], read: Callable[[Endpoint],
             )
         )
         return None
+
+
+def _resolved(source: Endpoint, intent: Intent) -> Intent:
+    """Return the intent with filters that name what follows from the source's catalogue."""
+    if intent.filters.selects_all or intent.filters.is_resolved:
+        return intent
+    with connect(pin(source), purpose="check") as connection:
+        filters = resolve_filters(source, connection, intent.filters, tell=False)
+    return replace(intent, filters=filters)
 
 
 def _read_source(source: Endpoint, intent: Intent) -> SourceFacts:

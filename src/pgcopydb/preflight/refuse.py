@@ -24,10 +24,10 @@ _ERRORS: Final[dict[int, type[PgcopydbError]]] = {
 }
 
 
-def refuse_unfit(report: Report) -> None:
-    """Raise one error that names every fatal finding; log the warnings when there is none."""
+def refuse_unfit(report: Report, *, tell: bool = True) -> None:
+    """Raise one error that names every fatal finding; ``tell`` the others when there is none."""
     if not report.fatal:
-        for found in report.findings:
+        for found in report.findings if tell else ():
             level = logging.WARNING if found.severity is Severity.WARNING else logging.INFO
             log.log(level, "%s", told(found))
         return

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ReplicaIdentity, Table, TableKind
 from pgcopydb.model.options import NoIdentity
 
@@ -38,6 +39,25 @@ class WantedPublication:
 def is_followed(table: Table) -> bool:
     """Tell whether changes of the table's own rows are in the stream at all."""
     return table.kind is TableKind.TABLE and table.persistence == _PERMANENT
+
+
+def publishable(tables: Iterable[Table], filters: Filters) -> list[Table]:
+    """Return the tables that a publication of what ``filters`` take may name.
+
+    A partitioned table of which they leave out a partition stands for it too, and is not named.
+    """
+    every = list(tables)
+    parents = {table.oid: table.parent_oids for table in every}
+    taken = [table for table in every if filters.copies_data(table.schema, table.name)]
+    torn: set[int] = set()
+    waiting = list(parents.keys() - {table.oid for table in taken})
+    while waiting:
+        above = set(parents.get(waiting.pop(), ())) - torn
+        torn |= above
+        waiting.extend(above)
+    return [
+        table for table in taken if table.kind is not TableKind.PARTITIONED or table.oid not in torn
+    ]
 
 
 def plan_publication(tables: Iterable[Table]) -> PublicationPlan:

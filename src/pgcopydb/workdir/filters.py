@@ -28,7 +28,7 @@ def effective_filters(work: WorkDirectory | None, given: Path | None) -> Filters
     those that the source's catalogue completed. Raises ConfigurationError for a file that cannot be
     read or is none, StateError when the migration in ``work`` was begun with other ones.
     """
-    asked = None if given is None else _read(given).filters
+    asked = None if given is None else read_filters(given)
     if work is None:
         return asked or EVERYTHING
     with work.store() as store:

@@ -201,7 +201,7 @@ def publication_rights(source: SourceFacts, intent: Intent) -> Iterator[Finding]
         )
     foreign = [
         table
-        for table in source.tables
+        for table in source.publishable
         if table.oid in source.unowned and table.kind in {TableKind.TABLE, TableKind.PARTITIONED}
     ]
     if foreign:
@@ -224,7 +224,7 @@ def publication_rights(source: SourceFacts, intent: Intent) -> Iterator[Finding]
 def identities(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     """Whether updates and deletes of every table can be carried, leaves and roots (ruling 17)."""
     follow = _new_capture(intent)
-    keyless = plan_publication(source.tables).keyless
+    keyless = plan_publication(source.publishable).keyless
     if follow is None or not keyless:
         return
     count, names = len(keyless), table_names(keyless)
@@ -267,7 +267,7 @@ def generated_identities(source: SourceFacts, intent: Intent) -> Iterator[Findin
     follow = _new_capture(intent)
     if follow is None or follow.plugin is not Plugin.PGOUTPUT:
         return
-    tables = [table for table in source.tables if _has_generated_identity(table)]
+    tables = [table for table in source.publishable if _has_generated_identity(table)]
     if not tables:
         return
     yield Finding(
@@ -293,7 +293,7 @@ def full_identities(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     """Tables whose rows are looked for by all their columns."""
     full = [
         table
-        for table in source.tables
+        for table in source.publishable
         if is_followed(table)
         and table.replica_identity is ReplicaIdentity.FULL
         and not table.key_columns
