@@ -56,6 +56,8 @@ def clone(
     else:
         summary = copying.clone(work, source, target, copy)
     _finish_copy(work)
+    if captured:
+        _refuse_violated(work, target)
     return summary
 
 
@@ -97,7 +99,9 @@ def follow(
     def drained() -> None:
         _finish_constraints(work, source, target)
 
-    return replay_to_the_end(work, source, target, follow, drained=drained, observe=observe)
+    summary = replay_to_the_end(work, source, target, follow, drained=drained, observe=observe)
+    _refuse_violated(work, target)
+    return summary
 
 
 def _begin(
@@ -224,6 +228,7 @@ def _drain(
     _finish_constraints(work, source, target)
     finish_follow(work, source, target)
     refuse_conflicts(work)
+    _refuse_violated(work, target)
 
 
 def _finish_constraints(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
@@ -236,6 +241,13 @@ def _finish_constraints(work: WorkDirectory, source: Endpoint, target: Endpoint)
     copying.finish_constraints(work, source, target, copy)
     with work.store() as store:
         update_header(store, constraints_deferred=False)
+
+
+def _refuse_violated(work: WorkDirectory, target: Endpoint) -> None:
+    """Raise SqlError when rows violate a foreign key of the source, unless these come later."""
+    header = work.header()
+    if header is None or not header.constraints_deferred:
+        copying.refuse_violated(work, target)
 
 
 _NOTHING_COPIED = CloneSummary(tables=(), steps=(), total_seconds=0.0, bytes=0)

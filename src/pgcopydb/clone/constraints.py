@@ -10,7 +10,9 @@ from pgcopydb.clone.plan import ForeignKey
 from pgcopydb.clone.resume import read_remainder
 from pgcopydb.clone.schema import After
 from pgcopydb.clone.statements import run_pool
+from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect
+from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.jobs import JobQueue
 
 
@@ -34,11 +36,11 @@ def finish(copying: Restoring, *, unchecked: bool) -> None:
             copying.timed("check foreign keys"),
             connect(copying.target, purpose="foreign keys") as connection,
         ):
-            foreign_keys.validate(copying.target, connection, _foreign_keys(copying))
+            foreign_keys.validate(copying.target, connection, _foreign_keys(copying.work))
 
 
-def _foreign_keys(copying: Restoring) -> list[ForeignKey]:
-    with copying.work.store() as store:
+def _foreign_keys(work: WorkDirectory) -> list[ForeignKey]:
+    with work.store() as store:
         jobs = JobQueue(store).jobs(FOREIGN_KEYS)
     return [msgspec.json.decode(job.parameters, type=ForeignKey) for job in jobs]
 
@@ -46,4 +48,18 @@ def _foreign_keys(copying: Restoring) -> list[ForeignKey]:
 def refuse_unvalidated(copying: Restoring) -> None:
     """Raise SqlError when rows of the source violate a foreign key that was created here."""
     with connect(copying.target, purpose="foreign keys") as connection:
-        foreign_keys.refuse_unvalidated(copying.target, connection, _foreign_keys(copying))
+        foreign_keys.refuse_unvalidated(copying.target, connection, _foreign_keys(copying.work))
+
+
+def refuse_violated(work: WorkDirectory, target: Endpoint) -> None:
+    """Check once more what rows of the source violated; raise SqlError when they still do.
+
+    For the end of a follow: the source may have mended its rows meanwhile.
+    """
+    keys = _foreign_keys(work)
+    if not keys:
+        return
+    with connect(target, purpose="foreign keys") as connection:
+        violated = foreign_keys.unvalidated(target, connection, keys)
+        foreign_keys.validate(target, connection, violated)
+        foreign_keys.refuse_unvalidated(target, connection, violated)

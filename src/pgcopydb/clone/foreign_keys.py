@@ -55,14 +55,17 @@ def validate(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> 
             _validate(session, key)
 
 
+def unvalidated(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> list[ForeignKey]:
+    """Return those of ``keys`` that the source counts as valid and the target does not."""
+    with reporting(target, "reading the state of the foreign keys"):
+        return [key for key in keys if key.validate is not None and not _validated(session, key)]
+
+
 def refuse_unvalidated(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> None:
     """Raise SqlError naming the foreign keys that the source counts as valid and the target not."""
-    with reporting(target, "reading the state of the foreign keys"):
-        invalid = [
-            f'"{key.name}" of {key.schema}.{key.table}'
-            for key in keys
-            if key.validate is not None and not _validated(session, key)
-        ]
+    invalid = [
+        f'"{key.name}" of {key.schema}.{key.table}' for key in unvalidated(target, session, keys)
+    ]
     if invalid:
         raise SqlError(
             f"everything is copied, but rows of the source violate {some_of(invalid)}",

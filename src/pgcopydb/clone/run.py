@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final
 
 from pgcopydb.clone import matviews, schema
-from pgcopydb.clone.constraints import finish, refuse_unvalidated
+from pgcopydb.clone.constraints import finish, refuse_unvalidated, refuse_violated
 from pgcopydb.clone.context import Copying
 from pgcopydb.clone.prepare import check, leave_target, prepare
 from pgcopydb.clone.properties import set_properties
@@ -31,7 +31,7 @@ from pgcopydb.model.results import CloneSummary
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 
-__all__ = ["check", "clone", "copy_database", "finish_constraints"]
+__all__ = ["check", "clone", "copy_database", "finish_constraints", "refuse_violated"]
 
 Watch = Callable[[], None]
 
@@ -45,7 +45,8 @@ def clone(
 
     Reads under the snapshot that the options or an earlier command of the same directory name, or
     else under its own. Raises the errors of the steps; SqlError after everything is copied when
-    rows of the source violate a foreign key.
+    rows of the source violate a foreign key, which a copy that is to be followed leaves to
+    :func:`refuse_violated`.
     """
     with signals.stop_on_signals():
         started = monotonic()
@@ -55,8 +56,8 @@ def clone(
         finish(copying, unchecked=False)
         set_properties(copying)
         summary = summarize(copying.work, monotonic() - started)
-        refuse_unvalidated(copying)
         if copying.header.consistent_point is None:
+            refuse_unvalidated(copying)
             leave_target(copying)
     return summary
 
@@ -99,11 +100,9 @@ def finish_constraints(
 
     Foreign keys come first without a look at the rows that are there, so that writers of the
     target are held up for a moment only, and are checked afterwards, which blocks no writes.
-    Raises SqlError when rows of the source violate one.
     """
     copying = replace(prepare(work, source, target, copy), watch=watch)
     finish(copying, unchecked=True)
-    refuse_unvalidated(copying)
 
 
 def _copy_base(copying: Copying, snapshot: str | None) -> None:
