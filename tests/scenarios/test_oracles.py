@@ -67,7 +67,7 @@ def test_an_order_that_never_was_is_noticed() -> None:
 
     def judge(a: tuple[int, int], b: tuple[int, int]) -> None:
         reader = PrefixReader.__new__(PrefixReader)
-        reader.sightings = [Sighting(balances=20_000, transfers=0, commits={"a": a, "b": b})]  # type: ignore[arg-type]
+        reader.sightings = [Sighting(20_000, 0, ranking=(20, 210, 210), commits={"a": a, "b": b})]  # type: ignore[arg-type]
         assert_prefixes(reader, ledger)
 
     judge((0, 0), (0, 0))

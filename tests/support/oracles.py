@@ -129,6 +129,8 @@ class Sighting:
 
     balances: Decimal
     transfers: int
+    ranking: tuple[int, int, int]
+    """How many there are, and the sums of their keys and of their places, all of which swap."""
     commits: Mapping[str, tuple[int, int]]
     """For each writer the highest number in the ledger, and how many there are."""
 
@@ -174,26 +176,30 @@ class PrefixReader:
 def _look(connection: Connection) -> Sighting:
     with connection.transaction():
         row = connection.execute(
-            "select (select sum(balance) from app.accounts), (select count(*) from app.transfers)"
+            "select (select sum(balance) from app.accounts), (select count(*) from app.transfers),"
+            " count(distinct id), sum(id), sum(place) from app.ranking"
         ).fetchone()
         counts = connection.execute(
             "select writer, max(n), count(*) from app.ledger group by writer"
         ).fetchall()
     assert row is not None
-    balances, transfers = row
-    return Sighting(balances, transfers, {writer: (last, count) for writer, last, count in counts})
+    balances, transfers, *ranking = row
+    commits = {writer: (last, count) for writer, last, count in counts}
+    return Sighting(balances, transfers, (ranking[0], ranking[1], ranking[2]), commits)
 
 
 def assert_prefixes(reader: PrefixReader, ledger: Ledger) -> None:
     """Assert that each state of the target that was seen is one that the source had.
 
-    Money is neither made nor lost, no writer has a gap, and where a commit is seen, so is every
-    commit of any writer that was acknowledged before that one was asked for.
+    Money is neither made nor lost, of keys that are swapped each is there once, no writer has a
+    gap, and where a commit is seen, so is every commit of any writer that was acknowledged before
+    that one was asked for.
     """
     commits = ledger.commits
     assert reader.sightings, "the reader has seen nothing"
     for sighting in reader.sightings:
         assert sighting.balances == 20 * 1000
+        assert sighting.ranking == (20, 210, 210)
         assert sighting.transfers == sighting.commits.get("move_money", (0, 0))[1]
         _assert_prefix(sighting.commits, commits)
 
