@@ -249,3 +249,19 @@ def test_p59_p60_what_is_no_ordinary_table_is_left_alone(stream: Stream) -> None
     ]
     stream.pair.target.execute("refresh materialized view seen")
     stream.assert_equal(but=["public.scratch"])
+
+
+def test_p15_more_statements_than_are_kept(stream: Stream) -> None:
+    """There is a statement for each set of columns that are null, and a bound on what is kept."""
+    columns = [f"c{number}" for number in range(12)]
+    stream.both(
+        f"create table wide ({', '.join(f'{name} integer' for name in columns)});"
+        "alter table wide replica identity full"
+    )
+    bits = ", ".join(f"nullif(g >> {bit} & 1, 0)" for bit in range(12))
+    rows = f"insert into wide select {bits} from generate_series(1, 2100) g"
+    stream.both(rows)
+    stream.set_up()
+    stream.pair.source.execute("update wide set c11 = 7")
+    stream.pair.source.execute("delete from wide where c0 is null and c1 is null")
+    stream.replay("--apply-mode", "transaction")
