@@ -40,7 +40,7 @@ def compare_data(
         migration = fence.find_migration(work, facts[Side.SOURCE], facts[Side.TARGET])
         if migration is not None:
             fence.refuse_under_way(migration)
-        filters = fence.selected(options, migration)
+        filters = fence.selected(options, migration, source, readers.held(Side.SOURCE)).filters
         tables = {side: _tables(readers, side, filters) for side in Side}
         pairs, lacking = pair_tables(tables[Side.SOURCE], tables[Side.TARGET])
         comparing = Comparing(

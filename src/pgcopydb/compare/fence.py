@@ -1,16 +1,23 @@
 """Whether the two sides can be compared now: not while a migration changes one of them."""
 
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
+
+import psycopg
 
 from pgcopydb.errors import NotComparable, StateError
 from pgcopydb.lsn import format_lsn
-from pgcopydb.model.filters import EVERYTHING, Filters
+from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import EVERYTHING
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CompareOptions, WorkOptions
+from pgcopydb.postgres.selection import read_selection
+from pgcopydb.rules.selection import Selection
 from pgcopydb.workdir.directory import WorkDirectory, attach_directory, working_command
 from pgcopydb.workdir.filters import effective_filters, read_filters
 from pgcopydb.workdir.sentinel import read_sentinel
+
+Session = psycopg.Connection[Any]
 
 _CHANGING: Final = ("clone", "receive", "apply")
 """The roles of the commands that write to the target, or are about to."""
@@ -66,8 +73,18 @@ def note_unapplied(work: WorkDirectory) -> str | None:
     )
 
 
-def selected(options: CompareOptions, work: WorkDirectory | None) -> Filters:
-    """Return what is compared: by the file given, else by what the migration was begun with."""
+def selected(
+    options: CompareOptions, work: WorkDirectory | None, source: Endpoint, connection: Session
+) -> Selection:
+    """Return what is compared: by the file given, else by what the migration was begun with.
+
+    ``connection`` is a session of the source. Raises ConfigurationError for filters that cannot be
+    read, or name what is not there.
+    """
     if options.filters is not None:
-        return read_filters(options.filters)
-    return EVERYTHING if work is None else effective_filters(work, None)
+        filters = read_filters(options.filters)
+    else:
+        filters = EVERYTHING if work is None else effective_filters(work, None)
+    if filters.selects_all:
+        return Selection(filters, frozenset(), frozenset(), (), ())
+    return read_selection(source, connection, filters)

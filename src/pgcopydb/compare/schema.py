@@ -13,12 +13,14 @@ from pgcopydb.compare.readers import Readers, open_readers
 from pgcopydb.model.comparison import Found, ObjectDifference, SchemaComparison
 from pgcopydb.model.definition import Definition
 from pgcopydb.model.endpoint import Endpoint, Side
-from pgcopydb.model.filters import Filters
 from pgcopydb.model.options import CompareOptions, WorkOptions
 from pgcopydb.postgres.definitions import KINDS, order, read_definitions, schema_names
 from pgcopydb.rules.definitions import Definitions, is_left_out
 from pgcopydb.rules.merge import merge_ordered
+from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime import signals
+
+_PUBLISHED: Final = frozenset({"tables", "schemas"})
 
 _RELATIONS: Final = frozenset({"table", "view", "materialized view", "foreign table"})
 
@@ -45,7 +47,7 @@ def compare_schema(
                 ),
                 versions_differ=facts[Side.SOURCE].major != facts[Side.TARGET].major,
             ),
-            filters=fence.selected(options, migration),
+            selection=fence.selected(options, migration, source, readers.held(Side.SOURCE)),
             own_publications=fence.own_publications(migration),
         )
         differences = tuple(comparing.differences())
@@ -68,7 +70,7 @@ class _Comparing:
 
     readers: Readers
     definitions: Definitions
-    filters: Filters
+    selection: Selection
     own_publications: frozenset[str]
     objects: int = 0
     notes: list[str] = field(default_factory=list)
@@ -100,7 +102,7 @@ class _Comparing:
         return (one for one in definitions if self._is_selected(one))
 
     def _is_selected(self, one: Definition) -> bool:
-        filters = self.filters
+        filters = self.selection.filters
         if one.publication is not None:
             return one.publication not in self.own_publications
         if one.extension is not None:
@@ -116,16 +118,28 @@ class _Comparing:
     def _difference(
         self, here: Definition | None, there: Definition | None
     ) -> Iterator[ObjectDifference]:
+        if here is not None and here.address in self.selection.left_out:
+            return
         self.objects += here is not None
         if here is None or there is None:
             yield from self._missing(here, there)
             return
         self.notes += self.definitions.notes(here, there)
-        values = tuple(self.definitions.differences(here, there))
+        values = tuple(
+            value
+            for value in self.definitions.differences(here, there)
+            if not self._follows_from_filters(here, value.name)
+        )
         if values:
             yield ObjectDifference(
                 kind=here.kind, name=here.name, found=Found.DIFFERS, values=values
             )
+
+    def _follows_from_filters(self, here: Definition, name: str) -> bool:
+        """Tell whether a property must differ because something else is left out."""
+        if name == "owned by":
+            return here.address in self.selection.unowned
+        return here.publication is not None and name in _PUBLISHED and bool(self.selection.left_out)
 
     def _missing(
         self, here: Definition | None, there: Definition | None

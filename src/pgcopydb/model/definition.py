@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pgcopydb.model.dependencies import Key
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privileges:
@@ -35,4 +37,6 @@ class Definition:
     extension: str | None = None
     event_trigger: str | None = None
     publication: str | None = None
+    address: Key | None = None
+    """Catalog and oid on its own server, where filters decide by what depends on what."""
     privileges: Privileges | None = field(default=None)

@@ -51,7 +51,8 @@ _AT_ONCE: Final = 2000
 _ABOUT = frozenset(
     {
         "kind", "identity", "schema_name", "table_name", "index_name", "extension_name",
-        "event_trigger_name", "publication_name", "acl", "default_acl", "acl_owner",
+        "event_trigger_name", "publication_name", "catalog", "object", "acl",
+        "default_acl", "acl_owner",
     }
 )  # fmt: skip
 """Columns that are no property of the object."""
@@ -119,6 +120,7 @@ def _definition(row: dict[str, Any]) -> Definition:
         extension=row.get("extension_name"),
         event_trigger=row.get("event_trigger_name"),
         publication=row.get("publication_name"),
+        address=(row["catalog"], row["object"]) if "object" in row else None,
         privileges=_privileges(row),
     )
 

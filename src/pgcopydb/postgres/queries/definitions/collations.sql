@@ -4,6 +4,8 @@ select
   pg_catalog.format('%I.%I', n.nspname, c.collname) as identity,
   n.nspname::text as schema_name,
   null::text as table_name,
+  'pg_catalog.pg_collation'::regclass::oid::bigint as catalog,
+  c.oid::bigint as object,
   pg_catalog.pg_get_userbyid(c.collowner)::text as owner,
   case c.collprovider when 'c' then 'libc' when 'i' then 'icu' when 'b' then 'builtin' else 'default' end
     as provider,

@@ -19,6 +19,8 @@ select
   pg_catalog.format('%I.%I.%I', r.nspname, r.relname, a.attname) as identity,
   r.nspname::text as schema_name,
   r.relname::text as table_name,
+  'pg_catalog.pg_class'::regclass::oid::bigint as catalog,
+  r.oid::bigint as object,
   pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
   case when a.attcollation not in (0, t.typcollation) then a.attcollation::regcollation::text end as collation,
   case when a.attnotnull then 'yes' else 'no' end as "not null",

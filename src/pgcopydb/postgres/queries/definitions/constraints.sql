@@ -9,6 +9,8 @@ select
   ) as identity,
   n.nspname::text as schema_name,
   c.relname::text as table_name,
+  'pg_catalog.pg_constraint'::regclass::oid::bigint as catalog,
+  k.oid::bigint as object,
   pg_catalog.pg_get_constraintdef(k.oid) as definition,
   case when k.convalidated then 'yes' else 'no' end as validated,
   case when k.conislocal then 'yes' else 'no' end as "defined here",

@@ -4,6 +4,8 @@ select
   pg_catalog.quote_ident(x.extname) as identity,
   null::text as schema_name,
   null::text as table_name,
+  'pg_catalog.pg_extension'::regclass::oid::bigint as catalog,
+  x.oid::bigint as object,
   x.extname::text as extension_name,
   pg_catalog.quote_ident(n.nspname) as schema,
   x.extversion as version,

@@ -13,7 +13,9 @@ select
   ) as definition,
   (select pg_catalog.string_agg(o, ', ' order by o collate "C") from pg_catalog.unnest(w.fdwoptions) as o)
     as options,
-  pg_catalog.obj_description(w.oid, 'pg_foreign_data_wrapper') as comment
+  pg_catalog.obj_description(w.oid, 'pg_foreign_data_wrapper') as comment,
+  'pg_catalog.pg_foreign_data_wrapper'::regclass::oid::bigint as catalog,
+  w.oid::bigint as object
 from pg_catalog.pg_foreign_data_wrapper as w
 where not exists (
     select from pg_catalog.pg_depend as e
@@ -26,7 +28,9 @@ select
   pg_catalog.acldefault('S', s.srvowner)::text[],
   pg_catalog.concat_ws(' ', pg_catalog.quote_ident(w.fdwname), 'type ' || s.srvtype, 'version ' || s.srvversion),
   (select pg_catalog.string_agg(o, ', ' order by o collate "C") from pg_catalog.unnest(s.srvoptions) as o),
-  pg_catalog.obj_description(s.oid, 'pg_foreign_server')
+  pg_catalog.obj_description(s.oid, 'pg_foreign_server'),
+  'pg_catalog.pg_foreign_server'::regclass::oid::bigint,
+  s.oid::bigint
 from pg_catalog.pg_foreign_server as s
 join pg_catalog.pg_foreign_data_wrapper as w on w.oid = s.srvfdw
 where not exists (
@@ -40,5 +44,7 @@ select
   'digest ' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to((
     select pg_catalog.string_agg(o, ', ' order by o collate "C") from pg_catalog.unnest(u.umoptions) as o
   ), 'UTF8')), 'hex'), 12),
-  null
+  null,
+  'pg_catalog.pg_user_mapping'::regclass::oid::bigint,
+  u.umid::bigint
 from pg_catalog.pg_user_mappings as u

@@ -4,6 +4,8 @@ select
   pg_catalog.format('%I.%I', n.nspname, c.relname) as identity,
   tn.nspname::text as schema_name,
   t.relname::text as table_name,
+  'pg_catalog.pg_class'::regclass::oid::bigint as catalog,
+  c.oid::bigint as object,
   c.relname::text as index_name,
   pg_catalog.pg_get_indexdef(i.indexrelid) as definition,
   case when i.indisvalid then 'yes' else 'no' end as valid,

@@ -11,7 +11,9 @@ select
     'restrict ' || nullif(o.oprrest, 0::regproc), 'join ' || nullif(o.oprjoin, 0::regproc),
     case when o.oprcanmerge then 'merges' end, case when o.oprcanhash then 'hashes' end
   ) as definition,
-  pg_catalog.obj_description(o.oid, 'pg_operator') as comment
+  pg_catalog.obj_description(o.oid, 'pg_operator') as comment,
+  'pg_catalog.pg_operator'::regclass::oid::bigint as catalog,
+  o.oid::bigint as object
 from pg_catalog.pg_operator as o
 join pg_catalog.pg_namespace as n on n.oid = o.oprnamespace
 where o.oid >= 16384 and n.nspname not in ('pg_catalog', 'information_schema', 'pgcopydb')
@@ -31,7 +33,9 @@ select
     'family ' || pg_catalog.quote_ident(f.opfname),
     'storage ' || pg_catalog.format_type(nullif(o.opckeytype, 0), null)
   ),
-  pg_catalog.obj_description(o.oid, 'pg_opclass')
+  pg_catalog.obj_description(o.oid, 'pg_opclass'),
+  'pg_catalog.pg_opclass'::regclass::oid::bigint,
+  o.oid::bigint
 from pg_catalog.pg_opclass as o
 join pg_catalog.pg_namespace as n on n.oid = o.opcnamespace
 join pg_catalog.pg_am as m on m.oid = o.opcmethod
@@ -65,7 +69,9 @@ select
       from pg_catalog.pg_amproc as a where a.amprocfamily = f.oid
     )
   ),
-  pg_catalog.obj_description(f.oid, 'pg_opfamily')
+  pg_catalog.obj_description(f.oid, 'pg_opfamily'),
+  'pg_catalog.pg_opfamily'::regclass::oid::bigint,
+  f.oid::bigint
 from pg_catalog.pg_opfamily as f
 join pg_catalog.pg_namespace as n on n.oid = f.opfnamespace
 join pg_catalog.pg_am as m on m.oid = f.opfmethod

@@ -4,6 +4,8 @@ select
   pg_catalog.format('%I.%I.%I', n.nspname, c.relname, p.polname) as identity,
   n.nspname::text as schema_name,
   c.relname::text as table_name,
+  'pg_catalog.pg_policy'::regclass::oid::bigint as catalog,
+  p.oid::bigint as object,
   case when p.polpermissive then 'permissive' else 'restrictive' end as mode,
   case p.polcmd when '*' then 'all' when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' else 'delete' end
     as command,

@@ -7,6 +7,8 @@ select
   pg_catalog.format('%I.%I', n.nspname, c.relname) as identity,
   n.nspname::text as schema_name,
   c.relname::text as table_name,
+  'pg_catalog.pg_class'::regclass::oid::bigint as catalog,
+  c.oid::bigint as object,
   pg_catalog.pg_get_userbyid(c.relowner)::text as owner,
   c.relacl::text[] as acl,
   case when c.relacl is not null then pg_catalog.acldefault('r', c.relowner) end::text[] as default_acl,

@@ -6,6 +6,8 @@ select
   ) as identity,
   n.nspname::text as schema_name,
   null::text as table_name,
+  'pg_catalog.pg_proc'::regclass::oid::bigint as catalog,
+  p.oid::bigint as object,
   pg_catalog.pg_get_userbyid(p.proowner)::text as owner,
   p.proacl::text[] as acl,
   case when p.proacl is not null then pg_catalog.acldefault('f', p.proowner) end::text[] as default_acl,

@@ -4,6 +4,8 @@ select
   pg_catalog.format('%I.%I.%I', n.nspname, c.relname, r.rulename) as identity,
   n.nspname::text as schema_name,
   c.relname::text as table_name,
+  'pg_catalog.pg_rewrite'::regclass::oid::bigint as catalog,
+  r.oid::bigint as object,
   pg_catalog.pg_get_ruledef(r.oid) as definition,
   case r.ev_enabled when 'D' then 'no' when 'R' then 'on replicas' when 'A' then 'always' else 'yes' end as enabled,
   pg_catalog.obj_description(r.oid, 'pg_rewrite') as comment

@@ -4,6 +4,8 @@ select
   pg_catalog.quote_ident(n.nspname) as identity,
   n.nspname::text as schema_name,
   null::text as table_name,
+  'pg_catalog.pg_namespace'::regclass::oid::bigint as catalog,
+  n.oid::bigint as object,
   -- From 15 on public belongs to a role that stands for the database's owner.
   case when n.nspname <> 'public' or n.nspowner <> 10
     then nullif(pg_catalog.pg_get_userbyid(n.nspowner)::text, 'pg_database_owner')

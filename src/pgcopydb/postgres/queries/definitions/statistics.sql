@@ -4,6 +4,8 @@ select
   pg_catalog.format('%I.%I', n.nspname, s.stxname) as identity,
   tn.nspname::text as schema_name,
   c.relname::text as table_name,
+  'pg_catalog.pg_statistic_ext'::regclass::oid::bigint as catalog,
+  s.oid::bigint as object,
   pg_catalog.pg_get_userbyid(s.stxowner)::text as owner,
   pg_catalog.pg_get_statisticsobjdef(s.oid) as definition,
   nullif(pg_catalog.to_jsonb(s) ->> 'stxstattarget', '-1') as "statistics target",

@@ -11,7 +11,9 @@ select
     join pg_catalog.ts_token_type(c.cfgparser) as t on t.tokid = m.maptokentype
     where m.mapcfg = c.oid
   ), '') as definition,
-  pg_catalog.obj_description(c.oid, 'pg_ts_config') as comment
+  pg_catalog.obj_description(c.oid, 'pg_ts_config') as comment,
+  'pg_catalog.pg_ts_config'::regclass::oid::bigint as catalog,
+  c.oid::bigint as object
 from pg_catalog.pg_ts_config as c
 join pg_catalog.pg_namespace as n on n.oid = c.cfgnamespace
 join pg_catalog.pg_ts_parser as p on p.oid = c.cfgparser
@@ -26,7 +28,9 @@ select
   'text search dictionary', pg_catalog.format('text search dictionary %I.%I', n.nspname, d.dictname),
   n.nspname::text, null, pg_catalog.pg_get_userbyid(d.dictowner)::text,
   pg_catalog.format('template %I.%I ', tn.nspname, t.tmplname) || coalesce(d.dictinitoption, ''),
-  pg_catalog.obj_description(d.oid, 'pg_ts_dict')
+  pg_catalog.obj_description(d.oid, 'pg_ts_dict'),
+  'pg_catalog.pg_ts_dict'::regclass::oid::bigint,
+  d.oid::bigint
 from pg_catalog.pg_ts_dict as d
 join pg_catalog.pg_namespace as n on n.oid = d.dictnamespace
 join pg_catalog.pg_ts_template as t on t.oid = d.dicttemplate
@@ -41,7 +45,9 @@ select
   'text search parser', pg_catalog.format('text search parser %I.%I', n.nspname, p.prsname),
   n.nspname::text, null, null,
   pg_catalog.concat_ws(' ', p.prsstart, p.prstoken, p.prsend, p.prsheadline, p.prslextype),
-  pg_catalog.obj_description(p.oid, 'pg_ts_parser')
+  pg_catalog.obj_description(p.oid, 'pg_ts_parser'),
+  'pg_catalog.pg_ts_parser'::regclass::oid::bigint,
+  p.oid::bigint
 from pg_catalog.pg_ts_parser as p
 join pg_catalog.pg_namespace as n on n.oid = p.prsnamespace
 where p.oid >= 16384 and not exists (
@@ -52,7 +58,9 @@ union all
 select
   'text search template', pg_catalog.format('text search template %I.%I', n.nspname, t.tmplname),
   n.nspname::text, null, null, pg_catalog.concat_ws(' ', t.tmplinit, t.tmpllexize),
-  pg_catalog.obj_description(t.oid, 'pg_ts_template')
+  pg_catalog.obj_description(t.oid, 'pg_ts_template'),
+  'pg_catalog.pg_ts_template'::regclass::oid::bigint,
+  t.oid::bigint
 from pg_catalog.pg_ts_template as t
 join pg_catalog.pg_namespace as n on n.oid = t.tmplnamespace
 where t.oid >= 16384 and not exists (

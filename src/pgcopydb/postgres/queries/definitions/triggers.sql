@@ -5,6 +5,8 @@ select
   pg_catalog.format('%I.%I.%I', n.nspname, c.relname, t.tgname) as identity,
   n.nspname::text as schema_name,
   c.relname::text as table_name,
+  'pg_catalog.pg_trigger'::regclass::oid::bigint as catalog,
+  t.oid::bigint as object,
   case when parent.oid is null then pg_catalog.pg_get_triggerdef(t.oid) end as definition,
   case t.tgenabled when 'D' then 'no' when 'R' then 'on replicas' when 'A' then 'always' else 'yes' end as enabled,
   pg_catalog.obj_description(t.oid, 'pg_trigger') as comment

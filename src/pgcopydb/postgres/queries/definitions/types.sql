@@ -7,6 +7,8 @@ select
   pg_catalog.format('%I.%I', n.nspname, t.typname) as identity,
   n.nspname::text as schema_name,
   null::text as table_name,
+  'pg_catalog.pg_type'::regclass::oid::bigint as catalog,
+  t.oid::bigint as object,
   pg_catalog.pg_get_userbyid(t.typowner)::text as owner,
   t.typacl::text[] as acl,
   case when t.typacl is not null then pg_catalog.acldefault('T', t.typowner) end::text[] as default_acl,
