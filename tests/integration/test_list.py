@@ -1,6 +1,7 @@
 """What the commands of ``pgcopydb list`` print, as tables and as JSON."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,3 +160,65 @@ def test_options_of_existing_scripts_change_nothing(
     given = pgcopydb_command("list", "tables", "--force", "--restart", "-C", *source)
     assert given.status == 0
     assert given.stdout == plain.stdout
+
+
+FILTERS = """
+[exclude-schema]
+~/^left/
+[exclude-table-data]
+public.empty
+[exclude-index]
+public.unwanted
+"""
+FILTERED = """
+create schema left_out;
+create table left_out.gone (id int primary key);
+create table kept (id int primary key, gone int references left_out.gone, v text default 'x');
+create index unwanted on kept (v);
+create view seen as select * from left_out.gone;
+create table empty (i serial);
+"""
+
+
+def test_lists_under_filters(
+    pgcopydb_command: Pgcopydb, servers: Servers, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    listed = _Lister(pgcopydb_command, make_database(servers.get(16), FILTERED))
+    file = tmp_path / "filters.ini"
+    file.write_text(FILTERS)
+    chosen = ("--filters", str(file))
+    assert [one["name"] for one in listed.json("tables", *chosen)] == ["kept"]
+    skipped = listed.json("tables", "--list-skipped", *chosen)
+    assert [one["name"] for one in skipped] == ["gone", "empty"]
+    assert listed.json("tables", "--list-skipped") == []
+    assert [one["name"] for one in listed.json("table-parts", *chosen)] == ["kept"]
+    assert [one["name"] for one in listed.json("sequences", *chosen)] == ["empty_i_seq"]
+    assert [one["name"] for one in listed.json("indexes", *chosen)] == ["kept_pkey"]
+
+    dependents = {one["object"]: one["needs"] for one in listed.json("depends", *chosen)}
+    assert dependents["view public.seen"] == "table left_out.gone"
+    assert dependents["constraint kept_gone_fkey on table public.kept"] == "table left_out.gone"
+    assert any(one["object"] == "index public.unwanted" for one in listed.json("depends"))
+    assert "left_out.gone" in listed.text("depends", *chosen)
+
+    document = listed.json("schema", *chosen)
+    tables = {table["name"]: table for table in document["tables"]}
+    assert {name: table["copies_rows"] for name, table in tables.items()} == {
+        "kept": True,
+        "empty": False,
+    }
+    assert [column["default"] for column in tables["kept"]["columns"]] == [None, None, "'x'::text"]
+    assert [one["name"] for one in document["constraints"]] == ["kept_pkey"]
+    assert [one["name"] for one in document["indexes"]] == ["kept_pkey"]
+    assert document["server"]["version_num"] >= 160000
+
+
+def test_a_filter_that_does_not_fit(
+    pgcopydb_command: Pgcopydb, servers: Servers, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    source = ("--source", make_database(servers.get(16), FILTERED).conninfo)
+    file = tmp_path / "filters.ini"
+    file.write_text("[exclude-table]\npublic.kpet\n")
+    finished = pgcopydb_command("list", "tables", "--filters", file, *source)
+    assert finished.status == 2
+    assert "did you mean public.kept?" in finished.stderr

@@ -1,19 +1,24 @@
 """``pgcopydb list``: what there is to migrate, as a table for people or JSON for programs."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
-from pgcopydb.cli.command import CommandGroup, OptionGroup, command
+from pgcopydb.cli.command import CommandGroup, command
+from pgcopydb.cli.list_progress import progress
+from pgcopydb.cli.listing import (
+    OF_SCHEMA,
+    OF_TABLE,
+    SELECTED,
+    SERVER,
+    Scope,
+    catalogue,
+    filters_in_force,
+    given_filters,
+    show,
+)
 from pgcopydb.cli.options import (
-    DIRECTORY,
-    EXISTING_WORK,
     JSON,
-    OPTIONAL_TARGET,
     SKIP_SPLIT_BY_CTID,
     SOURCE,
     SPLIT_MAX_PARTS,
@@ -23,19 +28,12 @@ from pgcopydb.cli.options import (
 )
 from pgcopydb.cli.types import COUNT
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import CopyOptions, WorkOptions
-from pgcopydb.runtime import logs
-
-if TYPE_CHECKING:
-    from psycopg import Connection
-
-    from pgcopydb.cli.lists import Listing
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
+from pgcopydb.model.options import CopyOptions
 
 _WITHOUT_PKEY: Final = flag("--without-pkey", help="Only tables that have no primary key.")
+_SKIPPED: Final = flag(
+    "--list-skipped", help="Only tables that the filters leave out, or whose rows they leave out."
+)
 _AVAILABLE: Final = flag(
     "--available-versions", help="All versions that could be created on the source's server."
 )
@@ -43,8 +41,6 @@ _REQUIREMENTS: Final = flag(
     "--requirements",
     help="Only names and versions: with --json, what the option --requirements of clone takes.",
 )
-_SCHEMA_NAME: Final = value("--schema-name", metavar="NAME", help="Only those of this schema.")
-_TABLE_NAME: Final = value("--table-name", metavar="NAME", help="Only those of this table.")
 _TABLE_JOBS: Final = value(
     "--table-jobs",
     kind=COUNT,
@@ -53,86 +49,24 @@ _TABLE_JOBS: Final = value(
     help="Tables, or parts of them, that are to be copied at the same time.",
 )
 
-_SUMMARY: Final = flag("--summary", help="What was done, by table and by step.")
 
-_NO_EFFECT: Final = "Accepted for existing scripts: the source is read anew each time."
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """The schema and the table that were asked for, as they are stored; None for all."""
-
-    schema: str | None
-    table: str | None
-
-    def take(self, schema: str, table: str) -> bool:
-        return self.schema in {None, schema} and self.table in {None, table}
-
-
-def _names(*, schema_name: str | None, table_name: str | None = None) -> _Names:
-    return _Names(schema_name, table_name)
-
-
-def _reading(
-    *, directory: Any, force: bool, restart: bool, resume: bool, not_consistent: bool
-) -> WorkOptions:
-    del force, restart, resume, not_consistent  # a list changes nothing: see their help
-    return WorkOptions(directory=directory)
-
-
-_WORK: Final = OptionGroup(
-    "work",
-    (
-        DIRECTORY,
-        flag("--force", help=_NO_EFFECT),
-        flag("--restart", "-r", help=_NO_EFFECT),
-        flag("--resume", "-R", help=_NO_EFFECT),
-        flag("--not-consistent", "-C", help=_NO_EFFECT),
-    ),
-    _reading,
-)
-_OF_SCHEMA: Final = OptionGroup("names", (_SCHEMA_NAME,), _names)
-_OF_TABLE: Final = OptionGroup("names", (_SCHEMA_NAME, _TABLE_NAME), _names)
-
-
-@contextmanager
-def _catalogue(server: Endpoint, what: str) -> "Iterator[Connection[tuple[Any, ...]]]":
-    """Connect to a server to read the list of ``what``."""
-    from pgcopydb.postgres.connect import connect, reporting
-
-    with (
-        connect(server, purpose=f"list {what}") as connection,
-        reporting(server, f"reading the list of {what}"),
-    ):
-        yield connection
-
-
-def _show(listing: "Listing[T]", objects: Sequence[T], *, what: str, as_json: bool) -> None:
-    """Print the list; where it is empty a line on stderr says so."""
-    text = listing.text(objects, as_json=as_json)
-    if text:
-        click.echo(text)
-    if not objects:
-        log.info("no %s found", what)
-
-
-@command("databases", SOURCE, _WORK, JSON)
-def databases(*, source: Endpoint, work: WorkOptions, as_json: bool) -> None:
+@command("databases", SOURCE, SERVER, JSON)
+def databases(*, source: Endpoint, scope: Scope, as_json: bool) -> None:
     """Show the databases of the source's server."""
     from pgcopydb.cli.lists import DATABASES
     from pgcopydb.postgres.discover import list_databases
 
-    del work
-    with _catalogue(source, "databases") as connection:
+    del scope
+    with catalogue(source, "databases") as connection:
         found = list_databases(connection)
-    _show(DATABASES, found, what="databases", as_json=as_json)
+    show(DATABASES, found, what="databases", as_json=as_json)
 
 
-@command("extensions", SOURCE, _WORK, _AVAILABLE, _REQUIREMENTS, JSON)
+@command("extensions", SOURCE, SELECTED, _AVAILABLE, _REQUIREMENTS, JSON)
 def extensions(
     *,
     source: Endpoint,
-    work: WorkOptions,
+    scope: Scope,
     available_versions: bool,
     requirements: bool,
     as_json: bool,
@@ -147,18 +81,18 @@ def extensions(
 
     if available_versions and requirements:
         raise click.UsageError("--available-versions contradicts --requirements")
-    del work
-    with _catalogue(source, "extensions") as connection:
+    with catalogue(source, "extensions") as connection:
         if available_versions:
             offered = list_extension_versions(connection)
-            _show(EXTENSION_VERSIONS, offered, what="extensions", as_json=as_json)
+            show(EXTENSION_VERSIONS, offered, what="extensions", as_json=as_json)
             return
-        found = list_extensions(connection)
-    _show(REQUIREMENTS if requirements else EXTENSIONS, found, what="extensions", as_json=as_json)
+        filters = filters_in_force(source, connection, scope)
+        found = [one for one in list_extensions(connection) if filters.selects_extension(one.name)]
+    show(REQUIREMENTS if requirements else EXTENSIONS, found, what="extensions", as_json=as_json)
 
 
-@command("collations", SOURCE, _WORK, JSON)
-def collations(*, source: Endpoint, work: WorkOptions, as_json: bool) -> None:
+@command("collations", SOURCE, SERVER, JSON)
+def collations(*, source: Endpoint, scope: Scope, as_json: bool) -> None:
     """Show the collations that users created, or that a database, column or index names.
 
     A version that differs from what the server's libraries have now means that indexes built
@@ -167,37 +101,37 @@ def collations(*, source: Endpoint, work: WorkOptions, as_json: bool) -> None:
     from pgcopydb.cli.lists import COLLATIONS
     from pgcopydb.postgres.discover import list_collations
 
-    del work
-    with _catalogue(source, "collations") as connection:
+    del scope
+    with catalogue(source, "collations") as connection:
         found = list_collations(connection)
-    _show(COLLATIONS, found, what="collations", as_json=as_json)
+    show(COLLATIONS, found, what="collations", as_json=as_json)
 
 
-@command("tables", SOURCE, _WORK, _OF_TABLE, _WITHOUT_PKEY, JSON)
+@command("tables", SOURCE, OF_TABLE, _WITHOUT_PKEY, _SKIPPED, JSON)
 def tables(
-    *, source: Endpoint, work: WorkOptions, names: _Names, without_pkey: bool, as_json: bool
+    *, source: Endpoint, scope: Scope, without_pkey: bool, list_skipped: bool, as_json: bool
 ) -> None:
     """Show the tables that hold rows, with their sizes without indexes."""
     from pgcopydb.cli.lists import TABLES
     from pgcopydb.postgres.discover import list_tables
 
-    del work
-    with _catalogue(source, "tables") as connection:
+    with catalogue(source, "tables") as connection:
+        filters = filters_in_force(source, connection, scope)
         found = [
             table
-            for table in list_tables(connection)
+            for table in list_tables(connection, with_columns=False)
             if table.has_rows
-            and names.take(table.schema, table.name)
+            and scope.names(table.schema, table.name)
+            and filters.copies_data(table.schema, table.name) != list_skipped
             and not (without_pkey and table.key_columns)
         ]
-    _show(TABLES, found, what="tables", as_json=as_json)
+    show(TABLES, found, what="tables", as_json=as_json)
 
 
 @command(
     "table-parts",
     SOURCE,
-    _WORK,
-    _OF_TABLE,
+    OF_TABLE,
     SPLIT_TABLES,
     SPLIT_MAX_PARTS,
     SKIP_SPLIT_BY_CTID,
@@ -207,8 +141,7 @@ def tables(
 def table_parts(
     *,
     source: Endpoint,
-    work: WorkOptions,
-    names: _Names,
+    scope: Scope,
     as_json: bool,
     **splitting: Any,
 ) -> None:
@@ -220,77 +153,79 @@ def table_parts(
     from pgcopydb.cli.lists import TABLE_PARTS, TablePart
     from pgcopydb.clone.preview import planned_parts
 
-    del work
     found = planned_parts(
         source,
         CopyOptions(**splitting),
-        copied=lambda _: True,
-        shown=lambda table: names.take(table.schema, table.name),
+        given_filters(scope),
+        shown=lambda table: scope.names(table.schema, table.name),
     )
     parts = [TablePart(table, part) for table, cut in found for part in cut]
-    _show(TABLE_PARTS, parts, what="tables", as_json=as_json)
+    show(TABLE_PARTS, parts, what="tables", as_json=as_json)
 
 
-@command("sequences", SOURCE, _WORK, _OF_SCHEMA, JSON)
-def sequences(*, source: Endpoint, work: WorkOptions, names: _Names, as_json: bool) -> None:
+@command("sequences", SOURCE, OF_SCHEMA, JSON)
+def sequences(*, source: Endpoint, scope: Scope, as_json: bool) -> None:
     """Show the sequences, and where they stand now."""
-    from pgcopydb.cli.lists import SEQUENCES, StandingSequence
-    from pgcopydb.postgres.discover import list_sequences, sequence_values
+    from pgcopydb.cli.lists import SEQUENCES
+    from pgcopydb.cli.whole_schema import with_standing
+    from pgcopydb.postgres.discover import list_sequences
 
-    del work
-    with _catalogue(source, "sequences") as connection:
-        found = [one for one in list_sequences(connection) if names.take(one.schema, one.name)]
-        values = sequence_values(connection, (one for one in found if one.readable))
-    standing = {value.oid: value for value in values}
-    _show(
-        SEQUENCES,
-        [StandingSequence(one, standing.get(one.oid)) for one in found],
-        what="sequences",
-        as_json=as_json,
-    )
+    with catalogue(source, "sequences") as connection:
+        filters = filters_in_force(source, connection, scope)
+        wanted = [
+            one
+            for one in list_sequences(connection)
+            if scope.names(one.schema, one.name) and filters.selects_table(one.schema, one.name)
+        ]
+        found = with_standing(connection, wanted)
+    show(SEQUENCES, found, what="sequences", as_json=as_json)
 
 
-@command("indexes", SOURCE, _WORK, _OF_TABLE, JSON)
-def indexes(*, source: Endpoint, work: WorkOptions, names: _Names, as_json: bool) -> None:
+@command("indexes", SOURCE, OF_TABLE, JSON)
+def indexes(*, source: Endpoint, scope: Scope, as_json: bool) -> None:
     """Show the indexes, with the constraints that they serve."""
     from pgcopydb.cli.lists import INDEXES
+    from pgcopydb.cli.whole_schema import takes_index
     from pgcopydb.postgres.discover import list_indexes
 
-    del work
-    with _catalogue(source, "indexes") as connection:
+    with catalogue(source, "indexes") as connection:
+        filters = filters_in_force(source, connection, scope)
         found = [
             index
             for index in list_indexes(connection)
-            if names.take(index.table_schema, index.table_name)
+            if scope.names(index.table_schema, index.table_name) and takes_index(filters, index)
         ]
-    _show(INDEXES, found, what="indexes", as_json=as_json)
+    show(INDEXES, found, what="indexes", as_json=as_json)
 
 
-@command("progress", OPTIONAL_TARGET, EXISTING_WORK, _SUMMARY, JSON)
-def progress(*, target: Endpoint | None, work: WorkOptions, summary: bool, as_json: bool) -> None:
-    """Show how far the base copy in a work directory is, while it runs and afterwards.
+@command("depends", SOURCE, SELECTED, JSON)
+def depends(*, source: Endpoint, scope: Scope, as_json: bool) -> None:
+    """Show what cannot be without what.
 
-    With --target the target says how far the indexes are that it is building. With --summary
-    shows what was done so far, table by table and step by step.
+    With filters: what is left out although no line of them names it, because it needs something
+    that they leave out. Without: all dependencies between objects of users.
     """
-    from pgcopydb.cli.progress import copy_progress, summary_json
-    from pgcopydb.cli.render import clone_summary
-    from pgcopydb.clone.progress import measure, with_index_builds
-    from pgcopydb.clone.summary import summarize
-    from pgcopydb.postgres.discover import list_index_builds
-    from pgcopydb.workdir.directory import attach_directory
+    from pgcopydb.cli.lists import DEPENDENCIES
+    from pgcopydb.postgres.selection import list_dependencies
 
-    with attach_directory(work) as directory:
-        if summary:
-            done = summarize(directory)
-            every = logs.current().verbose
-            click.echo(summary_json(done) if as_json else clone_summary(done, all_tables=every))
-            return
-        measured = measure(directory)
-    if target is not None and measured.under_way:
-        with _catalogue(target, "indexes under way") as connection:
-            measured = with_index_builds(measured, list_index_builds(connection))
-    click.echo(copy_progress(measured, as_json=as_json))
+    with catalogue(source, "dependencies") as connection:
+        found = list_dependencies(source, connection, given_filters(scope))
+    show(DEPENDENCIES, found, what="dependencies", as_json=as_json)
+
+
+@command("schema", SOURCE, SELECTED, JSON)
+def schema(*, source: Endpoint, scope: Scope, as_json: bool) -> None:
+    """Show what a copy would see of the source's catalogue, as one JSON document.
+
+    That is the server and database, extensions, tables of every kind with their columns, indexes,
+    constraints and sequences: those that the filters take.
+    """
+    from pgcopydb.cli.whole_schema import read_schema
+
+    del as_json  # it is never anything else
+    with catalogue(source, "objects") as connection:
+        filters = filters_in_force(source, connection, scope)
+        click.echo(read_schema(connection, filters))
 
 
 list_ = CommandGroup(
@@ -304,6 +239,8 @@ list_ = CommandGroup(
         table_parts,
         sequences,
         indexes,
+        depends,
+        schema,
         progress,
     ],
 )

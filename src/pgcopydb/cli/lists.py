@@ -19,6 +19,7 @@ from pgcopydb.model.objects import (
 )
 from pgcopydb.model.objects import Sequence as DatabaseSequence
 from pgcopydb.model.parts import Part, PartKind
+from pgcopydb.postgres.selection import Dependency
 
 T = TypeVar("T")
 
@@ -85,7 +86,8 @@ DATABASES: Final[Listing[Database]] = Listing(
 )
 
 
-def _extension_members(extension: Extension) -> dict[str, Any]:
+def extension_members(extension: Extension) -> dict[str, Any]:
+    """Return the members of an extension in JSON."""
     return {
         "oid": extension.oid,
         "name": extension.name,
@@ -110,7 +112,7 @@ EXTENSIONS: Final[Listing[Extension]] = Listing(
         extension.owner,
         ", ".join(f"{table.schema}.{table.name}" for table in extension.configuration_tables),
     ],
-    _extension_members,
+    extension_members,
 )
 
 REQUIREMENTS: Final[Listing[Extension]] = Listing(
@@ -192,7 +194,8 @@ def _first_of(names: Sequence[str]) -> str:
 # -- tables and their parts ------------------------------------------------------------------------
 
 
-def _table_members(table: Table) -> dict[str, Any]:
+def table_members(table: Table) -> dict[str, Any]:
+    """Return the members of a table in JSON."""
     return {
         "oid": table.oid,
         "schema": table.schema,
@@ -217,7 +220,7 @@ TABLES: Final[Listing[Table]] = Listing(
         size(table.bytes),
         ", ".join(table.key_columns) or "none",
     ],
-    _table_members,
+    table_members,
 )
 
 
@@ -283,7 +286,8 @@ def _owner_column(sequence: DatabaseSequence) -> str | None:
     return f"{sequence.table_schema}.{sequence.table_name}.{sequence.column_name}"
 
 
-def _sequence_members(one: StandingSequence) -> dict[str, Any]:
+def sequence_members(one: StandingSequence) -> dict[str, Any]:
+    """Return the members of a sequence in JSON."""
     sequence, value = one.sequence, one.value
     return {
         "oid": sequence.oid,
@@ -316,11 +320,12 @@ SEQUENCES: Final[Listing[StandingSequence]] = Listing(
         _NONE if one.value is None else "yes" if one.value.is_called else "no",
         _known(_owner_column(one.sequence)),
     ],
-    _sequence_members,
+    sequence_members,
 )
 
 
-def _index_members(index: Index) -> dict[str, Any]:
+def index_members(index: Index) -> dict[str, Any]:
+    """Return the members of an index in JSON."""
     return {
         "oid": index.oid,
         "schema": index.schema,
@@ -350,5 +355,14 @@ INDEXES: Final[Listing[Index]] = Listing(
         index.constraint_kind.name.lower().replace("_", " ") if index.constraint_kind else _NONE,
         index.definition,
     ],
-    _index_members,
+    index_members,
+)
+
+
+# -- dependencies ----------------------------------------------------------------------------------
+
+DEPENDENCIES: Final[Listing[Dependency]] = Listing(
+    ["object", "needs"],
+    lambda one: [one.object, one.needs],
+    lambda one: {"object": one.object, "needs": one.needs},
 )

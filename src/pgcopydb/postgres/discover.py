@@ -53,10 +53,15 @@ def server_facts(connection: Connection[tuple[Any, ...]]) -> ServerFacts:
     return ServerFacts(**record, **identity)
 
 
-def list_tables(connection: Connection[tuple[Any, ...]]) -> list[Table]:
-    """Return tables, partitioned tables, materialised views and foreign tables, by name."""
+def list_tables(
+    connection: Connection[tuple[Any, ...]], *, with_columns: bool = True
+) -> list[Table]:
+    """Return tables, partitioned tables, materialised views and foreign tables, by name.
+
+    Reading the columns takes as long as all the rest; they can be left out.
+    """
     columns: dict[int, list[Column]] = defaultdict(list)
-    for record in records(connection, "columns"):
+    for record in records(connection, "columns") if with_columns else ():
         columns[record.pop("table_oid")].append(Column(**record))
     return [
         Table(
@@ -180,7 +185,10 @@ def records(connection: Connection[tuple[Any, ...]], name: str) -> Iterator[Reco
     """Give the rows of the named query, with tuples for its arrays."""
     with connection.cursor(row_factory=dict_row) as cursor:
         for record in cursor.execute(query(name)):
-            yield {key: _frozen(value) for key, value in record.items()}
+            for key, value in record.items():
+                if type(value) is list:
+                    record[key] = _frozen(value)
+            yield record
 
 
 def _frozen(value: Any) -> Any:

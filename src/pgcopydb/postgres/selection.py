@@ -5,6 +5,7 @@ Called in a transaction with an imported snapshot, it answers for that snapshot.
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import Connection
@@ -59,6 +60,31 @@ def read_selection(source: Endpoint, connection: Session, filters: Filters) -> S
             for row in connection.execute(query("needs"))
         ]
     return select(filters, objects, needs)
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """An object and what it cannot be without, both described as pg_describe_object does."""
+
+    object: str
+    needs: str
+
+
+def list_dependencies(source: Endpoint, connection: Session, filters: Filters) -> list[Dependency]:
+    """Return what is left out only because of what ``filters`` leave out, and why.
+
+    Without filters return all dependencies between users' objects, but for the parts that one
+    object is made of. Raises as ``resolve_filters`` does.
+    """
+    if filters.selects_all:
+        pairs = [
+            Dependent((row[0], row[1]), (row[2], row[3]))
+            for row in connection.execute(query("needs"))
+            if not row[5]
+        ]
+    else:
+        pairs = list(read_selection(source, connection, filters).dependents)
+    return [Dependency(*row) for row in _describe(connection, pairs)]
 
 
 def _tell(source: Endpoint, connection: Session, selection: Selection) -> None:
