@@ -147,6 +147,32 @@ def test_a_table_changed_after_the_snapshot(
             run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, snapshot=snapshot))
 
 
+@pytest.mark.parametrize("source_target", [(15, 15), (16, 18)], indirect=True)
+def test_rows_that_violate_a_partitioned_foreign_key(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    source_target.source.execute("""
+        create table a (id integer primary key); insert into a values (1);
+        create table p (a integer) partition by list (a);
+        create table p1 partition of p for values in (1); create table p2 partition of p default;
+        alter table p add constraint of_p foreign key (a) references a;
+        create table z (a integer references a); insert into z values (1);
+        create function f() returns trigger language plpgsql as 'begin return new; end';
+        create trigger t before insert on z for each row execute function f();
+        set session_replication_role = replica; insert into p values (1), (2);
+    """)
+    with pytest.raises(SqlError, match=r'violate "of_p" of public\.p$'):
+        run_clone(source_target, tmp_path / "work")
+    assert differing_tables(source_target.source, source_target.target) == []
+    target = source_target.target
+    states = "select conname, convalidated from pg_constraint where contype = 'f' and not (%s)"
+    found = target.rows(states % "conparentid <> 0")
+    can_be_unchecked = target.rows("show server_version_num")[0][0] >= "180000"
+    of_p = [("of_p", False)] if can_be_unchecked else []
+    assert sorted(found) == [*of_p, ("z_a_fkey", True)]
+    assert target.rows("select tgname from pg_trigger where not tgisinternal") == [("t",)]
+
+
 def test_rows_that_violate_a_foreign_key(source_target: SourceTarget, tmp_path: Path) -> None:
     source_target.source.execute("""
         create table a (id integer primary key); create table b (a integer references a);

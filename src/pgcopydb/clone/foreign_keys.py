@@ -45,14 +45,21 @@ def create_unchecked(
         key = msgspec.json.decode(job.parameters, type=ForeignKey)
         with reporting(target, f'creating foreign key "{key.name}" of {key.schema}.{key.table}'):
             if _validated(session, key) is None:
-                _run(session, key, key.create_not_valid or key.create)
+                _run_or_leave_out(session, key, key.create_not_valid or key.create)
 
 
 def validate(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> None:
-    """Check the rows under foreign keys that were created without; blocks no writes."""
+    """Check the rows under foreign keys that were created without, which blocks no writes.
+
+    One that the server can only have checked, and that was left out, is tried again.
+    """
     for key in keys:
         with reporting(target, f'checking foreign key "{key.name}" of {key.schema}.{key.table}'):
-            _validate(session, key)
+            state = _validated(session, key)
+            if state is None:
+                _run_or_leave_out(session, key, key.create)
+            elif not state:
+                _validate(session, key)
 
 
 def unvalidated(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> list[ForeignKey]:
@@ -70,7 +77,8 @@ def refuse_unvalidated(target: Endpoint, session: Session, keys: Sequence[Foreig
         raise SqlError(
             f"everything is copied, but rows of the source violate {some_of(invalid)}",
             hint="these foreign keys are NOT VALID on the target: mend the rows, then"
-            " ALTER TABLE ... VALIDATE CONSTRAINT",
+            " ALTER TABLE ... VALIDATE CONSTRAINT; those of partitioned tables are not there at all"
+            " before PostgreSQL 18: add them then",
         )
 
 
@@ -80,10 +88,9 @@ def _create(session: Session, key: ForeignKey) -> None:
         try:
             _run(session, key, key.create)
         except psycopg.errors.ForeignKeyViolation as error:
-            if key.create_not_valid is None:
-                raise
             _warn(key, error)
-            _run(session, key, key.create_not_valid)
+            if key.create_not_valid is not None:
+                _run(session, key, key.create_not_valid)
     elif not state:
         _validate(session, key)
 
@@ -97,12 +104,20 @@ def _validate(session: Session, key: ForeignKey) -> None:
         _warn(key, error)
 
 
+def _run_or_leave_out(session: Session, key: ForeignKey, statement: str) -> None:
+    try:
+        _run(session, key, statement)
+    except psycopg.errors.ForeignKeyViolation as error:
+        _warn(key, error)
+
+
 def _warn(key: ForeignKey, error: psycopg.Error) -> None:
     log.warning(
-        'rows of the source violate foreign key "%s" of %s.%s, which stays NOT VALID: %s',
+        'rows of the source violate foreign key "%s" of %s.%s, which %s: %s',
         key.name,
         key.schema,
         key.table,
+        "cannot be made" if key.create_not_valid is None else "stays NOT VALID",
         error.diag.message_primary,
     )
 

@@ -45,6 +45,8 @@ FROZEN_FROM: Final = 4 << 20
 """Bytes from which a table in one part is emptied and loaded frozen. The TRUNCATE costs a file and
 a forced flush, which a small table never earns back."""
 
+_FIRST_NOT_VALID_ON_PARTITIONED_VERSION: Final = 180000
+
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
 
 
@@ -91,7 +93,7 @@ class ForeignKey:
     name: str
     create: str
     create_not_valid: str | None
-    """None where a foreign key can only be made checked: on a partitioned table."""
+    """None where a foreign key can only be made checked: on a partitioned table, before 18."""
     lock: str
     validate: str | None
     """None for a foreign key that is not validated on the source either."""
@@ -190,7 +192,7 @@ def plan_copy(
             )
     jobs += _attach_jobs(own, making)
     if Making.FOREIGN_KEYS in making:
-        jobs += [_foreign_key_job(key, known) for key in foreign_keys]
+        jobs += [_foreign_key_job(key, known, target) for key in foreign_keys]
     return Plan(
         jobs=tuple(jobs),
         remainder=_remainder(known, own, foreign_keys, empty),
@@ -569,12 +571,15 @@ def _below(root: Table, children: Mapping[int, Sequence[Table]]) -> list[Table]:
 # -- foreign keys -------------------------------------------------------------------------------
 
 
-def _foreign_key_job(key: Constraint, known: Mapping[int, Table]) -> NewJob:
+def _foreign_key_job(key: Constraint, known: Mapping[int, Table], target: ServerFacts) -> NewJob:
     table = known[key.table_oid]
     assert key.referenced_oid is not None
     referenced = known[key.referenced_oid]
     checked_here = not key.definition.endswith(ddl.NOT_VALID) and key.is_validated
-    partitioned = table.kind is TableKind.PARTITIONED
+    always_checked = (
+        table.kind is TableKind.PARTITIONED
+        and target.version_num < _FIRST_NOT_VALID_ON_PARTITIONED_VERSION
+    )
     return NewJob(
         pool=FOREIGN_KEYS,
         kind="foreign key",
@@ -589,12 +594,14 @@ def _foreign_key_job(key: Constraint, known: Mapping[int, Table]) -> NewJob:
                 table=key.table_name,
                 name=key.name,
                 create=ddl.add_foreign_key(key),
-                create_not_valid=None if partitioned else ddl.add_foreign_key(key, not_valid=True),
+                create_not_valid=(
+                    None if always_checked else ddl.add_foreign_key(key, not_valid=True)
+                ),
                 lock=ddl.lock_for_foreign_key(
                     [(table.schema, table.name), (referenced.schema, referenced.name)]
                 ),
                 validate=ddl.validate_constraint(key.table_schema, key.table_name, key.name)
-                if checked_here and not partitioned
+                if checked_here
                 else None,
             )
         ),
