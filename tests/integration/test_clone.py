@@ -102,6 +102,10 @@ def test_names_that_are_taken_are_refused_or_replaced(
         TargetError, match=r"function shop.twice\(integer\), schema shop, type shop.m"
     ):
         run_clone(source_target, tmp_path / "refused")
+    nothing_of_shop = tmp_path / "filters.ini"
+    nothing_of_shop.write_text("[exclude-schema]\nshop\n")
+    run_clone(source_target, tmp_path / "filtered", replace(TWO_JOBS, filters=nothing_of_shop))
+    assert target.rows("select shop.twice(2)") == [(6,)]
     target.execute("drop function shop.twice(text)")
     run_clone(source_target, tmp_path / "replacing", replace(TWO_JOBS, drop_if_exists=True))
     target.execute("drop function only_here()")

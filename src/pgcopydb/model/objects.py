@@ -262,6 +262,17 @@ class SequenceValue:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedObject:
+    """A function, type, view, schema or the like: its kind and full name as one text.
+
+    ``schema`` is where it lives, or itself for a schema, None for what lives in none.
+    """
+
+    schema: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """One privilege on an object. ``grantee`` is None for PUBLIC."""
 

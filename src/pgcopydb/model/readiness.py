@@ -6,7 +6,7 @@ The fields have the names of the queries' columns. Sizes are bytes, durations se
 from dataclasses import dataclass
 
 from pgcopydb.model.filters import EVERYTHING, Filters
-from pgcopydb.model.objects import Constraint, Extension, ServerFacts, Table
+from pgcopydb.model.objects import Constraint, Extension, NamedObject, ServerFacts, Table
 from pgcopydb.model.options import CopyOptions, FollowOptions
 
 
@@ -163,7 +163,7 @@ class SourceFacts:
     """Why the server cannot load the output plugin, where the role may try."""
     slot_exists: bool
     publications: tuple[PublicationState, ...]
-    named_objects: tuple[str, ...]
+    named_objects: tuple[NamedObject, ...]
     """Functions, types, views and what else lives in no table, as text."""
 
 
@@ -176,7 +176,7 @@ class TargetFacts:
     room: ServerRoom
     tables: tuple[Table, ...]
     has_large_objects: bool
-    named_objects: tuple[str, ...]
+    named_objects: tuple[NamedObject, ...]
     extensions: tuple[AvailableExtension, ...]
     collations: frozenset[str]
     """Names of the collations that the server brings along."""

@@ -27,6 +27,7 @@ from pgcopydb.model.objects import (
     ExtensionVersion,
     Index,
     IndexBuild,
+    NamedObject,
     ReplicaIdentity,
     Sequence,
     SequenceValue,
@@ -144,14 +145,12 @@ def list_collations(connection: Connection[tuple[Any, ...]]) -> list[Collation]:
     return [Collation(**record) for record in records(connection, "collations")]
 
 
-def list_named_objects(connection: Connection[tuple[Any, ...]]) -> list[str]:
-    """Return functions, types, views, schemas and the like, each as its kind and its full name.
+def list_named_objects(connection: Connection[tuple[Any, ...]]) -> list[NamedObject]:
+    """Return functions, types, views, schemas and the like.
 
     All that CREATE would find there already, but for tables and what belongs to them.
     """
-    return [
-        f"{record['kind']} {record['identity']}" for record in records(connection, "named_objects")
-    ]
+    return [NamedObject(**record) for record in records(connection, "named_objects")]
 
 
 def list_index_builds(connection: Connection[tuple[Any, ...]]) -> list[IndexBuild]:

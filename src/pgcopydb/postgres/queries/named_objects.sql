@@ -1,6 +1,10 @@
 -- Functions, types, views, sequences and what else lives in no table, with the names that
 -- CREATE would find taken; schemas too, but for those that every database has.
-select i.type::text as kind, i.schema::text as schema, i.identity::text as identity
+select
+  case when o.catalog = 'pg_catalog.pg_namespace'::regclass then (
+    select n.nspname::text from pg_catalog.pg_namespace as n where n.oid = o.oid
+  ) else i.schema::text end as schema,
+  i.type || ' ' || i.identity as text
 from (
   select 'pg_catalog.pg_namespace'::regclass as catalog, n.oid
   from pg_catalog.pg_namespace as n
@@ -42,4 +46,4 @@ where o.oid >= 16384  -- FirstNormalObjectId: initdb made the others
     select from pg_catalog.pg_depend as d
     where d.classid = o.catalog and d.objid = o.oid and d.objsubid = 0 and d.deptype in ('e', 'i')
   )
-order by 1, 3
+order by 2

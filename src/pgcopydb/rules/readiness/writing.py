@@ -72,7 +72,11 @@ def taken_names(source: SourceFacts, target: TargetFacts, intent: Intent) -> Ite
     if target.tables or not _must_be_empty(target, intent):
         return
     wanted = set(source.named_objects)
-    taken = [name for name in target.named_objects if name in wanted]
+    taken = [
+        one.text
+        for one in target.named_objects
+        if one in wanted and (one.schema is None or intent.filters.selects_schema(one.schema))
+    ]
     if taken:
         yield _not_empty(some_of(taken))
 
