@@ -106,6 +106,17 @@ def test_a_copy_interrupted_in_a_terminal(sides: SourceTarget, tmp_path: Path) -
     assert not any(" of 2 tables  " in line for line in lines)
 
 
+def test_the_line_of_the_follow_takes_over(sides: SourceTarget, tmp_path: Path) -> None:
+    command = [*CLONE, "--follow", *sides.options, "--dir", str(tmp_path / "work")]
+    shown = run_in_terminal(command, tmp_path, interrupt_when=lambda text: "changes/s" in text)
+    assert shown.status == 130
+    copying, _, following = shown.written.partition("applying what changed since")
+    assert 'build  Odd\\ns.t"x' in copying
+    assert " of 2 tables  " not in following.partition("changes/s")[2], "one of them draws"
+    assert [line for line in shown.screen if line][-2].startswith("ERROR: ")
+    assert not any("changes/s" in line for line in shown.screen)
+
+
 def test_a_directory_in_which_nothing_was_copied(
     pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:
