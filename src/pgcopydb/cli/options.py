@@ -224,7 +224,8 @@ SKIP_DB_PROPERTIES: Final = flag(
 FAIL_FAST: Final = flag(
     "--fail-fast",
     env="PGCOPYDB_FAIL_FAST",
-    help="Stop everything at the first error of any worker.",
+    help="With --all-databases: stop at the first database that fails. Within one, the first error"
+    " of any worker always stops everything, and --resume goes on with what is missing.",
 )
 USE_COPY_BINARY: Final = flag(
     "--use-copy-binary",

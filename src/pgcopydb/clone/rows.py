@@ -33,7 +33,7 @@ from pgcopydb.clone.selected import selection_under
 from pgcopydb.clone.statements import StatementPool
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
-from pgcopydb.model.objects import Table, TableKind
+from pgcopydb.model.objects import ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import reporting, resolve
 from pgcopydb.postgres.lane_route import LaneRoute
@@ -45,6 +45,8 @@ from pgcopydb.workdir.store import read_fact, write_fact
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY: Final = 0.02
+
+_UNLOGGED: Final = "u"  # pg_class.relpersistence
 
 _LOCKED_BY_LANES: Final = 200
 
@@ -131,7 +133,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
         if not scope.schema:
             into_tables.refuse_unready(copying, locked.tables)
         silenced = _silenced(copying, scope)
-        _tell_left_out(locked.tables)
+        _tell_left_out(copying.source_facts, locked.tables)
         log.info(
             "copying %d tables in %d parts under snapshot %s",
             sum(
@@ -347,13 +349,20 @@ def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
         schema.restore_before_data(copying)
 
 
-def _tell_left_out(listed: Iterable[Table]) -> None:
-    """Name the tables whose rows another server keeps."""
+def _tell_left_out(source: ServerFacts, listed: Iterable[Table]) -> None:
+    """Name the tables whose rows another server keeps, or that a standby has nothing of."""
+    listed = list(listed)
     foreign = [
         f"{table.schema}.{table.name}" for table in listed if table.kind is TableKind.FOREIGN
     ]
     if foreign:
         log.info("rows of foreign tables stay where they are: %s", some_of(foreign))
+    unlogged = [f"{one.schema}.{one.name}" for one in listed if one.persistence == _UNLOGGED]
+    if unlogged and source.in_recovery:
+        log.warning(
+            "source: the server is a standby, where unlogged tables cannot be read: %s",
+            some_of(unlogged),
+        )
 
 
 def _silenced(copying: Copying, scope: Scope) -> bool:

@@ -30,6 +30,8 @@ left join pg_catalog.pg_class as t on t.oid = d.refobjid
 left join pg_catalog.pg_namespace as tn on tn.oid = t.relnamespace
 left join pg_catalog.pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
 where c.relpersistence <> 't'
+  -- A standby has nothing of what is unlogged.
+  and not (c.relpersistence = 'u' and pg_catalog.pg_is_in_recovery())
   and n.nspname not in ('pg_catalog', 'information_schema', 'pgcopydb')
   and n.nspname !~ '^pg_(toast|temp_|toast_temp_)'
   and not exists (
