@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pgcopydb.compare.data import compare_data
+from pgcopydb.compare.schema import compare_schema
 from pgcopydb.errors import ConfigurationError, StateError
-from pgcopydb.model.options import CopyOptions
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.options import CompareOptions, CopyOptions, WorkOptions
 from tests.integration.test_clone import TWO_JOBS, run_clone
 from tests.support.equality import differences
 from tests.support.servers import AsRole, Database, MakeDatabase, SourceTarget
@@ -30,6 +33,15 @@ def filtered(folder: Path, text: str) -> CopyOptions:
     return replace(TWO_JOBS, filters=file)
 
 
+def assert_compared_equal(sides: SourceTarget, copy: CopyOptions) -> None:
+    """``compare`` knows by the same file what is not there, and why."""
+    source, target = sides.source.endpoint(Side.SOURCE), sides.target.endpoint(Side.TARGET)
+    options, work = CompareOptions(filters=copy.filters), WorkOptions()
+    assert compare_schema(source, target, options, work).differences == ()
+    compared = compare_data(source, target, options, work)
+    assert (compared.table_differences, compared.object_differences) == ((), ())
+
+
 @SIDES
 def test_a_table_with_all_that_depends_on_it(
     source_target: SourceTarget, expected: Database, tmp_path: Path
@@ -46,6 +58,7 @@ def test_a_table_with_all_that_depends_on_it(
     )
     summary = run_clone(source_target, tmp_path / "work", copy)
     assert differences(expected, source_target.target) == []
+    assert_compared_equal(source_target, copy)
     assert "app.gone" not in {f"{table.schema}.{table.name}" for table in summary.tables}
 
 
@@ -55,8 +68,10 @@ def test_a_schema(source_target: SourceTarget, expected: Database, tmp_path: Pat
         "drop table old.things, old.measures_2023;"
         "drop view old.looks_at_kept; drop function util.touch cascade"
     )
-    run_clone(source_target, tmp_path / "work", filtered(tmp_path, "[exclude-schema]\nold\nutil"))
+    copy = filtered(tmp_path, "[exclude-schema]\nold\nutil")
+    run_clone(source_target, tmp_path / "work", copy)
     assert differences(expected, source_target.target) == []
+    assert_compared_equal(source_target, copy)
 
 
 @SIDES
@@ -70,6 +85,7 @@ def test_only_some_tables(source_target: SourceTarget, expected: Database, tmp_p
     copy = filtered(tmp_path, "[include-only-table]\napp.kept\napp.measures_2024\n")
     run_clone(source_target, tmp_path / "work", copy)
     assert differences(expected, source_target.target) == []
+    assert_compared_equal(source_target, copy)
 
 
 @SIDES
@@ -88,6 +104,7 @@ def test_no_rows_and_no_indexes(
     )
     run_clone(source_target, tmp_path / "work", copy)
     assert differences(expected, source_target.target) == []
+    assert_compared_equal(source_target, copy)
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)

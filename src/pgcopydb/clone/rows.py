@@ -29,7 +29,7 @@ from pgcopydb.clone.resume import (
     views,
     without_views,
 )
-from pgcopydb.clone.selected import selection_under
+from pgcopydb.clone.selected import refuse_changed_selection
 from pgcopydb.clone.statements import StatementPool
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
@@ -37,6 +37,7 @@ from pgcopydb.model.objects import ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import reporting, resolve
 from pgcopydb.postgres.lane_route import LaneRoute
+from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue
@@ -127,6 +128,8 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             locked = holding.enter_context(
                 locked_snapshot(copying.source, snapshot, copying.filters)
             )
+            if scope.schema:
+                refuse_changed_selection(copying.source, locked.connection, copying.filters)
             plan = plan_under(copying, locked, locked.tables, scope.making, same_types=scope.schema)
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
@@ -313,7 +316,7 @@ def plan_under(
     ``same_types`` is as ``plan_copy`` takes it.
     """
     source, filters = copying.source, copying.filters
-    left_out = selection_under(source, held.connection, filters).left_out
+    left_out = read_selection(source, held.connection, filters).left_out
     with reporting(source, "reading indexes and constraints"):
         all_indexes = discover.list_indexes(held.connection)
         constraints = discover.list_constraints(held.connection)

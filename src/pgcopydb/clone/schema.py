@@ -16,7 +16,6 @@ from psycopg import Connection, sql
 from pgcopydb.clone import extensions
 from pgcopydb.clone.context import Restoring, archive
 from pgcopydb.clone.prepare import replaces
-from pgcopydb.clone.selected import selection_under
 from pgcopydb.errors import ExternalToolError, StateError, TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
@@ -27,6 +26,7 @@ from pgcopydb.pgtools.restore import Section, check_archive, list_archive, resto
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
 from pgcopydb.rules.toc import TocEntry, ids_of, without_publications
 from pgcopydb.runtime import signals
@@ -93,7 +93,7 @@ def dump(
         import_snapshot(source, session, snapshot)
         relations = list_relations(session)
         installed = tuple(discover.list_extensions(session))
-        selection = selection_under(source, session, filters)
+        selection = read_selection(source, session, filters)
     taken = {one: filters.selects_table(one.schema, one.name) for one in relations}
     with child_environment(source, work.path) as access:
         try:

@@ -1,6 +1,6 @@
-"""What a base copy leaves out because of filters: as the snapshot shows what depends on what."""
+"""Whether a snapshot still shows what followed from the filters when they were looked at."""
 
-from typing import Any, Final
+from typing import Any
 
 from psycopg import Connection
 
@@ -8,26 +8,19 @@ from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
 from pgcopydb.postgres.selection import read_selection
-from pgcopydb.rules.selection import Selection
-
-_NOTHING: Final[frozenset[tuple[int, int]]] = frozenset()
 
 
-def selection_under(
+def refuse_changed_selection(
     source: Endpoint, connection: Connection[tuple[Any, ...]], filters: Filters
-) -> Selection:
-    """Return what follows from ``filters`` in the snapshot that ``connection`` has.
+) -> None:
+    """Raise StateError when ``filters`` mean something else in the snapshot of ``connection``.
 
-    Raises StateError when that is not what followed when the migration began: a table may have
-    been made or dropped between the two, and the stream would follow others than are copied.
+    A table may have been made or dropped since they were looked at: the stream would follow others
+    than are copied, and a view be made without what it reads.
     """
-    if filters.selects_all:
-        return Selection(filters, _NOTHING, _NOTHING, (), ())
-    selection = read_selection(source, connection, filters)
-    if filters.is_resolved and selection.filters != filters:
+    if filters.is_resolved and read_selection(source, connection, filters).filters != filters:
         raise StateError(
             "source: objects that the filters concern were made or dropped after the filters were"
             " looked at, and before the snapshot was taken",
             hint="start over with --restart when such statements are not under way",
         )
-    return selection

@@ -85,6 +85,4 @@ def selected(
         filters = read_filters(options.filters)
     else:
         filters = EVERYTHING if work is None else effective_filters(work, None)
-    if filters.selects_all:
-        return Selection(filters, frozenset(), frozenset(), (), ())
     return read_selection(source, connection, filters)

@@ -139,6 +139,8 @@ class _Comparing:
         """Tell whether a property must differ because something else is left out."""
         if name == "owned by":
             return here.address in self.selection.unowned
+        if name == "populated":
+            return not self.selection.filters.copies_data(here.schema or "", here.table or "")
         return here.publication is not None and name in _PUBLISHED and bool(self.selection.left_out)
 
     def _missing(

@@ -15,7 +15,7 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
-from pgcopydb.rules.selection import Dependent, Selection, select
+from pgcopydb.rules.selection import NOTHING_LEFT_OUT, Dependent, Selection, select
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ def resolve_filters(
 
 def read_selection(source: Endpoint, connection: Session, filters: Filters) -> Selection:
     """Return what follows from the rules of ``filters``; raises as ``resolve_filters`` does."""
+    if filters.selects_all:
+        return NOTHING_LEFT_OUT
     with reporting(source, "reading what depends on what"):
         objects = [CatalogObject(*row) for row in connection.execute(query("selectable"))]
         needs = [

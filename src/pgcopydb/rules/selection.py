@@ -19,7 +19,7 @@ from typing import Final
 
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.dependencies import CatalogObject, Key, Need
-from pgcopydb.model.filters import QUALIFIED, Filters, Rule, Section, written_name
+from pgcopydb.model.filters import EVERYTHING, QUALIFIED, Filters, Rule, Section, written_name
 
 _WITH_ROWS: Final = frozenset("rpfm")
 """pg_class.relkind of what ``include-only-table`` chooses from."""
@@ -56,14 +56,19 @@ class Selection:
     """What a person should know, each as one line."""
 
 
+NOTHING_LEFT_OUT: Final = Selection(EVERYTHING, frozenset(), frozenset(), (), ())
+"""What follows from no rules."""
+
+
 def select(filters: Filters, objects: Sequence[CatalogObject], needs: Iterable[Need]) -> Selection:
     """Return what ``filters`` make of a database of these ``objects``.
 
     Raises ConfigurationError for a rule whose name is not there, for an index that cannot be left
-    out, and for a table to include that something left out prevents.
+    out, and for a table to include that something left out prevents. The names of filters that are
+    resolved were there once.
     """
+    remarks = [] if filters.is_resolved else list(_check_names(filters, objects))
     filters = Filters(filters.rules, filters.origin)  # without what was found before
-    remarks = list(_check_names(filters, objects))
     graph = _Graph(objects, needs)
     tables = _tables_left_out(filters, graph)
     kept_indexes, index_remarks = _keep_indexes(filters, graph, tables)
