@@ -18,6 +18,7 @@ from pgcopydb.cli.listing import (
     show,
 )
 from pgcopydb.cli.options import (
+    ESTIMATE_TABLE_SIZES,
     JSON,
     SKIP_SPLIT_BY_CTID,
     SOURCE,
@@ -134,6 +135,7 @@ def tables(
     OF_TABLE,
     SPLIT_TABLES,
     SPLIT_MAX_PARTS,
+    ESTIMATE_TABLE_SIZES,
     SKIP_SPLIT_BY_CTID,
     _TABLE_JOBS,
     JSON,
@@ -142,6 +144,7 @@ def table_parts(
     *,
     source: Endpoint,
     scope: Scope,
+    estimate_table_sizes: bool,
     as_json: bool,
     **splitting: Any,
 ) -> None:
@@ -153,6 +156,7 @@ def table_parts(
     from pgcopydb.cli.lists import TABLE_PARTS, TablePart
     from pgcopydb.clone.preview import planned_parts
 
+    del estimate_table_sizes  # as for a copy
     found = planned_parts(
         source,
         CopyOptions(**splitting),
