@@ -291,10 +291,11 @@ def _wait_for_lanes(
     copying: Copying, group: WorkerGroup, locked: LockedSnapshot, count: int
 ) -> None:
     """Wait until every lane has the snapshot and its locks, before the first row is read."""
-    while not tables.are_ready(copying.work, locked.id, count):
-        group.poll(_LOOK_EVERY)
-        locked.check()
-        copying.watch()
+    with copying.work.store() as store:
+        while not tables.are_ready(store, locked.id, count):
+            group.poll(_LOOK_EVERY)
+            locked.check()
+            copying.watch()
 
 
 def _largest(candidates: Iterable[Table]) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,6 @@ from pgcopydb.model.objects import Table
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.runtime.workers import Worker
-from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import read_fact, write_fact
 
 TOGETHER_BYTES: Final = 2 << 20
@@ -55,12 +54,11 @@ def lanes(catalogue: Path, route: LaneRoute, count: int) -> list[Worker]:
     ]
 
 
-def are_ready(work: WorkDirectory, snapshot: str, count: int) -> bool:
+def are_ready(store: sqlite3.Connection, snapshot: str, count: int) -> bool:
     """Tell whether each of ``count`` lanes has taken ``snapshot`` and its locks."""
-    with work.store() as store:
-        return all(
-            read_fact(store, _ready_fact(snapshot, number), bool) for number in range(1, count + 1)
-        )
+    return all(
+        read_fact(store, _ready_fact(snapshot, number), bool) for number in range(1, count + 1)
+    )
 
 
 def _ready_fact(snapshot: str, number: int) -> str:

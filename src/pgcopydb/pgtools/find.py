@@ -13,6 +13,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -134,6 +135,7 @@ def _embedded(program: str) -> Iterator[list[Path]]:
         yield [path for path in paths if os.access(path, os.X_OK)]
 
 
+@cache
 def _candidate(path: Path) -> _Candidate | None:
     match = _VERSION.search(_output(path, "--version") or "")
     if match is None:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -47,11 +48,19 @@ def list_archive(
     chosen = [f"--section={section}"] if section else []
     if dependencies:
         chosen.append("--verbose")
-    arguments: list[str | Path] = [tools.pg_restore, "--list", *chosen, archive]
+    written = archive.stat().st_mtime_ns if archive.exists() else 0
+    listing = _listing(tools.pg_restore, archive, tuple(chosen), written)
+    return parse_list(listing, schemas=schemas, owners=owners)
+
+
+@lru_cache(maxsize=4)
+def _listing(pg_restore: Path, archive: Path, chosen: tuple[str, ...], _written: int) -> str:
+    """Return what pg_restore prints of an archive as it was ``_written``; several steps ask."""
+    arguments: list[str | Path] = [pg_restore, "--list", *chosen, archive]
     done = run_tool(arguments, without_libpq(os.environ))
     if done.status != 0:
         raise done.error()
-    return parse_list(done.output, schemas=schemas, owners=owners)
+    return done.output
 
 
 def check_archive(tools: Tools, archive: Path) -> None:
