@@ -16,6 +16,9 @@ BENCH_COPY ?=
 # Migrations to kill, and kills in each of them; random schedules of transactions to replay.
 CAMPAIGN_RUNS ?= 100
 CAMPAIGN_KILLS ?= 6
+
+# Faults of the network in each of as many migrations.
+CAMPAIGN_CUTS ?= 6
 SCHEDULES ?= 200
 
 .PHONY: help demo test campaign bench check format clean
@@ -41,6 +44,8 @@ campaign: $(INSTALLED)
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
 	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
+	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_CUTS=$(CAMPAIGN_CUTS) \
+		$(BIN)/pytest -q -s -p no:randomly tests/campaign/cut_follow.py
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/cdc.py $(BENCH)
