@@ -16,10 +16,10 @@ BENCH_COPY ?=
 # Migrations to kill, and kills in each of them; random schedules of transactions to replay.
 CAMPAIGN_RUNS ?= 100
 CAMPAIGN_KILLS ?= 6
+SCHEDULES ?= 200
 
 # Faults of the network in each of as many migrations.
 CAMPAIGN_CUTS ?= 6
-SCHEDULES ?= 200
 
 .PHONY: help demo test campaign bench check format clean
 

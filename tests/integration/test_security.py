@@ -1,0 +1,165 @@
+"""Secrets stay where they belong, and no connection is weaker than what was asked for."""
+
+import asyncio
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from pgcopydb.demo.cluster import Cluster
+from pgcopydb.demo.places import LOOPBACK
+from pgcopydb.errors import PgcopydbError
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.postgres.children import child_environment
+from pgcopydb.postgres.connect import connect, connect_bulk, connect_replication, resolve
+from pgcopydb.postgres.resolve import ResolvedServer
+from tests.support.clock import wait_for
+from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.servers import MakeCluster
+
+SOURCE_SECRET = "canary-of-the-source-Zq7"
+TARGET_SECRET = "canary-of-the-target-Zq7"
+CANARY = b"Zq7"
+
+
+class Watch:
+    """Looks at every process of a session again and again; a context manager."""
+
+    def __init__(self, session: int) -> None:
+        self._session = session
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.leaks: set[str] = set()
+        self.programs: set[str] = set()
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.005):
+            for folder in Path("/proc").iterdir():
+                if folder.name.isdecimal():
+                    with suppress(OSError, IndexError):
+                        self._look_at(folder)
+
+    def _look_at(self, folder: Path) -> None:
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        if int(fields[3]) != self._session:
+            return
+        command = (folder / "cmdline").read_bytes()
+        program = Path(os.fsdecode(command.split(b"\0")[0])).name
+        self.programs.add(program)
+        if CANARY in command:
+            self.leaks.add(f"arguments of {program}")
+        # What the user gave in the environment stays there for this program's own processes only.
+        if program.startswith("pg_") and CANARY in (folder / "environ").read_bytes():
+            self.leaks.add(f"environment of {program}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+def test_a_whole_migration_shows_no_secret(
+    make_cluster: MakeCluster,
+    pgcopydb_background: PgcopydbBackground,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+) -> None:
+    source = make_cluster(16, password=SOURCE_SECRET)
+    target = make_cluster(18, password=TARGET_SECRET)
+    with source.connect() as connection:
+        connection.execute("create table t (id integer primary key); insert into t values (1)")
+    work = tmp_path / "work"
+    variables = {
+        "PGCOPYDB_SOURCE_PGURI": source.conninfo(),
+        "PGCOPYDB_TARGET_PGURI": target.conninfo(),
+        "PGCOPYDB_LOG_JSON_FILE": str(tmp_path / "log.json"),
+    }
+    words = ["clone", "--follow", "--trace", "--dir", str(work)]
+    with pgcopydb_background(*words, env=variables) as running, Watch(running.pid) as watch:
+        assert wait_for(lambda: "applying" in running.stderr or not running.is_running, seconds=60)
+        at_work = {path: path.read_bytes() for path in work.rglob("*") if path.is_file()}
+        set_end = ["stream", "sentinel", "set", "endpos", "--current", "--dir", str(work)]
+        assert pgcopydb_command(*set_end, env=variables).status == 0
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    assert {"pg_dump", "pg_restore"} <= watch.programs
+    assert watch.leaks == set()
+    assert CANARY.decode() not in finished.stdout + finished.stderr
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert [path for path, text in (at_work | files).items() if CANARY in text] == []
+    modes = {path.stat().st_mode & 0o077 for path in (work, *work.rglob("*"))}
+    assert modes == {0}
+
+
+@contextmanager
+def curious_server() -> Iterator[tuple[int, list[bytes]]]:
+    """Ask everybody who connects for the password in clear; give the port and what was said."""
+    said: list[bytes] = []
+    with socket.create_server((LOOPBACK, 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client, suppress(OSError, struct.error):
+                        client.settimeout(5)
+                        _ask_for_password(client, said)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1], said
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def _ask_for_password(client: socket.socket, said: list[bytes]) -> None:
+    while True:
+        (length,) = struct.unpack("!I", client.recv(4))
+        (code,) = struct.unpack("!I", client.recv(4))
+        if code not in {80877103, 80877104}:
+            break
+        client.sendall(b"N")
+    client.recv(length)
+    client.sendall(b"R" + struct.pack("!II", 8, 3))
+    said.append(client.recv(1000))
+
+
+@pytest.mark.parametrize("curious", list(Side))
+def test_a_server_is_not_offered_the_others_secret(
+    curious: Side, make_cluster: MakeCluster, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    honest = make_cluster(16, password=TARGET_SECRET)
+    with curious_server() as (port, said):
+        sides = {side: honest.conninfo() for side in Side}
+        sides[curious] = f"host={LOOPBACK} port={port} user=postgres dbname=x connect_timeout=5"
+        options = [word for side in Side for word in (f"--{side}", sides[side])]
+        for words in (["ping", "--retry-for", "0"], ["check"], ["clone", "--dir", tmp_path / "w"]):
+            finished = pgcopydb_command(*words, *options)
+            assert finished.status in {2, 6, 7}, finished.stderr
+            assert CANARY.decode() not in finished.stderr + finished.stdout
+    assert [word for word in said if CANARY in word] == []
+
+
+def test_a_server_whose_tls_is_stripped_on_the_way_is_refused_by_every_kind_of_connection(
+    pg16: Cluster, tmp_path: Path
+) -> None:
+    """The embedded server offers none, as one whose offer does not come through."""
+    strict = Endpoint(Side.SOURCE, make_conninfo(pg16.conninfo(), sslmode="require"))
+    for open_it in (connect, connect_replication):
+        with pytest.raises(PgcopydbError, match="SSL"):
+            open_it(strict, purpose="test")
+    with pytest.raises(PgcopydbError, match="SSL"), child_environment(strict, tmp_path):
+        pass
+    # A lane is told what libpq found before, which was an encrypted connection.
+    before = resolve(Endpoint(Side.SOURCE, pg16.conninfo()))
+    found = ResolvedServer(strict, {**before.parameters, "sslmode": "require"}, encrypted=True)
+    with pytest.raises(PgcopydbError, match="SSL"):
+        asyncio.run(connect_bulk(found, purpose="test"))
