@@ -10,6 +10,7 @@ from pgcopydb.batching.plan import Batch, Marker, Planner, Truncation
 from pgcopydb.model.changes import (
     UNCHANGED,
     Change,
+    Completed,
     Delete,
     Insert,
     Message,
@@ -168,7 +169,7 @@ def test_batches_do_what_their_changes_do(
     planner = Planner(route)
     for index, change in enumerate(changes):
         planner.add([change])
-        planner.complete(index + 1, 0)
+        planner.complete(Completed(index + 1, 0, 1, 0))
         if index in cuts:
             target.make_batch(planner.take())
     target.make_batch(planner.take())
@@ -274,7 +275,7 @@ def test_a_new_description_of_a_relation_begins_a_new_segment() -> None:
 def test_a_marker_moves_the_position() -> None:
     planner = Planner(route)
     planner.add([Message(transactional=True, prefix="pgcopydb", content=b"endpos")])
-    planner.complete(10, 0)
+    planner.complete(Completed(10, 0, 1, 0))
     batch = planner.take()
     assert batch.steps == [Marker()]
     assert batch.end_lsn == 10

@@ -63,17 +63,22 @@ class Stream:
     ) -> None:
         pass
 
-    def next_message(self) -> bytes | None:
-        while self._messages:
+    def messages(self) -> list[bytes]:
+        found: list[bytes] = []
+        while self._messages and not found:
             message = self._messages.popleft()
-            if message is None or isinstance(message, bytes):
-                return message
-            message()
-        return None
+            if message is None:
+                break
+            if isinstance(message, bytes):
+                found.append(message)
+            else:
+                message()
+        return found
 
-    def wait(self, timeout: float) -> None:
+    def wait(self, timeout: float) -> bool:
         if not self._messages:
             time.sleep(timeout)
+        return bool(self._messages)
 
     def feedback(self, *, write: int, flush: int, apply: int, reply: bool = False) -> None:
         self.answered.append((flush, reply))
@@ -145,9 +150,10 @@ def test_the_server_is_asked_for_its_position_now_and_then(
     stream = Stream([])
     started = time.monotonic()
 
-    def wait(_timeout: float) -> None:
+    def wait(_timeout: float) -> bool:
         if time.monotonic() - started > 0.5:
             stream._messages.append(keepalive(200))
+        return bool(stream._messages)
 
     stream.wait = wait  # type: ignore[assignment,method-assign]
     assert receive_from(work, monkeypatch, stream) == []
@@ -163,9 +169,10 @@ def test_a_change_that_the_plugin_leaves_out_stops_before_its_commit() -> None:
         return 8, memoryview(b"a commit")
 
     stream._lost_change = None
+    stream._has_ended = False
     stream._get = get
     with pytest.raises(StateError, match="left out a change"):
-        stream.next_message()
+        stream.messages()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ class NetEffect:
     gone: dict[Key, Row] = field(default_factory=dict)
     appended: list[Row] = field(default_factory=list)
     """New rows of a table without a key."""
+    has_unchanged: bool = False
+    """Whether updated rows may leave values UNCHANGED."""
 
     def is_empty(self) -> bool:
         """Tell whether nothing is to be done."""
@@ -75,65 +77,87 @@ class TableBatch:
         self._key = itemgetter(*route.key) if keyed else None
         self._replaces = set(route.stored) <= set(route.settable) | set(route.key)
 
-    def insert(self, route: Route, change: Insert) -> None:
+    def insert(self, route: Route, new: Row) -> None:
         """Take a new row."""
         if route is not self._route:
             self._use(route)
-        net, new = self._net, change.new
+        net = self._net
         if not self._by_key:
             if self._appends:
                 net.appended.append(new)
             else:
-                self._keep_order(change)
+                self._keep_order(Insert(route.relation, new))
             return
         key = self._key(new)  # type: ignore[misc]
         if key in net.deleted:
             if not self._replaces:
-                self._keep_order(change)
+                self._keep_order(Insert(route.relation, new))
                 return
             del net.deleted[key]
             net.replaced[key] = new
         elif key in net.updated or key in net.inserted or key in net.replaced:
-            self._keep_order(change)
+            self._keep_order(Insert(route.relation, new))
         else:
             net.gone.pop(key, None)
             net.inserted[key] = new
 
-    def update(self, route: Route, change: Update) -> None:
-        """Take a changed row."""
+    def update(self, route: Route, new: Row) -> None:
+        """Take the new values of a row whose identity did not change; it has all of them."""
         if route is not self._route:
             self._use(route)
         if not self._by_key:
-            self._keep_order(change)
+            self._keep_order(Update(route.relation, None, new))
             return
-        net, old, new = self._net, change.old, change.new
+        net = self._net
         key = self._key(new)  # type: ignore[misc]
-        if old is not None and self._key(old) != key:  # type: ignore[misc]
+        if key in net.updated:
+            net.updated[key] = new
+        elif key in net.inserted:
+            net.inserted[key] = new
+        elif key in net.replaced:
+            net.replaced[key] = new
+        elif key in net.deleted or key in net.gone:
+            self._keep_order(Update(route.relation, None, new))
+        else:
+            net.updated[key] = new
+
+    def change(self, route: Route, change: Update) -> None:
+        """Take any changed row: its identity may have changed, and values may be left out."""
+        if route is not self._route:
+            self._use(route)
+        old, new = change.old, change.new
+        if not self._by_key or (old is not None and self._key(old) != self._key(new)):  # type: ignore[misc]
             self._keep_order(change)
             return
+        if UNCHANGED not in new:
+            self.update(route, new)
+            return
+        net = self._net
+        key = self._key(new)  # type: ignore[misc]
         for rows in (net.updated, net.inserted, net.replaced):
             before = rows.get(key)
             if before is not None:
-                rows[key] = _merged(before, new) if UNCHANGED in new else new
+                rows[key] = _merged(before, new)
                 return
         if key in net.deleted or key in net.gone:
             self._keep_order(change)
         else:
             net.updated[key] = new
+            net.has_unchanged = True
 
-    def delete(self, route: Route, change: Delete) -> None:
-        """Take a row that went."""
+    def delete(self, route: Route, old: Row) -> None:
+        """Take a row that went, by its identity."""
         if route is not self._route:
             self._use(route)
         if not self._by_key:
-            self._keep_order(change)
+            self._keep_order(Delete(route.relation, old))
             return
-        net, old = self._net, change.old
+        net = self._net
         key = self._key(old)  # type: ignore[misc]
         if net.inserted.pop(key, None) is not None:
             net.gone[key] = old
         elif key in net.deleted or key in net.gone:
-            self._keep_order(change)
+            self._keep_order(Delete(route.relation, old))
         else:
             net.updated.pop(key, None)
             net.replaced.pop(key, None)

@@ -7,10 +7,20 @@ written: foreign keys and triggers are silent. Within a table order is kept wher
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from pgcopydb.batching.net import NetEffect, OrderedChanges, Segment, TableBatch
-from pgcopydb.model.changes import Change, Delete, Insert, Relation, Truncate, Update
+from pgcopydb.model.changes import (
+    Change,
+    Completed,
+    Delete,
+    Insert,
+    Relation,
+    Row,
+    Truncate,
+    Update,
+)
 from pgcopydb.model.targets import Route
 
 
@@ -45,6 +55,14 @@ class Batch:
     commit_time: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """What takes the rows of one relation."""
+
+    insert: Callable[[Row], None]
+    update: Callable[[Row], None]
+
+
 class Planner:
     """Collects changes; :meth:`take` gives the batch of those collected so far."""
 
@@ -71,23 +89,32 @@ class Planner:
             kind = type(change)
             if kind is Insert:
                 table, route = self._table(change.relation)  # type: ignore[union-attr]
-                table.insert(route, change)  # type: ignore[arg-type]
+                table.insert(route, change.new)  # type: ignore[union-attr]
             elif kind is Update:
                 table, route = self._table(change.relation)  # type: ignore[union-attr]
-                table.update(route, change)  # type: ignore[arg-type]
+                table.change(route, change)  # type: ignore[arg-type]
             elif kind is Delete:
                 table, route = self._table(change.relation)  # type: ignore[union-attr]
-                table.delete(route, change)  # type: ignore[arg-type]
+                table.delete(route, change.old)  # type: ignore[union-attr, arg-type]
             elif kind is Truncate:
                 self._truncate(change)  # type: ignore[arg-type]
             else:
                 self._batch.steps.append(Marker())
 
-    def complete(self, end_lsn: int, commit_time: int) -> None:
-        """Note that the transaction whose changes were added last is complete."""
-        self._batch.transactions += 1
-        self._batch.end_lsn = end_lsn
-        self._batch.commit_time = commit_time
+    def rows(self, relation: Relation) -> TableRows:
+        """Return what takes whole rows of ``relation``, until anything else than a row comes.
+
+        They are counted by :meth:`complete`.
+        """
+        table, route = self._table(relation)
+        return TableRows(partial(table.insert, route), partial(table.update, route))
+
+    def complete(self, completed: Completed) -> None:
+        """Note that the transactions whose changes were added last are complete."""
+        self._batch.changes += completed.rows
+        self._batch.transactions += completed.transactions
+        self._batch.end_lsn = completed.end_lsn
+        self._batch.commit_time = completed.commit_time
 
     def take(self) -> Batch:
         """Return what was collected, and begin anew."""

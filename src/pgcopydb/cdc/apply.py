@@ -29,10 +29,11 @@ from pgcopydb.cdc.transactions import Piece, TransactionReader, Void
 from pgcopydb.errors import Interrupted, PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
+from pgcopydb.model.changes import Completed
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import ApplyMode, OnConflict, Plugin
 from pgcopydb.runtime import signals
-from pgcopydb.workdir.changelog import ChangelogReader, is_end_of_chunk, prune, stored_end
+from pgcopydb.workdir.changelog import ChangelogReader, Chunk, is_end_of_chunk, prune, stored_end
 from pgcopydb.workdir.conflicts import ConflictLog
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
@@ -248,7 +249,36 @@ class _Applier:
 
     def _apply_stored(self) -> int:
         """Write everything that is stored; return the endpos that was passed, or 0."""
-        for piece in self._transactions.read():
+        while (chunk := self._transactions.next_chunk()) is not None:
+            if self._may_plan(chunk):
+                self._plan(chunk)
+            elif passed := self._apply_pieces(chunk):
+                return passed
+        self._flush()
+        self._settle()
+        return 0
+
+    def _may_plan(self, chunk: Chunk) -> bool:
+        """Tell whether a chunk may go into the batch as a whole, with every transaction in it."""
+        return (
+            not self._always_strict
+            and self._session.position >= self._strict_until
+            and not self._is_beyond_endpos(chunk.end_lsn)
+            and self._transactions.may_plan(chunk)
+        )
+
+    def _plan(self, chunk: Chunk) -> None:
+        """Add a chunk to the batch; send the batch off when it is large enough."""
+        try:
+            self._transactions.plan(chunk, self._planner)
+        except StateError:
+            self._refuse_after(chunk.end_lsn)
+            raise
+        self._send_when_large()
+
+    def _apply_pieces(self, chunk: Chunk) -> int:
+        """Write a chunk's transactions one after the other; return endpos if it was passed."""
+        for piece in self._transactions.pieces(chunk):
             if isinstance(piece, Void):
                 self._roll_back()
                 continue
@@ -262,8 +292,6 @@ class _Applier:
                 self._write_strictly(piece)
             else:
                 self._collect(piece)
-        self._flush()
-        self._settle()
         return 0
 
     def _collect(self, piece: Piece) -> None:
@@ -274,13 +302,22 @@ class _Applier:
         try:
             self._planner.add(piece.changes)
         except StateError:
-            # the target lacks what this transaction needs: those before it are committed, one by
-            # one, before it is refused
-            self.failed_batch_end = piece.end_lsn or LAST_LSN
+            self._refuse_after(piece.end_lsn)
             raise
         if piece.end_lsn:
             self._in_pieces = False
-            self._planner.complete(piece.end_lsn, piece.commit_time)
+            self._planner.complete(Completed(piece.end_lsn, piece.commit_time, 1, 0))
+        self._send_when_large()
+
+    def _refuse_after(self, end_lsn: int) -> None:
+        """Let what the target cannot take, of those up to ``end_lsn``, be found one by one.
+
+        Those before it are committed before it is refused.
+        """
+        self.failed_batch_end = end_lsn or LAST_LSN
+
+    def _send_when_large(self) -> None:
+        """Send the batch off when it is large enough; look around when that is due."""
         if self._planner.changes >= _MOST_CHANGES or self._transactions.bytes >= _MOST_BYTES:
             self._flush()
         if self._look_is_due():

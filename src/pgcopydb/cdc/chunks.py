@@ -5,11 +5,15 @@ larger than a chunk is cut into slices, the last of which is final. What has com
 that is not complete stays in memory until either happens.
 """
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Final
 
-from pgcopydb.decoding import begins, commit_end, is_relation_frame
+from pgcopydb.decoding import MESSAGE_HEADER, begins, commit_end, is_relation_frame
 from pgcopydb.model.options import Plugin
-from pgcopydb.workdir.changelog import Frame, pack_frame
+from pgcopydb.workdir.changelog import Frame
 
 CHUNK_BYTES = 1 << 20
 """Size at which a chunk is stored without waiting for more (measured: 1 MiB commits in 1-2 ms)."""
@@ -17,14 +21,20 @@ CHUNK_BYTES = 1 << 20
 _PGOUTPUT_RELATION_KEY = slice(0, 5)
 """The type byte and the oid: a later description of the same relation replaces an earlier one."""
 
+_KIND: Final = itemgetter(MESSAGE_HEADER)
+_INSIDE: Final = b"BCIUDTO"
+"""pgoutput's types of messages that are always part of a transaction, and describe nothing."""
+
+_WAL_START: Final = struct.Struct(">Q").unpack_from
+
 Relations = list[tuple[bytes, Frame]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Frames to store as one chunk; see ``workdir.changelog.Chunk`` for the fields."""
+    """Messages to store as one chunk; see ``workdir.changelog.Chunk`` for the fields."""
 
-    frames: list[bytes]
+    messages: list[bytes]
     slice_number: int | None
     final: bool
     end_lsn: int
@@ -34,7 +44,7 @@ class Cut:
 
 
 class ChunkAssembler:
-    """Takes frames as they come, gives chunks.
+    """Takes XLogData messages as they come, gives chunks.
 
     With an ``endpos``, transactions that end beyond it are left out and ``past_endpos`` is set:
     a transaction counts by the end of its commit record, whole or not at all (ruling 8).
@@ -43,14 +53,15 @@ class ChunkAssembler:
     def __init__(self, plugin: Plugin, *, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._commit_end = commit_end(plugin)
         self._begins = begins(plugin)
-        self._describes = is_relation_frame if plugin is Plugin.PGOUTPUT else _never
+        self._is_pgoutput = plugin is Plugin.PGOUTPUT
         self._chunk_bytes = chunk_bytes
         self.endpos = 0
         self.past_endpos = False
-        self._frames: list[bytes] = []
+        self._ready: list[Cut] = []
+        self._messages: list[bytes] = []
         self._relations: Relations = []
         self._bytes = 0
-        self._complete = 0  # how many of the frames belong to complete transactions
+        self._complete = 0  # how many of the messages belong to complete transactions
         self._complete_relations = 0
         self._end_lsn = 0
         self._last_commit = b""
@@ -58,60 +69,109 @@ class ChunkAssembler:
         self._slices = 0  # of the transaction under way that are stored already
         self._open = False
 
-    def add(self, wal_start: int, payload: bytes) -> bool:
-        """Take one frame; return whether :meth:`cut` should be called before the next.
-
-        A frame outside of a transaction is a message that belongs to none (an application's
-        heartbeat, say): nothing of it is to be applied, and it must not look like a transaction
-        that never ends.
-        """
-        if not self._open:
-            if not self._begins(payload):
-                return False
-            self._open = True
-        frames = self._frames
-        frames.append(pack_frame(wal_start, payload))
-        self._bytes += len(payload)
-        end = self._commit_end(payload, wal_start)
-        if end:
-            return self._commit(end, payload)
-        if self._describes(payload):
-            self._relations.append((payload[_PGOUTPUT_RELATION_KEY], (wal_start, payload)))
-        return self._bytes >= self._chunk_bytes
-
     @property
     def in_transaction(self) -> bool:
         """Whether part of a transaction has come and its commit has not."""
         return self._open
 
-    def _commit(self, end: int, payload: bytes) -> bool:
+    @property
+    def size(self) -> int:
+        """How much has come that was not cut."""
+        return self._bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether :meth:`cut` should be called before more is added."""
+        return self._bytes >= self._chunk_bytes or bool(self._ready)
+
+    def add(self, messages: Sequence[bytes]) -> None:
+        """Take messages; those that come after one that goes beyond endpos are left out too."""
+        if not (self._is_pgoutput and self._add_at_once(messages)):
+            for message in messages:
+                self._add(message)
+                if self.past_endpos:
+                    return
+
+    def _add_at_once(self, messages: Sequence[bytes]) -> bool:
+        """Take messages of pgoutput by what the type bytes of all of them tell together.
+
+        Returns False, and takes none, where one at a time has to be looked at.
+        """
+        kinds = bytes(map(_KIND, messages))
+        last = kinds.rfind(b"C")
+        if (
+            kinds.translate(None, _INSIDE)
+            or not (self._open or kinds.startswith(b"B"))
+            or (last >= 0 and self._slices)
+        ):
+            return False
+        if last >= 0:
+            end = self._commit_end(messages[last][MESSAGE_HEADER:], 0)
+            if self.endpos and end > self.endpos:
+                return False
+            self._end_lsn = end
+            self._last_commit = messages[last][MESSAGE_HEADER:]
+            self._transactions += kinds.count(b"C")
+            self._complete = len(self._messages) + last + 1
+            self._complete_relations = len(self._relations)
+        self._open = kinds.rfind(b"B") > last or (last < 0 and self._open)
+        self._messages += messages
+        self._bytes += sum(map(len, messages))
+        return True
+
+    def _add(self, message: bytes) -> None:
+        """Take one message.
+
+        One outside of a transaction is a message that belongs to none (an application's
+        heartbeat, say): nothing of it is to be applied, and it must not look like a transaction
+        that never ends.
+        """
+        payload = message[MESSAGE_HEADER:]
+        if not self._open:
+            if not self._begins(payload):
+                return
+            self._open = True
+        self._messages.append(message)
+        self._bytes += len(message)
+        wal_start = _WAL_START(message, 1)[0]
+        end = self._commit_end(payload, wal_start)
+        if end:
+            self._commit(end, payload)
+        elif self._is_pgoutput and is_relation_frame(payload):
+            self._relations.append((payload[_PGOUTPUT_RELATION_KEY], (wal_start, payload)))
+
+    def _commit(self, end: int, payload: bytes) -> None:
         self._open = False
         if self.endpos and end > self.endpos:
             self.past_endpos = True
-            del self._frames[self._complete :]
+            del self._messages[self._complete :]
             del self._relations[self._complete_relations :]
-            return True
-        self._complete = len(self._frames)
+            return
+        self._complete = len(self._messages)
         self._complete_relations = len(self._relations)
         self._end_lsn = end
         self._last_commit = payload
         self._transactions += 1
-        return self._slices > 0 or self._bytes >= self._chunk_bytes
+        if self._slices:
+            self._ready.append(self._cut_complete())
 
     def cut(self) -> Cut | None:
         """Return what can be stored now: whole transactions, else a slice that is large enough."""
+        if self._ready:
+            return self._ready.pop(0)
         if self._complete:
             return self._cut_complete()
-        if self._bytes >= self._chunk_bytes and self._frames:
+        if self._bytes >= self._chunk_bytes and self._messages:
             return self._cut_slice()
         return None
 
     def _cut_complete(self) -> Cut:
-        frames, self._frames = self._frames[: self._complete], self._frames[self._complete :]
+        messages = self._messages[: self._complete]
+        del self._messages[: self._complete]
         count = self._complete_relations
         relations, self._relations = self._relations[:count], self._relations[count:]
         cut = Cut(
-            frames=frames,
+            messages=messages,
             slice_number=self._slices if self._slices else None,
             final=True,
             end_lsn=self._end_lsn,
@@ -120,12 +180,12 @@ class ChunkAssembler:
             last_commit=self._last_commit,
         )
         self._slices = self._complete = self._complete_relations = self._transactions = 0
-        self._bytes = sum(map(len, self._frames))
+        self._bytes = sum(map(len, self._messages))
         return cut
 
     def _cut_slice(self) -> Cut:
         cut = Cut(
-            frames=self._frames,
+            messages=self._messages,
             slice_number=self._slices,
             final=False,
             end_lsn=0,
@@ -133,10 +193,6 @@ class ChunkAssembler:
             relations=self._relations,
             last_commit=b"",
         )
-        self._frames, self._relations, self._bytes = [], [], 0
+        self._messages, self._relations, self._bytes = [], [], 0
         self._slices += 1
         return cut
-
-
-def _never(_payload: bytes) -> bool:
-    return False

@@ -17,6 +17,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
+from operator import itemgetter
 from typing import Any, Final, Self
 
 import psycopg
@@ -25,6 +26,7 @@ from pgcopydb.cdc.capture import read_capture, refuse_other_server
 from pgcopydb.cdc.chunks import ChunkAssembler, Cut
 from pgcopydb.cdc.room import Backlog, Room, segment_bytes
 from pgcopydb.cdc.source_setup import publications
+from pgcopydb.decoding import MESSAGE_HEADER
 from pgcopydb.decoding.plugin_options import plugin_options
 from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
 from pgcopydb.lsn import format_lsn
@@ -47,9 +49,7 @@ log = logging.getLogger(__name__)
 
 _XLOG_DATA: Final = 0x77
 _KEEPALIVE: Final = 0x6B
-_HEADER: Final = 25
-"""Bytes before the payload of XLogData: type, WAL start, WAL end, the server's clock."""
-
+_TYPE: Final = itemgetter(0)
 _WAL_START: Final = struct.Struct(">Q").unpack_from
 
 _LOOK_AROUND: Final = 0.05
@@ -68,7 +68,13 @@ _LONGEST_UNWRITTEN: Final = 1.0
 _STATUS_EVERY: Final = 1.0
 """Seconds between unsolicited status messages; far below any sane wal_sender_timeout."""
 
-_MESSAGES_BETWEEN_LOOKS: Final = 512
+_READS_BETWEEN_LOOKS: Final = 64
+
+_MUCH: Final = 8 << 10
+"""Bytes from which on what comes at once is a backlog, or a source with many clients."""
+
+_COLLECT_WITHIN: Final = 0.005
+"""Seconds after which it is stored: a chunk a read would cost as much as reading it."""
 
 _GIVE_UP_AFTER: Final = 600.0
 """Seconds of failed reconnection after which receive ends with the source's error."""
@@ -236,27 +242,52 @@ class _Receiver:
                 self._stream.wait(_LOOK_AROUND)
 
     def _read_available(self) -> None:
-        """Take what the socket holds, then store every complete transaction."""
-        next_message, add = self._stream.next_message, self._assembler.add
-        for _ in range(_MESSAGES_BETWEEN_LOOKS):
-            message = next_message()
-            if message is None:
-                self._store_complete()
-                return
-            self.heard_anything = True
-            if message[0] == _XLOG_DATA:
-                if len(message) <= _HEADER:
-                    raise ProtocolError("an XLogData message without a payload")
-                if add(_WAL_START(message, 1)[0], message[_HEADER:]):
-                    self._store_complete()
-                    if self._assembler.past_endpos:
-                        # commits come in order; whoever moves endpos now moves another one
-                        self._received = max(self._received, self._assembler.endpos)
-                        return
-            elif message[0] == _KEEPALIVE:
+        """Take what has come, then store every complete transaction.
+
+        Where much comes at once, what follows within milliseconds is stored together with it.
+        """
+        deadline = time.monotonic() + _COLLECT_WITHIN
+        for _ in range(_READS_BETWEEN_LOOKS):
+            messages = self._stream.messages()
+            if messages:
+                self.heard_anything = True
+                self._take(messages)
+            remaining = deadline - time.monotonic()
+            if self._assembler.past_endpos or remaining <= 0:
+                break
+            wait = remaining if self._assembler.size >= _MUCH else 0
+            if not (messages or wait) or not self._stream.wait(wait):
+                break
+        self._store_complete()
+
+    def _take(self, messages: list[bytes]) -> None:
+        """Take messages of the stream, and store when there is enough."""
+        if bytes(map(_TYPE, messages)).strip(b"w") or min(map(len, messages)) <= MESSAGE_HEADER:
+            self._take_one_by_one(messages)
+        else:
+            self._add(messages)
+
+    def _take_one_by_one(self, messages: list[bytes]) -> None:
+        for message in messages:
+            if message[0] == _KEEPALIVE:
                 self._keepalive(message)
-            else:
+            elif message[0] != _XLOG_DATA:
                 raise ProtocolError(f"an unknown replication message of type {message[0]:#x}")
+            elif len(message) <= MESSAGE_HEADER:
+                raise ProtocolError("an XLogData message without a payload")
+            else:
+                self._add([message])
+            if self._assembler.past_endpos:
+                return
+
+    def _add(self, messages: list[bytes]) -> None:
+        self._assembler.add(messages)
+        if self._assembler.is_full:
+            self._store_complete()
+        if self._assembler.past_endpos:
+            self._store_complete()
+            # commits come in order; whoever moves endpos now moves another one
+            self._received = max(self._received, self._assembler.endpos)
 
     def _keepalive(self, message: bytes) -> None:
         wal_end, wants_reply = parse_keepalive(message)
@@ -276,7 +307,7 @@ class _Receiver:
     def _append(self, cut: Cut) -> None:
         commit_time = _commit_time(self._task.plugin, cut.last_commit)
         self._writer.append(
-            cut.frames,
+            cut.messages,
             slice_number=cut.slice_number,
             final=cut.final,
             end_lsn=cut.end_lsn,

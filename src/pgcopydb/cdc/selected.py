@@ -32,9 +32,11 @@ class FollowedChanges:
 
     def takes(self, change: Change) -> bool:
         """Tell whether a change is of a table that is followed, or of none."""
-        if self._takes_all or not isinstance(change, Insert | Update | Delete):
-            return True
-        return self._is_followed(change.relation)
+        return not isinstance(change, Insert | Update | Delete) or self.follows(change.relation)
+
+    def follows(self, relation: Relation) -> bool:
+        """Tell whether the rows of ``relation`` are followed."""
+        return self._takes_all or self._is_followed(relation)
 
     def truncated(self, truncate: Truncate) -> Truncate | None:
         """Return a TRUNCATE of the followed tables alone, None when it names no such table.

@@ -72,9 +72,9 @@ class SetWriter:
         if net.deleted:
             self._delete(route, list(net.deleted.values()))
         if net.replaced:
-            self._update(route, list(net.replaced.values()))
+            self._update(route, list(net.replaced.values()), has_unchanged=False)
         if net.updated:
-            self._update(route, list(net.updated.values()))
+            self._update(route, list(net.updated.values()), has_unchanged=net.has_unchanged)
         if net.inserted:
             self._insert(route, list(net.inserted.values()))
         if net.appended:
@@ -92,8 +92,9 @@ class SetWriter:
         for fields in _slices(_fields(route, rows, route.stored)):
             _expect(self._session.copy(statement, encode_rows(fields)), len(fields), route)
 
-    def _update(self, route: Route, rows: Sequence[Row]) -> None:
-        for unchanged, alike in _by_unchanged(rows).items():
+    def _update(self, route: Route, rows: Sequence[Row], *, has_unchanged: bool) -> None:
+        """Set rows, of which, if ``has_unchanged``, some may leave values as they are."""
+        for unchanged, alike in (_by_unchanged(rows) if has_unchanged else {(): rows}).items():
             changed = [n for n in route.settable if n not in unchanged and n not in route.key]
             if not changed:
                 continue

@@ -34,7 +34,7 @@ from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.source_setup import create_capture
 from pgcopydb.cdc.text_progress import applied_position
 from pgcopydb.cdc.watch import SourceWatch
-from pgcopydb.decoding import make_decoder, plugin_options
+from pgcopydb.decoding import MESSAGE_HEADER, make_decoder, plugin_options
 from pgcopydb.decoding.jsonlines import JsonLinesEncoder
 from pgcopydb.errors import Interrupted, PgcopydbError, ProtocolError, StateError, UsageError
 from pgcopydb.lsn import format_lsn
@@ -54,9 +54,7 @@ log = logging.getLogger(__name__)
 
 _XLOG_DATA: Final = 0x77
 _KEEPALIVE: Final = 0x6B
-_HEADER: Final = 25
 
-_MESSAGES_BETWEEN_LOOKS: Final = 512
 _WAIT: Final = 0.1
 _STATUS_EVERY: Final = 1.0
 """Seconds between unsolicited status messages; far below any sane wal_sender_timeout."""
@@ -376,16 +374,14 @@ class _Printer:
             self._stream.wait(_WAIT)
 
     def _read_available(self) -> None:
-        next_message = self._stream.next_message
-        for _ in range(_MESSAGES_BETWEEN_LOOKS):
-            message = next_message()
-            if message is None or self._past_endpos:
+        for message in self._stream.messages():
+            if self._past_endpos:
                 return
             self.heard_anything = True
             if message[0] == _XLOG_DATA:
-                if len(message) <= _HEADER:
+                if len(message) <= MESSAGE_HEADER:
                     raise ProtocolError("an XLogData message without a payload")
-                self._frame(int.from_bytes(message[1:9]), message[_HEADER:])
+                self._frame(int.from_bytes(message[1:9]), message[MESSAGE_HEADER:])
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
             else:

@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from pgcopydb.batching.plan import Planner, TableRows
 from pgcopydb.cdc.selected import FollowedChanges
-from pgcopydb.decoding import Decoder, make_decoder
+from pgcopydb.decoding import Decoder, PgoutputDecoder, make_decoder
 from pgcopydb.errors import ProtocolError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
-from pgcopydb.model.changes import Begin, Change, Commit, Message, Truncate
+from pgcopydb.model.changes import Begin, Change, Commit, Message, Relation, Row, Truncate
 from pgcopydb.model.options import Plugin
 from pgcopydb.workdir.changelog import ChangelogReader, Chunk
 
 MARKER_PREFIX = "pgcopydb"
 """The prefix of the logical messages by which this program marks a position of the source."""
+
+
+def _leave_out(_row: Row) -> None:
+    pass
+
+
+_NOT_FOLLOWED: Final = TableRows(_leave_out, _leave_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +80,60 @@ class TransactionReader:
         self._xid = 0
         self._changes: list[Change] = []
         self._continued = False
+        self._stands_after_chunk = False
 
     def read(self) -> Iterator[Piece | Void]:
         """Give what is stored and has not been given yet."""
-        while (chunk := self._reader.read()) is not None:
-            if chunk.session != self._session:
-                yield from self._change_session(chunk)
-            yield from self._decode(chunk)
+        while (chunk := self.next_chunk()) is not None:
+            yield from self.pieces(chunk)
+
+    def next_chunk(self) -> Chunk | None:
+        """Return what is stored next, None at the end: for :meth:`pieces` or :meth:`plan`."""
+        chunk = self._reader.read()
+        if chunk is not None:
+            self.bytes += len(chunk.frames)
+        return chunk
+
+    def pieces(self, chunk: Chunk) -> Iterator[Piece | Void]:
+        """Give what is in the chunk just read, a transaction at a time."""
+        if chunk.session != self._session:
+            yield from self._change_session(chunk)
+        yield from self._decode(chunk)
+        self._stands_after_chunk = chunk.final and chunk.end_lsn == self._position
+
+    def may_plan(self, chunk: Chunk) -> bool:
+        """Tell whether the chunk just read is nothing but whole transactions after the position.
+
+        Not so the first one that is read, and the first one of a session.
+        """
+        return (
+            isinstance(self._decoder, PgoutputDecoder)
+            and chunk.session == self._session
+            and chunk.slice is None
+            and self._stands_after_chunk
+        )
+
+    def plan(self, chunk: Chunk, planner: Planner) -> None:
+        """Let ``planner`` collect all of the chunk just read, for which :meth:`may_plan` holds."""
+
+        def add(change: Change) -> None:
+            kept = self._kept(change)
+            if kept is not None and self._followed.takes(kept):
+                planner.add([kept])
+
+        def rows(relation: Relation) -> TableRows:
+            return planner.rows(relation) if self._followed.follows(relation) else _NOT_FOLLOWED
+
+        assert isinstance(self._decoder, PgoutputDecoder)
+        messages = chunk.packed()
+        completed = self._decoder.decode_into(
+            messages.data, messages.start, messages.lengths, rows, add
+        )
+        planner.complete(completed)
+        self._position = completed.end_lsn
 
     def _decode(self, chunk: Chunk) -> Iterator[Piece | Void]:
         decode = self._decoder.decode
-        self.bytes += len(chunk.frames)
         for wal_start, payload in chunk.unpack():
             change = decode(payload, wal_start)
             if change is None:
@@ -91,12 +143,8 @@ class TransactionReader:
                 yield from self._complete(change)  # type: ignore[arg-type]
             elif kind is Begin:
                 self._begin_transaction(change.xid)  # type: ignore[union-attr]
-            elif kind is Truncate:
-                truncate = self._followed.truncated(change)  # type: ignore[arg-type]
-                if truncate is not None:
-                    self._changes.append(truncate)
-            elif kind is not Message or change.prefix == MARKER_PREFIX:  # type: ignore[union-attr]
-                self._changes.append(change)
+            elif (kept := self._kept(change)) is not None:
+                self._changes.append(kept)
         if not chunk.final:
             yield from self._give_piece()
 
@@ -114,6 +162,15 @@ class TransactionReader:
             self._changes = self._changes[end:]
             self._continued = True
             yield piece
+
+    def _kept(self, change: Change) -> Change | None:
+        """Return what is to be made of a change; None for a message that is not ours."""
+        kind = type(change)
+        if kind is Truncate:
+            return self._followed.truncated(change)  # type: ignore[arg-type]
+        if kind is Message and change.prefix != MARKER_PREFIX:  # type: ignore[union-attr]
+            return None
+        return change
 
     def refuse_unproved(self) -> None:
         """Raise StateError unless a transaction of the source ends where reading began."""

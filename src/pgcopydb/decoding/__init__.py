@@ -6,7 +6,7 @@ Each plugin has one file; all give the same values for the same work (``model.ch
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from pgcopydb.decoding.boundaries import begins, commit_end, is_relation_frame
+from pgcopydb.decoding.boundaries import MESSAGE_HEADER, begins, commit_end, is_relation_frame
 from pgcopydb.decoding.pgoutput import PgoutputDecoder
 from pgcopydb.decoding.plugin_options import plugin_options
 from pgcopydb.decoding.test_decoding import TestDecodingDecoder
@@ -16,7 +16,9 @@ from pgcopydb.model.options import Plugin
 
 __all__ = [
     "DECODERS",
+    "MESSAGE_HEADER",
     "Decoder",
+    "PgoutputDecoder",
     "begins",
     "commit_end",
     "is_relation_frame",

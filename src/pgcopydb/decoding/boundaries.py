@@ -10,6 +10,9 @@ from typing import Final
 from pgcopydb.errors import ProtocolError
 from pgcopydb.model.options import Plugin
 
+MESSAGE_HEADER: Final = 25
+"""Bytes of an XLogData message before its payload: type, WAL start, WAL end, the server's clock."""
+
 _U64: Final = struct.Struct(">Q").unpack_from
 _PGOUTPUT_END_AT = 10  # after the type byte, the flags and the commit record's position
 _PGOUTPUT_COMMIT_BYTES: Final = 26

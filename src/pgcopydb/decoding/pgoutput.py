@@ -16,9 +16,10 @@ reader below takes the offset at which its fields begin, which is all that such 
 """
 
 import struct
-from collections.abc import Callable
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Final, NoReturn, TypeAlias
 
+from pgcopydb.decoding.boundaries import MESSAGE_HEADER
 from pgcopydb.decoding.builtin_types import SQL_NAME_BY_INTERNAL_NAME, SQL_NAME_BY_OID
 from pgcopydb.decoding.identifiers import quote_identifier
 from pgcopydb.decoding.timestamps import MICROSECONDS_FROM_1970_TO_2000
@@ -28,11 +29,13 @@ from pgcopydb.model.changes import (
     Begin,
     Change,
     Commit,
+    Completed,
     Delete,
     Insert,
     Message,
     Relation,
     Row,
+    RowSink,
     Truncate,
     Update,
     Value,
@@ -48,11 +51,20 @@ _COLUMN: Final = struct.Struct(">Ii").unpack_from  # type OID, type modifier
 _TEXT, _NULL, _SAME = b"tnu"
 _NEW = b"N"[0]
 _OLD_ROWS = b"KO"  # K: the identity's columns, O: the whole row
-_INSERT, _UPDATE, _DELETE = b"IUD"
+_ROW_KINDS = b"IUD"
+_INSERT, _UPDATE, _DELETE = _ROW_KINDS
+_ROWS = b"IU"
+_BEGIN_KIND, _COMMIT_KIND = b"BC"
 _BEGIN_SIZE, _COMMIT_SIZE = 21, 26
 _KEY_COLUMN = 1
 _CASCADE, _RESTART_IDENTITY = 1, 2
 _FULL = b"f"[0]
+
+_SHORT = MESSAGE_HEADER + 13 + 256
+"""A message with a row that is shorter than this has no value of 256 bytes or more."""
+
+_Sink: TypeAlias = tuple[range, Callable[[Row], None], Callable[[Row], None]]
+"""A relation's columns, and what takes its updated and its new rows."""
 
 
 class PgoutputDecoder:
@@ -94,6 +106,70 @@ class PgoutputDecoder:
         except (IndexError, KeyError, ValueError, struct.error) as error:
             raise _malformed(payload, error) from error
 
+    def decode_into(  # noqa: PLR0912 - one loop, for a call for each row costs a fifth of it
+        self,
+        data: bytes,
+        at: int,
+        lengths: Iterable[int],
+        rows: Callable[[Relation], RowSink],
+        other: Callable[[Change], None],
+    ) -> Completed:
+        """Decode whole transactions at one go: XLogData messages of ``lengths`` from ``at`` on.
+
+        Short whole rows, nearly everything there is, go to what ``rows`` gives for their relation;
+        that takes half the time of a change for each. All else goes to ``other``. Both are in the
+        order of the stream. Raise ProtocolError as :meth:`decode` does.
+        """
+        sinks: dict[bytes, _Sink] = {}
+        start = end_lsn = commit_time = transactions = count = 0
+        inside = False
+        try:
+            for length in lengths:
+                start = at + MESSAGE_HEADER
+                at += length
+                kind = data[start]
+                if kind in _ROWS and data[start + 5] == _NEW and length < _SHORT:
+                    oid = data[start + 1 : start + 5]
+                    sink = sinks.get(oid)
+                    if sink is None:
+                        sink = sinks[oid] = _make_sink(self._relations[_U32(oid)[0]], rows)
+                    columns, update, insert = sink
+                    position = start + 8
+                    values: list[Value] = []
+                    append = values.append
+                    for _ in columns:
+                        if data[position] == _TEXT:
+                            first = position + 5
+                            position = first + data[first - 1]  # a short row has short values
+                            append(data[first:position])
+                        elif data[position] == _NULL:
+                            position += 1
+                            append(None)
+                        else:
+                            break
+                    else:
+                        if position == at:
+                            (update if kind == _UPDATE else insert)(tuple(values))
+                            count += 1
+                            continue
+                elif kind == _BEGIN_KIND:
+                    inside = True
+                    continue
+                elif kind == _COMMIT_KIND and inside:
+                    _, _, end_lsn, commit_time = _COMMIT(data, start + 1)
+                    transactions += 1
+                    inside = False
+                    continue
+                change = self.decode(data[start:at], 0)
+                if change is not None:
+                    other(change)
+                if kind not in _ROW_KINDS:
+                    sinks.clear()  # a relation, or a TRUNCATE: what comes goes elsewhere
+        except (IndexError, KeyError, ValueError, struct.error) as error:
+            raise _malformed(data[start:at], error) from error
+        time = commit_time + MICROSECONDS_FROM_1970_TO_2000
+        return Completed(end_lsn, time, transactions, count)
+
     def _insert(self, data: bytes, at: int) -> Insert:
         relation = self._relations[_U32(data, at)[0]]
         if data[at + 4] != _NEW:
@@ -114,11 +190,11 @@ class PgoutputDecoder:
             old, at = _row(data, at + 1, width)
             if data[at] != _NEW:
                 _reject("an UPDATE without its new row")
-        if old is None and relation.full:
-            _reject("an UPDATE without the old row that identity FULL promises")
         new, end = _row(data, at + 1, width)
         if end != len(data):
             _reject("an UPDATE with a wrong length")
+        if old is None and relation.full:
+            _reject_without_old_row(new)
         return Update(relation, old, new)
 
     def _delete(self, data: bytes, at: int) -> Delete:
@@ -210,6 +286,16 @@ class PgoutputDecoder:
         oids = struct.unpack_from(f">{count}I", data, at)
         relations = tuple([self._relations[oid] for oid in oids])
         return Truncate(relations, bool(flags & _CASCADE), bool(flags & _RESTART_IDENTITY))
+
+
+def _make_sink(relation: Relation, rows: Callable[[Relation], RowSink]) -> _Sink:
+    sink = rows(relation)
+    update = _reject_without_old_row if relation.full else sink.update
+    return range(len(relation.columns)), update, sink.insert
+
+
+def _reject_without_old_row(_row: Row) -> NoReturn:
+    _reject("an UPDATE without the old row that identity FULL promises")
 
 
 def _row(data: bytes, at: int, width: int) -> tuple[Row, int]:

@@ -6,8 +6,9 @@ boolean is ever parsed. These are msgspec structs rather than dataclasses becaus
 thousand of them are made a second: one costs 0.1 us instead of the 1 us of a frozen dataclass.
 """
 
+from collections.abc import Callable
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -116,6 +117,29 @@ class Message(Struct, frozen=True):
 
 Change: TypeAlias = Begin | Commit | Insert | Update | Delete | Truncate | Message
 """One step of the stream of committed work."""
+
+
+class RowSink(Protocol):
+    """Takes whole rows of one relation, in the order of the stream, without a change for each."""
+
+    @property
+    def insert(self) -> Callable[[Row], None]:
+        """What takes a new row."""
+        ...
+
+    @property
+    def update(self) -> Callable[[Row], None]:
+        """What takes the new values of a row whose identity did not change, none UNCHANGED."""
+        ...
+
+
+class Completed(Struct, frozen=True):
+    """What came with stored messages of whole transactions; the end is that of the last one."""
+
+    end_lsn: int
+    commit_time: int
+    transactions: int
+    rows: int
 
 
 class Identity(Struct, frozen=True):

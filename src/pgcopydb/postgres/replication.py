@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 POSTGRES_EPOCH_OFFSET = 946_684_800_000_000
 """Microseconds from 1970-01-01 to 2000-01-01, from which PostgreSQL counts time."""
 
+_MOST_AT_ONCE = 1 << 20
+
 _KEEPALIVE = struct.Struct(">xQqB")
 _FEEDBACK = struct.Struct(">cQQQqB")
 
@@ -47,6 +49,7 @@ class ReplicationStream:
         self._pgconn = connection.pgconn
         self._get = connection.pgconn.get_copy_data
         self._lost_change: str | None = None
+        self._has_ended = self._may_hold_more = False
         connection.add_notice_handler(self._notice)
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
@@ -98,13 +101,23 @@ class ReplicationStream:
     ) -> None:
         self._connection.close()
 
-    def next_message(self) -> bytes | None:
-        """Return the next CopyData message as it came, or None when nothing more is here yet.
+    def messages(self) -> list[bytes]:
+        """Return CopyData messages as they came, in one go; none when nothing more is here yet.
 
-        Raises the source's error, marked retryable where it is, when the stream has ended.
+        They are 1 MiB at most, unless one alone is more. Raises the source's error, marked
+        retryable where it is, when the stream has ended.
         """
+        if self._has_ended:
+            raise self._ended()
+        get, found, room, size = self._get, list[bytes](), _MOST_AT_ONCE, 0
         try:
-            size, data = self._get(1)
+            while room > 0:
+                size, data = get(1)
+                if size <= 0:
+                    break
+                found.append(bytes(data))
+                room -= size
+            self._may_hold_more = room <= 0
         except psycopg.Error as error:
             raise self._lost(error) from error
         if self._lost_change is not None:
@@ -113,16 +126,19 @@ class ReplicationStream:
                 f"source: the output plugin left out a change: {self._lost_change}",
                 hint="give the table a primary key or REPLICA IDENTITY FULL, and clone again",
             )
-        if size > 0:
-            return bytes(data)
-        if size == 0:
-            return None
-        raise self._ended()
+        self._has_ended = size < 0
+        if self._has_ended and not found:
+            raise self._ended()
+        return found
 
-    def wait(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds for something to read, and read it from the socket."""
-        if self._poll.poll(timeout * 1000):
-            self._consume()
+    def wait(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for something to read; return whether it came."""
+        if self._may_hold_more:
+            return True
+        if not self._poll.poll(timeout * 1000):
+            return False
+        self._consume()
+        return True
 
     def _consume(self) -> None:
         try:

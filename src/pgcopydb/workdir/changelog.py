@@ -27,12 +27,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgcopydb.decoding import MESSAGE_HEADER
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.workdir.store import connect_sqlite, refuse_full_disk, transaction
 
-_FRAME = struct.Struct(">QI")
-"""A stored frame begins with its WAL start and its length."""
+_COUNT = struct.Struct(">I")
+"""A chunk begins with the number of its messages and the length of each."""
+
+_WAL_START = struct.Struct(">Q").unpack_from
 
 _MOST_BYTES = 900_000_000
 """A row of SQLite ends at 10⁹ bytes; what a chunk has beyond this is stored in parts (ruling 4)."""
@@ -72,11 +75,20 @@ create table relation_frame (
   frame blob not null,
   primary key (chunk, ordinal)
 ) strict, without rowid;
-pragma user_version = 1;
+pragma user_version = 2;
 """
 
 Frame = tuple[int, bytes]
 """WAL start and payload of one XLogData message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The XLogData messages of a chunk: the first begins at ``start`` of ``data``."""
+
+    data: bytes
+    start: int
+    lengths: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +106,38 @@ class Chunk:
     transactions: int
     frames: bytes
 
+    def packed(self) -> Packed:
+        """Return where the messages are; raise StateError when the chunk is damaged."""
+        data = self.frames
+        try:
+            (count,) = _COUNT.unpack_from(data)
+            lengths = struct.unpack_from(f">{count}I", data, _COUNT.size)
+        except struct.error:
+            raise _damaged() from None
+        start = _COUNT.size * (1 + count)
+        if start + sum(lengths) != len(data) or min(lengths, default=0) <= MESSAGE_HEADER:
+            raise _damaged()
+        return Packed(data, start, lengths)
+
     def unpack(self) -> Iterator[Frame]:
-        """Give the frames one by one."""
-        return unpack_frames(self.frames)
+        """Give the frames one by one; raise StateError when the chunk is damaged."""
+        packed = self.packed()
+        data, at = packed.data, packed.start
+        for length in packed.lengths:
+            following = at + length
+            yield _WAL_START(data, at + 1)[0], data[at + MESSAGE_HEADER : following]
+            at = following
 
 
-def pack_frame(wal_start: int, payload: bytes) -> bytes:
-    """Return one frame in its stored form."""
-    return _FRAME.pack(wal_start, len(payload)) + payload
+def pack_messages(messages: Sequence[bytes]) -> bytes:
+    """Return XLogData messages, as they came, in the form in which a chunk keeps them."""
+    count = len(messages)
+    head = struct.pack(f">{count + 1}I", count, *map(len, messages))
+    return b"".join((head, *messages))
 
 
-def unpack_frames(packed: bytes) -> Iterator[Frame]:
-    """Give the frames of a chunk; raise StateError when its end is cut off."""
-    position, end = 0, len(packed)
-    header = _FRAME.size
-    unpack = _FRAME.unpack_from
-    while position < end:
-        if position + header > end:
-            raise StateError("a stored chunk of changes is damaged: a frame header is cut off")
-        wal_start, length = unpack(packed, position)
-        position += header
-        following = position + length
-        if following > end:
-            raise StateError("a stored chunk of changes is damaged: a frame is cut off")
-        yield wal_start, packed[position:following]
-        position = following
+def _damaged() -> StateError:
+    return StateError("a stored chunk of changes is damaged: its messages are not as long as told")
 
 
 def segment_files(directory: Path) -> list[Path]:
@@ -159,7 +178,7 @@ class ChangelogWriter:
 
     def append(
         self,
-        frames: Sequence[bytes],
+        messages: Sequence[bytes],
         *,
         slice_number: int | None,
         final: bool,
@@ -168,14 +187,14 @@ class ChangelogWriter:
         transactions: int = 0,
         relation_frames: Iterable[tuple[bytes, Frame]] = (),
     ) -> None:
-        """Store packed frames as one chunk, for readers to see; see :meth:`make_durable`.
+        """Store XLogData messages as one chunk, for readers to see; see :meth:`make_durable`.
 
-        ``relation_frames`` are the frames among them that describe relations, each with a key
+        ``relation_frames`` are the frames in them that describe relations, each with a key
         under which a later description replaces it.
         """
         if self._bytes >= self._max_segment_bytes:
             self._rotate()
-        blob = b"".join(frames)
+        blob = pack_messages(messages)
         described = list(relation_frames)
         row = (self._next_id, self.session, slice_number, int(final), end_lsn, commit_time)
         try:
@@ -559,8 +578,11 @@ def _open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
         segment = connect_sqlite(path, create=False)
         if not durable:
             segment.execute("pragma synchronous = normal")
-        if segment.execute("pragma user_version").fetchone()[0] == 1:
+        version = segment.execute("pragma user_version").fetchone()[0]
+        if version == 2:
             return segment
+        if version:
+            problem = f"another version of pgcopydb wrote it (format {version})"
         segment.close()
     except sqlite3.DatabaseError as error:
         problem = str(error)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgcopydb.cdc.chunks import ChunkAssembler
-from pgcopydb.decoding import Decoder, make_decoder
+from pgcopydb.decoding import MESSAGE_HEADER, Decoder, make_decoder
 from pgcopydb.decoding.jsonlines import JsonLinesEncoder
 from pgcopydb.errors import ProtocolError
 from pgcopydb.model.options import Plugin
@@ -80,13 +80,13 @@ def test_random_frames_are_stored_or_refused(plugin: Plugin, data: st.DataObject
     whole = st.sampled_from(FRAMES[plugin]).map(lambda frame: frame[1])
     starts = st.sampled_from(STARTS[plugin])
     damaged = st.tuples(starts, st.binary(max_size=30)).map(b"".join)
-    for payload in data.draw(st.lists(whole | damaged, max_size=40)):
+    for payloads in data.draw(st.lists(st.lists(whole | damaged, max_size=9), max_size=9)):
         try:
-            full = assembler.add(1, payload)
+            assembler.add([bytes(MESSAGE_HEADER) + payload for payload in payloads])
         except ProtocolError:
             return
-        cut = assembler.cut() if full else None
-        assert cut is None or cut.frames
+        cut = assembler.cut() if assembler.is_full else None
+        assert cut is None or cut.messages
 
 
 def mutated(payload: bytes, data: st.DataObject) -> bytes:
