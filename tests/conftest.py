@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before any of them is imported: their assertions are shown as those of a test are.
 for _module in (Path(__file__).parent / "support").glob("*.py"):
     pytest.register_assert_rewrite(f"tests.support.{_module.stem}")
+
+# Nothing here is wrong for being slow: the machine may have other work.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 pytest_plugins = ("tests.support.requirements", "tests.support.servers", "tests.support.commands")
 
