@@ -9,6 +9,8 @@ One that fails does not keep the others from being copied, unless --fail-fast sa
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,16 +34,25 @@ log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
+Watching = Callable[[WorkDirectory, Endpoint], AbstractContextManager[object]]
+
 _COMMAND: Final = "clone"
 
 
 def clone_all(
-    work: WorkDirectory, options: WorkOptions, source: Endpoint, target: Endpoint, copy: CopyOptions
+    work: WorkDirectory,
+    options: WorkOptions,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    *,
+    watching: Watching = lambda *_: nullcontext(),
 ) -> list[DatabaseOutcome]:
     """Copy every database of the source but its templates; make those that the target lacks.
 
     ``options`` are those that ``work`` was opened with: they hold for each database. Roles come
-    first, once. Raises the error of what concerns all of them.
+    first, once. ``watching`` gives what is to go on beside the copy of each database. Raises the
+    error of what concerns all of them.
     """
     outcomes: list[DatabaseOutcome] = []
     with stop_on_signals():
@@ -51,7 +62,7 @@ def clone_all(
             copy = replace(copy, roles=False)
         for number, database in enumerate(databases, start=1):
             log.info("database %s (%d of %d)", database.name, number, len(databases))
-            outcome = _clone(work, options, database, (source, target), copy)
+            outcome = _clone(work, options, database, (source, target), copy, watching=watching)
             outcomes.append(outcome)
             if outcome.error is not None and copy.fail_fast:
                 break
@@ -89,6 +100,8 @@ def _clone(
     database: Database,
     sides: tuple[Endpoint, Endpoint],
     copy: CopyOptions,
+    *,
+    watching: Watching,
 ) -> DatabaseOutcome:
     source, target = sides
     own = replace(options, directory=work.path / "databases" / f"{database.oid:d}")
@@ -98,12 +111,9 @@ def _clone(
             header = directory.header()
             if header is not None and header.copy_finished:
                 return DatabaseOutcome(name=database.name)
-            summary = clone(
-                directory,
-                with_database(source, database.name),
-                with_database(target, database.name),
-                copy,
-            )
+            source, target = (with_database(side, database.name) for side in sides)
+            with watching(directory, target):
+                summary = clone(directory, source, target, copy)
     except Interrupted:
         raise
     except PgcopydbError as error:

@@ -68,6 +68,7 @@ def _clone_all(
         raise click.UsageError("--all-databases contradicts --follow: a slot is of one database")
     if copy.snapshot:
         raise click.UsageError("--all-databases contradicts --snapshot: it is of one database")
+    from pgcopydb.cli.live import live_copy
     from pgcopydb.cli.render import database_outcomes
     from pgcopydb.databases import clone_all, refuse_failures
     from pgcopydb.workdir.directory import open_directory
@@ -75,7 +76,7 @@ def _clone_all(
     # What is started over, or gone on with, is each database in its own directory.
     all_of_them = replace(work, restart=False, resume=work.resume or work.restart)
     with open_directory(all_of_them, command="clone --all-databases") as directory:
-        outcomes = clone_all(directory, work, source, target, copy)
+        outcomes = clone_all(directory, work, source, target, copy, watching=live_copy)
         click.echo(database_outcomes(outcomes))
         refuse_failures(outcomes)
 
