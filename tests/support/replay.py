@@ -4,6 +4,7 @@ Each way has a target database of its own. The program's own parts run in this p
 starting commands would take most of the time; PostgreSQL's own subscription does the same work.
 """
 
+import logging
 import os
 import shutil
 import time
@@ -90,8 +91,9 @@ class Replay:
             with _sizes(schedule):
                 for plugin, work in works.items():
                     self._receive(plugin, work, end)
+                conflicts = any(table.kind.may_conflict for table in schedule.tables)
                 for way, target in self._targets.items():
-                    self._apply(works[way.plugin], way, target)
+                    self._apply(works[way.plugin], way, target, conflicts=conflicts)
             for way, target in self._targets.items():
                 _assert_equal(way.name, _rows(target, schedule), expected)
             self._wait_for_native()
@@ -145,7 +147,10 @@ class Replay:
             )
         )
 
-    def _apply(self, received: WorkDirectory, way: Way, target: Database) -> None:
+    def _apply(
+        self, received: WorkDirectory, way: Way, target: Database, *, conflicts: bool
+    ) -> None:
+        """Apply; without ``conflicts`` every batch must come out as it was planned."""
         work = WorkDirectory(self._directory / way.origin)
         shutil.copytree(received.path, work.path)
         with work.store() as store:
@@ -153,7 +158,9 @@ class Replay:
         endpoint = target.endpoint(Side.TARGET)
         prepare_target(work, endpoint)
         enable_apply(work)
-        apply(ApplyTask(work=work, target=endpoint, plugin=way.plugin, mode=way.mode))
+        with _failed_batches() as failed:
+            apply(ApplyTask(work=work, target=endpoint, plugin=way.plugin, mode=way.mode))
+        assert not failed or conflicts, f"{way.name}: {failed}"
 
     # -- PostgreSQL's own ------------------------------------------------------------------------
 
@@ -209,6 +216,27 @@ def _same_umask() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+@contextmanager
+def _failed_batches() -> Iterator[list[str]]:
+    """Collect what is logged of batches that had to be done again row by row."""
+    failed: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "row by row" in record.getMessage():
+                failed.append(record.getMessage())
+
+    logger, collector = logging.getLogger("pgcopydb.cdc.apply"), Collector()
+    level = logger.level
+    logger.addHandler(collector)
+    logger.setLevel(logging.INFO)
+    try:
+        yield failed
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(collector)
 
 
 @contextmanager
