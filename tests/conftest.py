@@ -14,7 +14,12 @@ for _module in (Path(__file__).parent / "support").glob("*.py"):
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
-pytest_plugins = ("tests.support.requirements", "tests.support.servers", "tests.support.commands")
+pytest_plugins = (
+    "tests.support.requirements",
+    "tests.support.servers",
+    "tests.support.commands",
+    "tests.support.phases",
+)
 
 
 def pytest_configure() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_phases import Phases
 from tests.support.commands import Pgcopydb
+from tests.support.phases import Phases
 from tests.support.servers import Database, MakeCluster, SourceTarget
 
 INSTALLED = """
@@ -22,11 +22,6 @@ SCRIPT = r"""
     select pg_catalog.pg_extension_config_dump('settings', 'where given');
     select pg_catalog.pg_extension_config_dump('places', '');
 """
-
-
-@pytest.fixture
-def phases(pgcopydb_command: Pgcopydb, source_target: SourceTarget, tmp_path: Path) -> Phases:
-    return Phases(pgcopydb_command, source_target, tmp_path / "work")
 
 
 @pytest.mark.parametrize("source_target", [(15, 15)], indirect=True)

@@ -1,38 +1,14 @@
 """A base copy phase by phase, as scripts make it, ends where a clone does."""
 
 import stat
-from pathlib import Path
 
 import pytest
 
 from tests.integration.test_clone import OBJECTS
-from tests.support.commands import Finished, Pgcopydb
+from tests.support.clock import wait_for
+from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences, differing_tables
-from tests.support.servers import SourceTarget
-
-Phase = tuple[str, ...]
-
-
-class Phases:
-    """The command, in one work directory."""
-
-    def __init__(self, command: Pgcopydb, pair: SourceTarget, directory: Path) -> None:
-        self.command = command
-        self.pair = pair
-        self.directory = directory
-
-    def run(self, *words: str, status: int = 0) -> Finished:
-        sides = self.pair.options
-        if words[0] == "dump":
-            sides = sides[:2]
-        finished = self.command(*words, "--dir", self.directory, *sides)
-        assert finished.status == status, finished.stderr
-        return finished
-
-
-@pytest.fixture
-def phases(pgcopydb_command: Pgcopydb, source_target: SourceTarget, tmp_path: Path) -> Phases:
-    return Phases(pgcopydb_command, source_target, tmp_path / "work")
+from tests.support.phases import Phases
 
 
 @pytest.mark.parametrize(
@@ -95,3 +71,58 @@ def test_data_into_a_whole_schema(phases: Phases) -> None:
     other = Phases(phases.command, phases.pair, phases.directory.with_name("other"))
     assert "have rows already" in other.run("copy", "table-data", status=7).stderr
     assert differing_tables(phases.pair.source, phases.pair.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_rows_that_failed_are_copied_when_the_reason_is_gone(phases: Phases) -> None:
+    source, target = phases.pair.source, phases.pair.target
+    phases.run("dump", "schema")
+    phases.run("restore", "pre-data")
+    target.execute("alter table shop.items add constraint never check (false)")
+    failed = phases.run("copy", "table-data", status=4)
+    assert "shop.items" in failed.stderr
+    target.execute("alter table shop.items drop constraint never")
+    assert "tables are not all copied" in phases.run("copy", "indexes", status=3).stderr
+    assert "--not-consistent" in phases.run("copy", "table-data", "--resume", status=3).stderr
+    phases.run("copy", "table-data", "--resume", "--not-consistent")
+    for query in (
+        "select count(*), sum(id) from shop.items",
+        "select * from shop.keyless order by 1",
+    ):
+        assert target.rows(query) == source.rows(query)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_all_parts_are_of_the_moment_of_a_running_snapshot(
+    phases: Phases, pgcopydb_background: PgcopydbBackground
+) -> None:
+    source, target = phases.pair.source, phases.pair.target
+    options = ["--dir", str(phases.directory), *phases.pair.options[:2]]
+    with pgcopydb_background("snapshot", *options) as holding:
+        assert wait_for(lambda: holding.stdout.endswith("\n"))
+        source.execute("create table late (i integer); insert into shop.keyless values (9, 'late')")
+        phases.run("dump", "schema")
+        phases.run("restore", "pre-data")
+        phases.run("copy", "data")
+        phases.run("restore", "post-data")
+    assert target.rows("select to_regclass('late')") == [(None,)]
+    assert target.rows("select count(*) from shop.keyless where a = 9") == [(0,)]
+    source.execute("drop table late; delete from shop.keyless where a = 9")
+    assert differences(source, target) == []
+
+
+@pytest.mark.parametrize("source_target", [(15, 18, OBJECTS)], indirect=True)
+def test_a_dump_that_replaces_what_is_there(phases: Phases) -> None:
+    phases.pair.target.execute(
+        "create schema shop; create table shop.items (other text);"
+        " insert into shop.items values (1)"
+    )
+    phases.run("dump", "schema")
+    assert "the database is not empty" in phases.run("restore", "pre-data", status=7).stderr
+    refused = phases.run("restore", "pre-data", "--restart", status=1)
+    assert "would remove the dump" in refused.stderr
+    phases.run("restore", "schema", "--drop-if-exists", "--restore-jobs", "2")
+    assert "already" in phases.run("dump", "schema", "--resume").stdout
+    phases.run("copy", "blobs")
+    phases.run("copy", "sequences")
+    assert phases.pair.target.rows("select count(*) from shop.items") == [(0,)]

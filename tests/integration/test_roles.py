@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_phases import Phases
-from tests.support.commands import Pgcopydb
-from tests.support.servers import SourceTarget
+from tests.support.phases import Phases
 
 ROLES = r"""
     create role "Odd ""role""; drop" with login password 'se''cret\' createdb connection limit 7
@@ -47,11 +45,6 @@ PROPERTIES = """
         from aclexplode(datacl))
     from pg_database d where datname = current_database()
 """
-
-
-@pytest.fixture
-def phases(pgcopydb_command: Pgcopydb, source_target: SourceTarget, tmp_path: Path) -> Phases:
-    return Phases(pgcopydb_command, source_target, tmp_path / "work")
 
 
 @pytest.mark.parametrize("source_target", [(15, 15), (15, 18)], indirect=True)

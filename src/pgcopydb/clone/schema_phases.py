@@ -11,6 +11,7 @@ from pgcopydb.clone.context import (
     CONSTRAINTS_BUILT,
     INDEXES_BUILT,
     Restoring,
+    is_done,
     mark_done,
     open_run,
 )
@@ -43,6 +44,8 @@ def dump_schema(
     """
     with work.store() as store:
         step = begin_step(store, "dump schema")
+    if is_done(work, _DUMPED) and is_done(work, schema.RESTORING):
+        return PhaseSummary(done=("the schema is dumped already, and restored from that dump",))
     with signals.stop_on_signals():
         source = pin(source)
         facts = server_facts(source)
