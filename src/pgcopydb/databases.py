@@ -11,7 +11,7 @@ One that fails does not keep the others from being copied, unless --fail-fast sa
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from psycopg import Connection
@@ -28,7 +28,7 @@ from pgcopydb.postgres.discover import list_databases
 from pgcopydb.postgres.parameters import with_database
 from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.sql.database import create_database
-from pgcopydb.workdir.directory import WorkDirectory, open_directory
+from pgcopydb.workdir.directory import WorkDirectory, default_directory, open_directory
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,42 @@ def refuse_failures(outcomes: list[DatabaseOutcome]) -> None:
     ) from first
 
 
-def _databases(source: Endpoint) -> list[Database]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePair:
+    """A database of each side by its name; a side that lacks it is None.
+
+    ``work`` is where a clone of all databases keeps this one, if it is there.
+    """
+
+    name: str
+    source: Endpoint | None
+    target: Endpoint | None
+    work: WorkOptions
+
+
+def pair_databases(work: WorkOptions, source: Endpoint, target: Endpoint) -> list[DatabasePair]:
+    """Return all databases of both servers but templates, by name; ``work`` is of all of them."""
+    ours = {one.name: one for one in _databases(source)}
+    theirs = {one.name for one in _databases(target)}
+    path = work.directory or default_directory()
+    pairs = []
+    for name in sorted(ours.keys() | theirs):
+        directory = path / "databases" / f"{ours[name].oid:d}" if name in ours else path
+        pairs.append(
+            DatabasePair(
+                name=name,
+                source=with_database(source, name) if name in ours else None,
+                target=with_database(target, name) if name in theirs else None,
+                work=WorkOptions(directory=directory if directory.exists() else None),
+            )
+        )
+    return pairs
+
+
+def _databases(server: Endpoint) -> list[Database]:
     with (
-        connect(source, purpose="list databases") as connection,
-        reporting(source, "reading the list of databases"),
+        connect(server, purpose="list databases") as connection,
+        reporting(server, "reading the list of databases"),
     ):
         found = list_databases(connection)
     wanted = [one for one in found if one.allows_connections and not one.is_template]

@@ -14,7 +14,7 @@ from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CompareOptions, WorkOptions
 from pgcopydb.workdir.directory import open_directory
 from tests.support.commands import Pgcopydb
-from tests.support.servers import MakeDatabase, Servers, SourceTarget
+from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 
 OBJECTS = (Path(__file__).parents[1] / "support" / "objects.sql").read_text()
 
@@ -396,3 +396,25 @@ def test_filters_and_odd_databases(
         """  k"%s = it's %s: Ü ü -> u""",
     ]
     assert len(found.table_differences) == 1
+
+
+def test_all_databases(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb
+) -> None:
+    pair = _both(servers, make_database, 18, "create table t (id int primary key)")
+    name = pair.source.name
+    pair.target.cluster.create_database(name)
+    other = Database(pair.target.cluster, name)
+    other.execute("create table t (id int primary key)")
+    done = pgcopydb_command("compare", "data", *pair.options, "--all-databases", "--json")
+    found = {one["database"]: one for one in json.loads(done.stdout)}
+    assert done.status == 8  # what the target alone has
+    assert found[name]["equal"]
+    assert found[pair.target.name] == {
+        "database": pair.target.name,
+        "equal": False,
+        "found": "only on the target",
+    }
+    done = pgcopydb_command("compare", "schema", *pair.options, "--all-databases")
+    assert f'database "{pair.target.name}": only on the target' in done.stdout
+    assert f'database "{name}":\n' in done.stdout

@@ -11,6 +11,7 @@ from pgcopydb.lsn import format_lsn
 from pgcopydb.model.comparison import (
     ComparisonProgress,
     DataComparison,
+    Found,
     Moment,
     ObjectDifference,
     RowDifference,
@@ -38,16 +39,29 @@ def comparison_line(progress: ComparisonProgress) -> str:
     return "  ".join(filter(None, parts))
 
 
+def comparison(found: DataComparison | SchemaComparison, *, as_json: bool) -> str:
+    """Return what a comparison found."""
+    if isinstance(found, SchemaComparison):
+        return schema_comparison(found, as_json=as_json)
+    return data_comparison(found, as_json=as_json)
+
+
+def database_heading(name: str, found: DataComparison | SchemaComparison | Found) -> str:
+    """Return the line over what was found in one of several databases."""
+    return f'database "{printable(name)}":' + (f" {found}" if isinstance(found, Found) else "")
+
+
 def data_comparison(found: DataComparison, *, as_json: bool) -> str:
     """Return what a comparison of rows found, the differences first."""
     if as_json:
-        return as_json_text(_members(found))
+        return as_json_text(comparison_members(found))
     lines = [line for table in found.table_differences for line in _table_lines(table)]
     lines += _object_lines(found.object_differences)
     lines += _closing(found.source, found.target, found.notes)
     counts = (
-        f"{found.tables:,} tables with {found.rows:,} rows, {found.sequences:,} sequences and"
-        f" {found.large_objects:,} large objects compared in {duration(found.seconds)}"
+        f"{_count(found.tables, 'table')} with {_count(found.rows, 'row')},"
+        f" {_count(found.sequences, 'sequence')} and"
+        f" {_count(found.large_objects, 'large object')} compared in {duration(found.seconds)}"
     )
     different = len(found.table_differences), len(found.object_differences)
     return "\n".join([*lines, f"{counts}: {_verdict(*different)}"])
@@ -56,16 +70,19 @@ def data_comparison(found: DataComparison, *, as_json: bool) -> str:
 def schema_comparison(found: SchemaComparison, *, as_json: bool) -> str:
     """Return what a comparison of definitions found, one line for each object that differs."""
     if as_json:
-        return as_json_text(_members(found))
+        return as_json_text(comparison_members(found))
     lines = _object_lines(found.differences)
     lines += _closing(found.source, found.target, found.notes)
-    counts = f"{found.objects:,} objects compared in {duration(found.seconds)}"
+    counts = f"{_count(found.objects, 'object')} compared in {duration(found.seconds)}"
     count = len(found.differences)
     verdict = f"{count:,} differ{'s' if count == 1 else ''}" if count else "all equal"
     return "\n".join([*lines, f"{counts}: {verdict}"])
 
 
-def _members(found: DataComparison | SchemaComparison) -> dict[str, object]:
+def comparison_members(found: DataComparison | SchemaComparison | Found) -> dict[str, object]:
+    """Return what a comparison found, for JSON; of a database that a side lacks just that."""
+    if isinstance(found, Found):
+        return {"equal": False, "found": found}
     members = {"equal": found.is_equal, **asdict(found)}
     for side in ("source", "target"):
         lsn = members[side]["lsn"]
@@ -76,8 +93,8 @@ def _members(found: DataComparison | SchemaComparison) -> dict[str, object]:
 
 def _verdict(tables: int, objects: int) -> str:
     parts = [
-        f"{tables:,} table{'' if tables == 1 else 's'}" if tables else "",
-        f"{objects:,} other object{'' if objects == 1 else 's'}" if objects else "",
+        _count(tables, "table") if tables else "",
+        _count(objects, "other object") if objects else "",
     ]
     shown = " and ".join(filter(None, parts))
     return f"{shown} differ{'s' if tables + objects == 1 else ''}" if shown else "all equal"
@@ -116,7 +133,11 @@ def _table_reasons(table: TableDifference) -> Iterator[str]:
 
 
 def _rows(table: TableDifference) -> str:
-    return f"{table.source_rows:,} row{'' if table.source_rows == 1 else 's'}"
+    return _count(table.source_rows or 0, "row")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _row_line(row: RowDifference) -> str:

@@ -29,8 +29,8 @@ from pgcopydb.postgres.digest import (
 from pgcopydb.sql.digest import MOST_BUCKETS, SHOWN_CHARACTERS, Stretch
 
 _ROWS_A_BUCKET: Final = 500
-_FETCHED_ROWS: Final = 200_000
-"""Hashes of rows that are looked at in one go: some 50 MB."""
+_FETCHED_ROWS: Final = 50_000
+"""Hashes of rows that are fetched from each side at most, of several buckets together: 20 MB."""
 
 _FEW_ROWS: Final = 20_000
 """A table of so many rows is fetched whole: buckets would only be another read of it."""
@@ -60,7 +60,7 @@ def find_rows(
     more = False
     if rows > _FEW_ROWS:
         different = _different_buckets(readers, pair, pieces, buckets)
-        chosen, more = _fitting(different)
+        chosen, more = _fitting(different, most)
     if pair.key:
         found = list(_by_key(readers, pair, pieces, buckets, chosen))
     else:
@@ -94,13 +94,16 @@ def _different_buckets(
     }
 
 
-def _fitting(different: Mapping[int, int]) -> tuple[tuple[int, ...], bool]:
-    """Return the buckets whose rows can be fetched together, and whether some are left out."""
+def _fitting(different: Mapping[int, int], most: int) -> tuple[tuple[int, ...], bool]:
+    """Return the buckets whose rows can be fetched together, and whether some are left out.
+
+    In each of them a row differs, so that no more than ``most`` are needed.
+    """
     chosen: list[int] = []
     room = _FETCHED_ROWS
     for number, rows in different.items():
         room -= rows
-        if chosen and room < 0:
+        if len(chosen) == most or (chosen and room < 0):
             return tuple(chosen), True
         chosen.append(number)
     return tuple(chosen), False
