@@ -418,3 +418,40 @@ def test_all_databases(
     done = pgcopydb_command("compare", "schema", *pair.options, "--all-databases")
     assert f'database "{pair.target.name}": only on the target' in done.stdout
     assert f'database "{name}":\n' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "value", "shown"),
+    [
+        ("LATIN1", "UTF8", "'ÿ'", "ÿ"),
+        ("SQL_ASCII", "SQL_ASCII", "E'\\xff\\xfe'", "\\udcff\\udcfe"),
+    ],
+)
+def test_encodings(
+    servers: Servers,
+    make_database: MakeDatabase,
+    source: str,
+    target: str,
+    value: str,
+    shown: str,
+) -> None:
+    databases = []
+    for encoding, cluster in (
+        (source, servers.get(15, "source")),
+        (target, servers.get(18, "target")),
+    ):
+        admin = make_database(cluster)
+        name = f"{admin.name}_{encoding.lower()}"
+        admin.execute(f"create database {name} encoding '{encoding}' locale 'C' template template0")
+        databases.append(Database(cluster, name))
+        client = "SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"
+        with databases[-1].connect(client_encoding=client) as connection:
+            connection.execute('create table "tä" ("kü" int primary key, v text)'.encode())
+            connection.execute(f'insert into "tä" values (1, {value})'.encode())
+    pair = SourceTarget(*databases)
+    assert compared(pair).is_equal
+    pair.target.execute("""update "tä" set v = 'y'""")
+    assert data_comparison(compared(pair), as_json=False).splitlines()[:2] == [
+        "table public.tä: 1 of 1 row differs",
+        f"  kü = 1: v {shown} -> y",
+    ]

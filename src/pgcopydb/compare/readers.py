@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psycopg
 
-from pgcopydb.errors import PgcopydbError
+from pgcopydb.errors import PgcopydbError, StateError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.digest import RowTooLongError
@@ -110,7 +110,7 @@ class SideReaders:
         reader = _Reader(connection)
         try:
             use_raw_encoding(connection)
-            import_snapshot(self.held.endpoint, connection, self.held.id)
+            self._begin(connection)
         except BaseException:
             self._drop(reader)
             raise
@@ -121,8 +121,18 @@ class SideReaders:
         if reader.reads >= _READS_A_TRANSACTION:
             reader.reads = 0
             reader.connection.execute("rollback")
-            import_snapshot(self.held.endpoint, reader.connection, self.held.id)
+            self._begin(reader.connection)
         self._idle.put(reader)
+
+    def _begin(self, connection: Session) -> None:
+        endpoint = self.held.endpoint
+        try:
+            import_snapshot(endpoint, connection, self.held.id)
+        except StateError:
+            raise endpoint.error(
+                f"{endpoint.side}: the session that holds the snapshot was lost",
+                hint="what was read since belongs to another moment: compare again",
+            ) from None
 
     def _drop(self, reader: _Reader) -> None:
         with self._lock:
