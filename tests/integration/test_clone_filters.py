@@ -169,3 +169,58 @@ def test_filters_that_do_not_fit_are_refused_before_anything_is_made(
             filtered(tmp_path, "[exclude-table]\napp.kept"),
             resume=True,
         )
+
+
+EXTENSIONS = """
+create schema ext;
+create extension hstore schema ext;
+create extension citext;
+create extension pg_trgm schema ext;
+create table tags (id int primary key, pairs ext.hstore);
+create table names (id int primary key, name citext, plain text);
+create index names_plain on names using gin (plain ext.gin_trgm_ops);
+create view of_tags as select pairs operator(ext.->) 'a' as a from tags;
+create function note() returns event_trigger language plpgsql as $$ begin end $$;
+create event trigger note_ddl on ddl_command_end execute function note();
+create event trigger note_drop on sql_drop execute function note();
+insert into tags values (1, 'a=>1');
+insert into names values (1, 'n', 'p');
+"""
+
+
+@pytest.mark.parametrize("source_target", [(15, 15, EXTENSIONS)], indirect=True)
+def test_extensions_and_event_triggers(
+    source_target: SourceTarget, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    expected = make_database(source_target.source.cluster, EXTENSIONS)
+    expected.execute(
+        "drop event trigger note_ddl; drop table tags cascade; drop extension hstore;"
+        "drop index names_plain; drop extension pg_trgm"
+    )
+    copy = filtered(
+        tmp_path,
+        "[include-only-extension]\ncitext\n[exclude-event-trigger]\nnote_ddl\n"
+        "[exclude-schema]\next\n",
+    )
+    run_clone(source_target, tmp_path / "work", copy)
+    expected.execute("drop schema ext")
+    assert differences(expected, source_target.target) == []
+    assert target_extensions(source_target) == {"citext", "plpgsql"}
+    assert source_target.target.rows("select evtname from pg_event_trigger") == [("note_drop",)]
+    assert_compared_equal(source_target, copy)
+
+
+def target_extensions(sides: SourceTarget) -> set[str]:
+    return {name for (name,) in sides.target.rows("select extname from pg_extension")}
+
+
+@pytest.mark.parametrize("source_target", [(15, 15, EXTENSIONS)], indirect=True)
+def test_an_extension_that_is_taken_brings_its_schema(
+    source_target: SourceTarget, make_database: MakeDatabase, tmp_path: Path
+) -> None:
+    expected = make_database(source_target.source.cluster, EXTENSIONS)
+    expected.execute("drop index names_plain; drop extension pg_trgm")
+    copy = filtered(tmp_path, "[exclude-schema]\next\n[exclude-extension]\npg_trgm\n")
+    run_clone(source_target, tmp_path / "work", copy)
+    assert differences(expected, source_target.target) == []
+    assert target_extensions(source_target) == {"citext", "hstore", "plpgsql"}
