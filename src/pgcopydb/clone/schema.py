@@ -40,7 +40,8 @@ _DUMPED: Final = "schema dumped"
 RESTORING: Final = "schema before the data begun"
 
 _ENTRIES_PER_JOB: Final = 50
-"""Entries for which one more job of pg_restore, a process and a session, pays."""
+"""Entries for which one more job of pg_restore, a process and a session, pays: 600 indexes and keys
+of empty tables took 6.5 s with one job, 5.8 s with two and 5.7 s with four (2 busy cores)."""
 
 
 class After(StrEnum):
