@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from pgcopydb.errors import ConfigurationError
+from pgcopydb.model.access import without_libpq
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,7 @@ def _output(program: Path, argument: str) -> str | None:
     try:
         done = subprocess.run(
             [program, argument],
+            env=without_libpq(os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
