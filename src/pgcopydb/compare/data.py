@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 from pgcopydb.compare import fence
 from pgcopydb.compare.moments import read_facts, read_moment
 from pgcopydb.compare.objects import large_object_differences, read_sequences, sequence_differences
 from pgcopydb.compare.pairs import pair_tables, readable_tables
-from pgcopydb.compare.readers import Readers, open_readers
+from pgcopydb.compare.readers import Readers, open_readers, stopping
 from pgcopydb.compare.tables import Comparing, Observe
-from pgcopydb.errors import Interrupted
 from pgcopydb.model.comparison import DataComparison, ObjectDifference
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.filters import Filters
@@ -35,7 +33,7 @@ def compare_data(
     what a role may not read, the side's error otherwise.
     """
     started = time.monotonic()
-    with _stopping(), open_readers(source, target, jobs=options.jobs) as readers:
+    with stopping(), open_readers(source, target, jobs=options.jobs) as readers:
         facts = {side: read_facts(readers.held(side), readers.endpoint(side)) for side in Side}
         migration = fence.find_migration(work, facts[Side.SOURCE], facts[Side.TARGET])
         if migration is not None:
@@ -76,17 +74,6 @@ def compare_data(
             object_differences=tuple(others),
             notes=tuple(filter(None, [*_unread(tables[Side.SOURCE]), unapplied])),
         )
-
-
-@contextmanager
-def _stopping() -> Iterator[None]:
-    """Let a signal end the comparison, of which nothing is left to go on with."""
-    try:
-        with signals.stop_on_signals():
-            yield
-    except Interrupted as error:
-        error.hint = None
-        raise
 
 
 def _tables(readers: Readers, side: Side, filters: Filters) -> list[Table]:

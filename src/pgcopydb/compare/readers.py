@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psycopg
 
-from pgcopydb.errors import PgcopydbError, StateError
+from pgcopydb.errors import Interrupted, PgcopydbError, StateError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.digest import RowTooLongError
@@ -181,6 +181,17 @@ class Readers:
     def _start(self, task: Task, ended: "SimpleQueue[tuple[Task, Future[Any]]]") -> None:
         future = self._sides[task.side].submit(task.read)
         future.add_done_callback(lambda done: ended.put((task, done)))
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Let a signal end the comparison, of which nothing is left to go on with."""
+    try:
+        with signals.stop_on_signals():
+            yield
+    except Interrupted as error:
+        error.hint = None
+        raise
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Final
 
 from pgcopydb.compare import fence
 from pgcopydb.compare.moments import read_facts, read_moment
-from pgcopydb.compare.readers import Readers, open_readers
+from pgcopydb.compare.readers import Readers, open_readers, stopping
 from pgcopydb.model.comparison import Found, ObjectDifference, SchemaComparison
 from pgcopydb.model.definition import Definition
 from pgcopydb.model.endpoint import Endpoint, Side
@@ -33,7 +33,7 @@ def compare_schema(
     Raises NotComparable while a migration between the two is under way, the side's error otherwise.
     """
     started = time.monotonic()
-    with signals.stop_on_signals(), open_readers(source, target, jobs=1) as readers:
+    with stopping(), open_readers(source, target, jobs=1) as readers:
         facts = {side: read_facts(readers.held(side), readers.endpoint(side)) for side in Side}
         migration = fence.find_migration(work, facts[Side.SOURCE], facts[Side.TARGET])
         if migration is not None:
