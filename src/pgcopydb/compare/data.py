@@ -34,6 +34,8 @@ def compare_data(
     """
     started = time.monotonic()
     with stopping(), open_readers(source, target, jobs=options.jobs) as readers:
+        # At once: the log goes on while the snapshots stay.
+        moments = {side: read_moment(readers.held(side), readers.endpoint(side)) for side in Side}
         facts = {side: read_facts(readers.held(side), readers.endpoint(side)) for side in Side}
         migration = fence.find_migration(work, facts[Side.SOURCE], facts[Side.TARGET])
         if migration is not None:
@@ -63,8 +65,8 @@ def compare_data(
         ]
         unapplied = fence.note_unapplied(migration) if migration is not None else None
         return DataComparison(
-            source=read_moment(readers.held(Side.SOURCE), source),
-            target=read_moment(readers.held(Side.TARGET), target),
+            source=moments[Side.SOURCE],
+            target=moments[Side.TARGET],
             tables=len(pairs) + len(lacking),
             rows=comparing.rows,
             sequences=len(sequences[Side.SOURCE]),

@@ -34,6 +34,8 @@ def compare_schema(
     """
     started = time.monotonic()
     with stopping(), open_readers(source, target, jobs=1) as readers:
+        # At once: the log goes on while the snapshots stay.
+        moments = {side: read_moment(readers.held(side), readers.endpoint(side)) for side in Side}
         facts = {side: read_facts(readers.held(side), readers.endpoint(side)) for side in Side}
         migration = fence.find_migration(work, facts[Side.SOURCE], facts[Side.TARGET])
         if migration is not None:
@@ -52,8 +54,8 @@ def compare_schema(
         )
         differences = tuple(comparing.differences())
         return SchemaComparison(
-            source=read_moment(readers.held(Side.SOURCE), source),
-            target=read_moment(readers.held(Side.TARGET), target),
+            source=moments[Side.SOURCE],
+            target=moments[Side.TARGET],
             objects=comparing.objects,
             seconds=time.monotonic() - started,
             differences=differences,
