@@ -174,9 +174,9 @@ def test_a_running_apply_pauses_and_goes_on(steps: Steps, mode: str, more: int) 
 
     with steps.start("stream", "replay", "--apply-mode", mode) as running:
         steps.pair.source.execute("insert into other values (0, 'first')")
-        assert wait_for(lambda: steps.count("other") == 1), running.stderr
+        assert wait_for(lambda: steps.count("other") == 1, seconds=60), running.stderr
         steps.sentinel("set", "prefetch")
-        assert wait_for(lambda: times("paused at", 1)), running.stderr
+        assert wait_for(lambda: times("paused at", 1), seconds=60), running.stderr
         steps.pair.source.execute("insert into other values (-1, 'while paused')")
         rows = (
             "insert into item select g, repeat('x', 200)"
@@ -185,15 +185,17 @@ def test_a_running_apply_pauses_and_goes_on(steps: Steps, mode: str, more: int) 
         with open_transaction(steps, *LARGE, rows) as commit:
             commit()
         end = steps.pair.source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
-        assert wait_for(lambda: stored(steps, end)), running.stderr
+        assert wait_for(lambda: stored(steps, end), seconds=60), running.stderr
         assert (steps.count(), steps.count("other")) == (0, 1)
         with steps.pair.target.connect() as holder, holder.transaction():
             holder.execute("lock table item in share mode")
             steps.sentinel("set", "apply")
             blocked = "select from pg_locks where not granted"
-            assert wait_for(lambda: bool(steps.pair.target.rows(blocked))), running.stderr
+            assert wait_for(lambda: bool(steps.pair.target.rows(blocked)), seconds=60), (
+                running.stderr
+            )
             steps.sentinel("set", "prefetch")
-        assert wait_for(lambda: times("paused at", 2)), running.stderr
+        assert wait_for(lambda: times("paused at", 2), seconds=60), running.stderr
         assert steps.count() == (0 if more else 6000)
         steps.set_endpos()
         steps.sentinel("set", "apply")

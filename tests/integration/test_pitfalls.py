@@ -56,7 +56,7 @@ def test_p01_p05_p10_p12_keepalives_and_empty_transactions(
         other.execute("create table noise as select g from generate_series(1, 20000) g")
         source.execute("select pg_current_xact_id()")
         heard = parse_lsn(stream.source_end())
-        assert wait_for(lambda: confirmed(source) >= heard), running.stderr
+        assert wait_for(lambda: confirmed(source) >= heard, seconds=60), running.stderr
         running.kill_all()
     assert parse_lsn(stream.sentinel("get", "--replay-lsn")) == 0
     assert stream.count("item") == 0

@@ -165,12 +165,12 @@ def test_p37_very_large_values(stream: Stream, megabytes: int) -> None:
         stream.pair.source.execute(f"insert into {table} values {more}{large})")
         stream.pair.source.execute(f"update {table} set n = 2")
     stream.set_endpos()
-    stream.run("stream", "replay", timeout=250)
+    stream.run("stream", "replay", timeout=140)
     sizes = "select (select n || ' ' || length(large) from by_key),"
     sizes += "(select n || ' ' || length(large) from by_row)"
     expected = f"2 {megabytes * 1_000_000}"
     assert stream.pair.target.rows(sizes) == [(expected, expected)]
     stream.pair.source.execute("delete from by_row; delete from by_key")
     stream.set_endpos()
-    stream.run("stream", "replay", timeout=250)
+    stream.run("stream", "replay", timeout=140)
     assert (stream.count("by_key"), stream.count("by_row")) == (0, 0)

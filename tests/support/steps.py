@@ -29,7 +29,7 @@ class Stream:
         """Make the slot and what belongs to it."""
         return self.run("stream", "setup", "--create-slot", "--plugin", self.plugin)
 
-    def run(self, *words: str, status: int = 0, timeout: float = 60) -> Finished:
+    def run(self, *words: str, status: int = 0, timeout: float = 120) -> Finished:
         """Run a command to its end, and assert how it ended."""
         finished = self.command(*words, *self._options(), timeout=timeout)
         assert finished.status == status, finished.stderr
