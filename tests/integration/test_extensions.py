@@ -1,10 +1,13 @@
 """Extensions: in the versions asked for, where they were, with the rows that users gave them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from pgcopydb.demo.places import traversable_temporary_directory
 from tests.support.commands import Pgcopydb
 from tests.support.phases import Phases
 from tests.support.servers import Database, MakeCluster, SourceTarget
@@ -97,17 +100,22 @@ def test_extensions_by_themselves(phases: Phases) -> None:
     assert source.rows("select extname from pg_extension") == [("plpgsql",)]
 
 
+@pytest.fixture
+def shared_directory() -> Iterator[Path]:
+    """A folder that the servers' user may read, which pytest's own are not."""
+    with TemporaryDirectory(dir=traversable_temporary_directory()) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 def test_rows_of_configuration_tables(
-    make_cluster: MakeCluster, pgcopydb_command: Pgcopydb, tmp_path: Path
+    make_cluster: MakeCluster, pgcopydb_command: Pgcopydb, shared_directory: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "share" / "extension"
-    folder.mkdir(parents=True)
+    folder = shared_directory / "extension"
+    folder.mkdir()
     (folder / "kept.control").write_text("default_version = '1'\nrelocatable = false\n")
     (folder / "kept--1.sql").write_text(SCRIPT)
-    for path in (*tmp_path.parents, tmp_path, folder.parent, folder):
-        if path.stat().st_mode & 0o077 == 0:
-            path.chmod(0o755)
-    settings = {"extension_control_path": f"{folder.parent}:$system"}
+    settings = {"extension_control_path": f"{shared_directory}:$system"}
     sides = []
     for cluster in (make_cluster(18, settings=settings), make_cluster(18, settings=settings)):
         cluster.create_database("app")
