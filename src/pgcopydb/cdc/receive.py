@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 import psycopg
 
 from pgcopydb.cdc.capture import read_capture, refuse_other_server
-from pgcopydb.cdc.chunks import ChunkAssembler, Cut
+from pgcopydb.cdc.chunks import CHUNK_BYTES, ChunkAssembler, Cut
 from pgcopydb.cdc.room import Backlog, Room, segment_bytes
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.decoding import MESSAGE_HEADER
@@ -166,10 +166,9 @@ class _Receiver:
         with ExitStack() as stack:
             self._store = stack.enter_context(task.work.store())
             sentinel = require_sentinel(self._store)
-            self._writer = ChangelogWriter(
-                task.work.cdc,
-                max_segment_bytes=segment_bytes(task.max_segment_bytes, task.max_store_bytes),
-            )
+            most = segment_bytes(task.max_segment_bytes, task.max_store_bytes)
+            self._writer = ChangelogWriter(task.work.cdc, max_segment_bytes=most)
+            self._store_from = min(most, CHUNK_BYTES)  # a segment is no smaller than its chunks
             self._room = Room(task.work.cdc, task.max_store_bytes)
             stack.callback(self._writer.close)
             self._stored = max(self._writer.stored_end, sentinel.startpos)
@@ -282,7 +281,7 @@ class _Receiver:
 
     def _add(self, messages: list[bytes]) -> None:
         self._assembler.add(messages)
-        if self._assembler.is_full:
+        if self._assembler.is_full or self._assembler.size >= self._store_from:
             self._store_complete()
         if self._assembler.past_endpos:
             self._store_complete()
