@@ -38,6 +38,7 @@ from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import CloneSummary, PhaseSummary
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import exported_snapshot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
@@ -210,7 +211,8 @@ def _plan(copying: Copying, making: frozenset[Making]) -> Plan:
                 if copying.filters.selects_table(table.schema, table.name)
             ]
         into_tables.refuse_missing(copying, tables)
-        plan = rows.plan_under(copying, held, tables, making)
+        selection = read_selection(copying.source, held.connection, copying.filters)
+        plan = rows.plan_under(copying, held, tables, making, selection=selection)
     note_remainder(copying, plan.remainder)
     with copying.work.store() as store:
         JobQueue(store).add(plan.jobs)

@@ -39,6 +39,7 @@ from pgcopydb.postgres.connect import reporting, resolve
 from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
+from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue
 from pgcopydb.workdir.store import read_fact, write_fact
@@ -128,9 +129,17 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             locked = holding.enter_context(
                 locked_snapshot(copying.source, snapshot, copying.filters)
             )
+            selection = read_selection(copying.source, locked.connection, copying.filters)
             if scope.schema:
-                refuse_changed_selection(copying.source, locked.connection, copying.filters)
-            plan = plan_under(copying, locked, locked.tables, scope.making, same_types=scope.schema)
+                refuse_changed_selection(selection, copying.filters)
+            plan = plan_under(
+                copying,
+                locked,
+                locked.tables,
+                scope.making,
+                selection=selection,
+                same_types=scope.schema,
+            )
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
         if not scope.schema:
@@ -149,7 +158,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
         lanes = tables.lane_count(plan.parts, plan.bytes, copying.options.table_jobs)
         with _lanes(copying, locked, lanes, silenced=silenced) as group:
             if scope.schema:
-                _make_tables(copying, locked)
+                _make_tables(copying, locked, selection)
             extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
             _wait_for_lanes(copying, group, locked, lanes)
@@ -310,14 +319,15 @@ def plan_under(
     tables_to_copy: Sequence[Table],
     making: frozenset[Making],
     *,
+    selection: Selection,
     same_types: bool = True,
 ) -> Plan:
     """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows.
 
-    ``same_types`` is as ``plan_copy`` takes it.
+    ``selection`` is what the filters mean in it; ``same_types`` is as ``plan_copy`` takes it.
     """
     source, filters = copying.source, copying.filters
-    left_out = read_selection(source, held.connection, filters).left_out
+    left_out = selection.left_out
     with reporting(source, "reading indexes and constraints"):
         all_indexes = discover.list_indexes(held.connection)
         constraints = discover.list_constraints(held.connection)
@@ -339,7 +349,7 @@ def plan_under(
     )
 
 
-def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
+def _make_tables(copying: Copying, locked: LockedSnapshot, selection: Selection) -> None:
     with copying.timed("dump schema"):
         schema.dump(
             copying.work,
@@ -347,7 +357,7 @@ def _make_tables(copying: Copying, locked: LockedSnapshot) -> None:
             locked.facts,
             copying.tools,
             locked.id,
-            filters=copying.filters,
+            selection=selection,
         )
     with copying.timed("restore pre-data"):
         schema.restore_before_data(copying)

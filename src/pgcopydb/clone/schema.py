@@ -18,7 +18,6 @@ from pgcopydb.clone.context import Restoring, archive
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.errors import ExternalToolError, StateError, TargetError
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ConstraintKind, Extension, ServerFacts
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import Tools
@@ -26,8 +25,8 @@ from pgcopydb.pgtools.restore import Section, check_archive, list_archive, resto
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
-from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
+from pgcopydb.rules.selection import Selection
 from pgcopydb.rules.toc import TocEntry, ids_of, without_publications
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
@@ -83,19 +82,18 @@ def dump(
     tools: Tools,
     snapshot: str,
     *,
-    filters: Filters = EVERYTHING,
+    selection: Selection,
 ) -> None:
     """Write the source's schema, as the snapshot shows it, into the work directory.
 
-    What ``filters`` leave out is written down, and left out when the dump is restored.
+    What is not in the ``selection`` is written down, and left out when the dump is restored.
     """
     output = archive(work)
     with connect(source, purpose="clone") as session, reporting(source, "reading the relations"):
         import_snapshot(source, session, snapshot)
         relations = list_relations(session)
         installed = tuple(discover.list_extensions(session))
-        selection = read_selection(source, session, filters)
-    taken = {one: filters.selects_table(one.schema, one.name) for one in relations}
+    taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
     with child_environment(source, work.path) as access:
         try:
             dump_schema(

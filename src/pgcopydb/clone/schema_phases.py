@@ -24,7 +24,7 @@ from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import PhaseSummary
 from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.connect import connect, pin, reporting
-from pgcopydb.postgres.selection import resolve_filters
+from pgcopydb.postgres.selection import read_selection, resolve_filters
 from pgcopydb.postgres.snapshot import exported_snapshot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
@@ -55,7 +55,8 @@ def dump_schema(
             tools = find_tools(facts.version_num, version)
             given = effective_filters(work, copy.filters)
             filters = resolve_filters(source, held.connection, given)
-            schema.dump(work, source, facts, tools, held.id, filters=filters)
+            selection = read_selection(source, held.connection, filters)
+            schema.dump(work, source, facts, tools, held.id, selection=selection)
             keep_filters(work, copy.filters, filters)
         mark_done(work, _DUMPED)
     with work.store() as store:
