@@ -6,8 +6,8 @@ python -m tests.golden.sql_forms           render again, after a change of the r
 import io
 from collections.abc import Iterable, Iterator
 
-from pgcopydb.cdc.projection import Projection
-from pgcopydb.cdc.transform import SqlWriter
+from pgcopydb.cdc.text.projection import Projection
+from pgcopydb.cdc.text.transform import SqlWriter
 from pgcopydb.decoding import make_decoder
 from pgcopydb.decoding.jsonlines import JsonLinesEncoder
 from pgcopydb.model.capture import Capture, FollowedTable

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from pgcopydb.cdc.lines import Spool, read_lines
-from pgcopydb.cdc.notes import (
+from pgcopydb.cdc.text.lines import Spool, read_lines
+from pgcopydb.cdc.text.notes import (
     CompleteNote,
     Note,
     SourceNote,
@@ -18,8 +18,8 @@ from pgcopydb.cdc.notes import (
     from_message,
     is_reserved,
 )
-from pgcopydb.cdc.projection import Projection
-from pgcopydb.cdc.transform import SqlWriter
+from pgcopydb.cdc.text.projection import Projection
+from pgcopydb.cdc.text.transform import SqlWriter
 from pgcopydb.errors import ProtocolError, StateError
 from pgcopydb.model.capture import Capture, FollowedTable
 from pgcopydb.model.changes import (

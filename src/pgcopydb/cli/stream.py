@@ -121,7 +121,7 @@ def receive(
     With --to-stdout prints them as JSON lines (wal2json's format 2, with any plugin). Nothing is
     then confirmed to the source, unless --target says where the changes end up.
     """
-    from pgcopydb.cdc.text_receive import receive_command
+    from pgcopydb.cdc.text.receive import receive_command
     from pgcopydb.workdir.directory import open_directory
 
     if to_stdout:
@@ -158,7 +158,7 @@ def transform(
     IN is a file of JSON lines, or - for stdin; without it, the changes stored in the work
     directory are taken. OUT is the file to write, or - for stdout, which is the default.
     """
-    from pgcopydb.cdc.transform import transform_command
+    from pgcopydb.cdc.text.transform import transform_command
     from pgcopydb.workdir.directory import attach_directory
 
     place = None if output == _STANDARD else output
@@ -186,7 +186,7 @@ def apply(
     if printed and statements is not None:
         raise click.UsageError("--target - prints stored changes, and takes no FILE")
 
-    from pgcopydb.cdc.text_apply import apply_command
+    from pgcopydb.cdc.text.apply import apply_command
     from pgcopydb.workdir.directory import attach_directory, open_directory
 
     if printed:

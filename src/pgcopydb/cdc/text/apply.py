@@ -24,12 +24,12 @@ from pgcopydb.cdc.apply import ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import refuse_unfinished_copy, set_endpos_from, settle
-from pgcopydb.cdc.lines import read_lines
-from pgcopydb.cdc.notes import CompleteNote, SourceNote, from_comment
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.target_setup import prepare_target
-from pgcopydb.cdc.text_progress import claim_source, open_progress
-from pgcopydb.cdc.transform import reading, transform_command
+from pgcopydb.cdc.text.lines import read_lines
+from pgcopydb.cdc.text.notes import CompleteNote, SourceNote, from_comment
+from pgcopydb.cdc.text.progress import claim_source, open_progress
+from pgcopydb.cdc.text.transform import reading, transform_command
 from pgcopydb.decoding.timestamps import TimestampReader
 from pgcopydb.errors import (
     ConflictError,

@@ -17,9 +17,9 @@ from typing import IO, Final, Literal
 
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.follow import settle
-from pgcopydb.cdc.lines import Spool, read_lines
-from pgcopydb.cdc.notes import CompleteNote, Note, SourceNote, as_json, from_message
-from pgcopydb.cdc.projection import Projection
+from pgcopydb.cdc.text.lines import Spool, read_lines
+from pgcopydb.cdc.text.notes import CompleteNote, Note, SourceNote, as_json, from_message
+from pgcopydb.cdc.text.projection import Projection
 from pgcopydb.cdc.transactions import Piece, TransactionReader, Void
 from pgcopydb.decoding import make_decoder
 from pgcopydb.decoding.timestamps import format_microseconds

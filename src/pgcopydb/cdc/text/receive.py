@@ -27,12 +27,12 @@ from pgcopydb.cdc.capture import (
     refuse_other_source,
 )
 from pgcopydb.cdc.follow import set_endpos_from, settle
-from pgcopydb.cdc.lines import Spool
-from pgcopydb.cdc.notes import CompleteNote, Note, SourceNote, as_message, is_reserved
-from pgcopydb.cdc.projection import Projection
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.source_setup import create_capture
-from pgcopydb.cdc.text_progress import applied_position
+from pgcopydb.cdc.text.lines import Spool
+from pgcopydb.cdc.text.notes import CompleteNote, Note, SourceNote, as_message, is_reserved
+from pgcopydb.cdc.text.progress import applied_position
+from pgcopydb.cdc.text.projection import Projection
 from pgcopydb.cdc.watch import SourceWatch
 from pgcopydb.decoding import MESSAGE_HEADER, make_decoder, plugin_options
 from pgcopydb.decoding.jsonlines import JsonLinesEncoder
