@@ -6,16 +6,15 @@ which a large transaction has up to ``CAMPAIGN_ROWS`` rows (30 000), by ``CAMPAI
 """
 
 import os
-import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.scenarios.conftest import migration  # noqa: F401 - a fixture
 from tests.scenarios.migration import Migration
-from tests.support.kills import KillRun, reported
+from tests.support.disturbed import Totals, totals
+from tests.support.kills import KillRun
 from tests.support.workload import APPLICATION
 
 RUNS = int(os.environ.get("CAMPAIGN_RUNS", "20"))
@@ -27,28 +26,14 @@ SEED = int(os.environ.get("CAMPAIGN_SEED", str(int(time.time()))))
 
 
 @pytest.fixture(scope="module")
-def totals() -> Iterator[Counter[str]]:
-    """What happened in all runs; printed at the end."""
-    totals: Counter[str] = Counter()
-    yield totals
-    runs, exact = totals["runs"], totals["exact"]
-    bound = f"; at most {3 / runs:.1%} of runs fail (at 95 %)" if runs == exact else ""
-    sys.stdout.write(
-        f"\n{runs} runs from seed {SEED}, {totals['kills']} kills, {totals['resumed']} resumes:"
-        f" {exact} exact, {runs - exact} failed{bound}\n"
-    )
+def counted() -> Iterator[Totals]:
+    """What happened in all runs."""
+    with totals(SEED) as all_runs:
+        yield all_runs
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + RUNS))
 @pytest.mark.parametrize("source_target", [(SOURCE, 18, APPLICATION)], indirect=True)
-def test_kills(migration: Migration, seed: int, totals: Counter[str]) -> None:  # noqa: F811
+def test_kills(migration: Migration, seed: int, counted: Totals) -> None:  # noqa: F811
     migration.plugin = PLUGIN
-    run = KillRun(migration, seed, kills=KILLS, rows=ROWS)
-    totals["runs"] += 1
-    try:
-        with reported(run, seed):
-            run.run()
-        totals["exact"] += 1
-    finally:
-        totals["kills"] += run.killed.total()
-        totals["resumed"] += run.resumed
+    counted.add(KillRun(migration, seed, kills=KILLS, rows=ROWS), seed)

@@ -8,7 +8,8 @@ import pytest
 
 from pgcopydb.demo.cluster import Cluster
 from tests.scenarios.migration import Migration
-from tests.support.cuts import CutRun, ProxiedMigration, reported
+from tests.support.cuts import CutRun, proxied
+from tests.support.disturbed import run_and_report
 from tests.support.proxy import Proxy
 from tests.support.workload import APPLICATION
 
@@ -16,18 +17,8 @@ from tests.support.workload import APPLICATION
 @pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
 @pytest.mark.parametrize("seed", [3])
 def test_cut_off_at_random_it_loses_and_doubles_nothing(migration: Migration, seed: int) -> None:
-    pair = migration.pair
-    with Proxy(pair.source.cluster.port) as source, Proxy(pair.target.cluster.port) as target:
-        proxied = ProxiedMigration(
-            pair,
-            migration.directory,
-            migration.command,
-            migration.background,
-            proxies={"source": source, "target": target},
-        )
-        run = CutRun(proxied, seed, cuts=4)
-        with reported(run, seed):
-            run.run()
+    with proxied(migration) as through_proxies:
+        run_and_report(CutRun(through_proxies, seed, cuts=4), seed)
 
 
 def test_the_proxy_does_what_it_says(pg16: Cluster) -> None:

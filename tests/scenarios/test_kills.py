@@ -3,13 +3,12 @@
 import pytest
 
 from tests.scenarios.migration import Migration
-from tests.support.kills import KillRun, reported
+from tests.support.disturbed import run_and_report
+from tests.support.kills import KillRun
 from tests.support.workload import APPLICATION
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
 @pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_it_loses_and_doubles_nothing(migration: Migration, seed: int) -> None:
-    run = KillRun(migration, seed, kills=3, rows=15_000, pause=1.5)
-    with reported(run, seed):
-        run.run()
+    run_and_report(KillRun(migration, seed, kills=3, rows=15_000, pause=1.5), seed)

@@ -8,7 +8,6 @@ What is right is what kills.KillRun asks for: every acknowledged transaction onc
 that is true, nobody who waits for ever. The same seed takes the same decisions.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -108,17 +107,14 @@ class CutRun:
 
 
 @contextmanager
-def reported(run: CutRun, seed: int) -> Iterator[None]:
-    """Print what was done in ``run``, however it ends."""
-    began = time.monotonic()
-    outcome = "FAILED"
-    try:
-        yield
-        outcome = "exact"
-    finally:
-        ways = ", ".join(f"{count} {way}" for way, count in sorted(run.faults.items()))
-        sys.stdout.write(
-            f"seed {seed}: {outcome}; {run.faults.total()} faults ({ways}), {run.resumed} resumes,"
-            f" {run.survived} survived, {time.monotonic() - began:.0f} s\n"
+def proxied(migration: Migration) -> Iterator[ProxiedMigration]:
+    """Give a migration whose connections all go through a proxy for each server."""
+    pair = migration.pair
+    with Proxy(pair.source.cluster.port) as source, Proxy(pair.target.cluster.port) as target:
+        yield ProxiedMigration(
+            pair,
+            migration.directory,
+            migration.command,
+            migration.background,
+            proxies={"source": source, "target": target},
         )
-        sys.stdout.flush()

@@ -12,12 +12,11 @@ waits for ever. The same seed takes the same decisions; the moments are never qu
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -130,7 +129,7 @@ class KillRun:
         self._kills = kills
         self._rows = rows
         self._pause = pause
-        self.killed: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
         self.resumed = 0
         self.survived = 0
         self.slowest_end = 0.0
@@ -155,7 +154,7 @@ class KillRun:
             workload.stop()
             large.stop()
             if random.random() < 0.3:
-                self.killed["source server"] += 1
+                self.faults["source server"] += 1
                 self._restart(migration.pair.source)
             self._drain(running, command, options)
         migration.judge()
@@ -189,7 +188,7 @@ class KillRun:
             "group and target": self._kill_all,
         }
         way = self._random.choice(list(ways))
-        self.killed[way] += 1
+        self.faults[way] += 1
         ways[way](running)
         return way
 
@@ -256,23 +255,6 @@ class KillRun:
         if not draining and self._random.random() < 0.8:  # else it is killed while it begins
             self._migration.wait_until_applying(running)
         return running
-
-
-@contextmanager
-def reported(run: KillRun, seed: int) -> Iterator[None]:
-    """Print what was done in ``run``, however it ends."""
-    began = time.monotonic()
-    outcome = "FAILED"
-    try:
-        yield
-        outcome = "exact"
-    finally:
-        ways = ", ".join(f"{count} {way}" for way, count in sorted(run.killed.items()))
-        sys.stdout.write(
-            f"seed {seed}: {outcome}; {run.killed.total()} kills ({ways}), {run.resumed} resumes,"
-            f" {run.survived} survived, {time.monotonic() - began:.0f} s\n"
-        )
-        sys.stdout.flush()
 
 
 def _session_of(pid: int) -> int | None:

@@ -183,18 +183,10 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
     count_markers(copying, queue)
     unfinished = [job for job in queue.jobs(COPY) if job.state != "done"]
     with ExitStack() as holding:
+        go_on = partial(_copy_and_build, copying, queue, holding=holding, resumed=True, scope=scope)
         if not unfinished and queue.is_finished(LARGE_OBJECTS):
             group = holding.enter_context(WorkerGroup())
-            _copy_and_build(
-                copying,
-                queue,
-                group,
-                lanes=0,
-                locked=None,
-                holding=holding,
-                resumed=True,
-                scope=scope,
-            )
+            go_on(group, lanes=0, locked=None)
             return
         locked = holding.enter_context(snapshot_again(copying))
         if locked.origin != views(copying)[-1].snapshot:
@@ -203,16 +195,7 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
         size = sum(job.weight for job in unfinished)
         lanes = tables.lane_count(len(unfinished), size, copying.options.table_jobs)
         with _lanes(copying, locked, lanes, silenced=_silenced(copying, scope)) as group:
-            _copy_and_build(
-                copying,
-                queue,
-                group,
-                lanes=lanes,
-                locked=locked,
-                holding=holding,
-                resumed=True,
-                scope=scope,
-            )
+            go_on(group, lanes=lanes, locked=locked)
 
 
 def _copy_and_build(
