@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from pgcopydb.clone import preflight
+from pgcopydb.clone import refusals
 from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
 from pgcopydb.clone.requirements import required_versions
 from pgcopydb.model.endpoint import Endpoint
@@ -101,8 +101,8 @@ def prepare_phase(
     """Begin or find the run of a phase, which goes into a target that need not be empty."""
     source, target = pin(source), pin(target)
     source_facts, target_facts = server_facts(source), server_facts(target)
-    preflight.refuse_same_database(source_facts, target_facts)
-    preflight.refuse_unwritable(target_facts)
+    refusals.refuse_same_database(source_facts, target_facts)
+    refusals.refuse_unwritable(target_facts)
     filters = _filters(work, source, copy)
     keep_filters(work, copy.filters, filters)
     return Copying(
@@ -125,7 +125,7 @@ def prepare_restore(
     filters = effective_filters(work, copy.filters)
     target = pin(target)
     facts = server_facts(target)
-    preflight.refuse_unwritable(facts)
+    refusals.refuse_unwritable(facts)
     return Restoring(
         work=work,
         target=target,
@@ -151,7 +151,7 @@ def _filters(
 def claim_target(copying: Copying) -> None:
     """Make the schema in which the target notes what is copied; drop what --restart replaces."""
     with connect(copying.target, purpose="clone") as connection:
-        preflight.refuse_unfit_role(copying.target, connection, copying.target_facts)
+        refusals.refuse_unfit_role(copying.target, connection, copying.target_facts)
         with reporting(copying.target, "creating the schema pgcopydb"):
             helper_schema.create_helper_schema(connection, copying.header.run_id)
             if copying.work.previous is not None:

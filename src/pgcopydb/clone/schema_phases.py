@@ -6,7 +6,7 @@ same directory is left out when the rest is restored.
 
 from typing import Final
 
-from pgcopydb.clone import matviews, preflight, rows, schema
+from pgcopydb.clone import matviews, refusals, rows, schema
 from pgcopydb.clone.context import (
     CONSTRAINTS_BUILT,
     INDEXES_BUILT,
@@ -140,7 +140,7 @@ def _restore_before(run: Restoring) -> tuple[str, ...]:
         return ("the schema before the data is restored already",)
     if not run.is_done(schema.RESTORING):
         with connect(run.target, purpose="clone") as session:
-            preflight.refuse_not_empty(run.target, session, run.options)
+            refusals.refuse_not_empty(run.target, session, run.options)
     with run.timed("restore pre-data"):
         schema.restore_before_data(run)
     run.mark_done(_BEFORE)
