@@ -41,14 +41,16 @@ async def _run_lane(work: LaneWork, number: int) -> None:
             await lane.connect()
             note_ready(store, work.route.snapshot, number)
             while not signals.stop_requested():
+                # Lanes start while the empty tables are still being made. Looked at first: jobs
+                # that come between the two looks must not be taken for jobs that others did.
+                planned = not queue.is_empty()
                 jobs = queue.claim_several(COPY, weight=TOGETHER_BYTES, count=TOGETHER_COUNT)
                 if jobs:
                     await _copy(queue, lane, jobs)
-                elif queue.is_empty():
-                    # Lanes start while the empty tables are still being made.
-                    await asyncio.sleep(_IDLE)
-                else:
+                elif planned:
                     return
+                else:
+                    await asyncio.sleep(_IDLE)
 
 
 async def _copy(queue: JobQueue, lane: Lane, jobs: Sequence[Job]) -> None:
