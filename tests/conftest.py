@@ -1,6 +1,7 @@
 """Fixtures for all tests, and the rules of a test session."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith("PG") and not name.startswith("PGCOPYDB_TEST_"):
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """Take back what opening a work directory in a test's own process sets for the whole of it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)

@@ -87,7 +87,6 @@ def run(
         if name.startswith("PGCOPYDB"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "default"))
-    mask = os.umask(0o022)
     handlers = list(logging.getLogger().handlers)
     level = logging.getLogger().level
 
@@ -99,7 +98,6 @@ def run(
         return Told(status, output.out, output.err)
 
     yield run_it
-    os.umask(mask)
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
 
