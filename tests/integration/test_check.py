@@ -1,6 +1,7 @@
 """``pgcopydb check``: everything in the way is found at once, and gone after its own remedy."""
 
 import json
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugi
 from pgcopydb.model.readiness import Intent
 from pgcopydb.preflight.look import look
 from pgcopydb.preflight.text import statement_text
-from tests.support.commands import Pgcopydb
+from tests.support.clock import wait_for
+from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.litter import assert_no_litter
 from tests.support.pooler import pooler
 from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
@@ -317,6 +319,26 @@ def test_what_the_target_does_not_have(
         source.execute("drop table if exists elsewhere")
         with source.cluster.connect() as connection:
             connection.execute("drop tablespace check_space")
+
+
+def test_a_publication_that_is_there_needs_no_right_to_make_one(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    source.execute("create table t (id integer primary key)")
+    name = f"follower_{source.name}"
+    scene = Scene(source, target, as_source=role(source, name))
+    source.execute(f"alter role {name} replication; grant pg_read_all_data to {name}")
+    missing = {"source create-publication", "source publish-tables"}
+    assert checks(scene.look(FOLLOWED).fatal) == missing
+    source.execute("create publication pgcopydb for table t")
+    assert checks(scene.look(FOLLOWED).fatal) == set()
+    options = ["--dir", str(tmp_path / "work"), "--source", scene.as_source]
+    with pgcopydb_background("snapshot", "--follow", *options) as running:
+        assert wait_for(lambda: running.stdout != ""), running.stderr
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(10).status == 0
+    source.rows("select pg_drop_replication_slot('pgcopydb')")
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])

@@ -206,6 +206,66 @@ def positional(command: Command, tmp_path: Path) -> list[str]:
     ]
 
 
+# -- files -----------------------------------------------------------------------------------------
+
+MALFORMED = {
+    "--filters": (
+        b"public.t\n",
+        b"[exclude-tables]\na.b\n",
+        b"[exclude-table]\nt\n",
+        b"[exclude-schema]\n~/(/\n",
+        b"[include-only-schema]\na\n[exclude-schema]\nb\n",
+        b"[exclude-schema]\n\xff\xfe\n",
+        b"[exclude-schema]\na\x00b\n",
+        b'[{"name": "x", "version": "1"}]',
+    ),
+    "--requirements": (
+        b"",
+        b"{",
+        b"[1]",
+        b'[{"name": "x"}]',
+        b'[{"name": "x", "version": "1"}, {"name": "x", "version": "2"}]',
+        b"\xff\xfe[",
+        b"[" * 100_000,
+        b"[exclude-schema]\na\n",
+    ),
+}
+"""What a file that an option names cannot say, by the option."""
+
+
+def with_file(flag: str) -> list[Command]:
+    """Return the commands whose ``flag`` takes a file, and does not stand alone."""
+    return [
+        one
+        for one in COMMANDS
+        if any(flag in option.opts and not option.is_flag for option in one.options)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(command, flag) for flag in MALFORMED for command in with_file(flag)],
+    ids=str,
+)
+def test_a_malformed_file(command: Command, flag: str, run: Run, tmp_path: Path) -> None:
+    """It is read before a server is asked, and what is wrong with it is said with its name."""
+    path, directory = tmp_path / "a file", tmp_path / "work"
+    where = ["--dir", str(directory)] if command.has("--dir") else []
+    words = [*command.words, *servers(command), *where, f"{flag}={path}"]
+    words += positional(command, tmp_path)
+    assert_refused(run(*words), 2, *words)
+    path.mkdir()
+    assert_refused(run(*words), 2, *words)
+    path.rmdir()
+    for content in MALFORMED[flag]:
+        path.write_bytes(content)
+        told = run(*words)
+        assert_refused(told, 2, *words, repr(content[:40]))
+        assert str(path) in told.stderr
+        assert told.stderr.count("\n") <= 2
+    assert not directory.exists()
+
+
 # -- the work directory ----------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from pgcopydb.cli.command import OptionGroup
+from pgcopydb.cli.files import FILTERS_FILE, REQUIREMENTS_FILE
 from pgcopydb.cli.types import COUNT, COUNT_OR_ZERO, LSN, PATH, SIZE, ParamType, one_of
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint, Side
@@ -124,7 +125,7 @@ FILTERS: Final = value(
     "--filter",
     "-F",
     "filters",
-    kind=PATH,
+    kind=FILTERS_FILE,
     metavar="FILE",
     help="File that says what to leave out or take in.",
 )
@@ -208,7 +209,7 @@ SKIP_EXT_COMMENTS: Final = flag("--skip-ext-comments", help="Do not copy comment
 SKIP_COLLATIONS: Final = flag("--skip-collations", help="Do not create collations.")
 REQUIREMENTS: Final = value(
     "--requirements",
-    kind=PATH,
+    kind=REQUIREMENTS_FILE,
     metavar="FILE",
     help="Versions of extensions to create, as JSON: "
     "what 'pgcopydb list extensions --requirements --json' prints. Others get the default one.",

@@ -1,6 +1,7 @@
 """The versions of extensions that the user asks for."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.options import CopyOptions
@@ -9,9 +10,11 @@ from pgcopydb.rules.requirements import parse_requirements
 
 def required_versions(copy: CopyOptions) -> Mapping[str, str]:
     """Return the versions of the file given as --requirements; raises ConfigurationError."""
-    path = copy.requirements
-    if path is None:
-        return {}
+    return read_requirements(copy.requirements) if copy.requirements else {}
+
+
+def read_requirements(path: Path) -> Mapping[str, str]:
+    """Return the versions that a file names; raises ConfigurationError when it cannot be read."""
     try:
         text = path.read_bytes()
     except OSError as error:

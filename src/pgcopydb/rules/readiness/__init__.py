@@ -9,7 +9,16 @@ from typing import Final, TypeAlias
 
 from pgcopydb.model.findings import Finding
 from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFacts
-from pgcopydb.rules.readiness import applying, capture, machine, objects, reading, servers, writing
+from pgcopydb.rules.readiness import (
+    applying,
+    capture,
+    machine,
+    objects,
+    publishing,
+    reading,
+    servers,
+    writing,
+)
 
 SourceCheck: TypeAlias = Callable[[SourceFacts, Intent], Iterable[Finding]]
 TargetCheck: TypeAlias = Callable[[TargetFacts, Intent], Iterable[Finding]]
@@ -33,11 +42,12 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
     capture.plugin_allowed,
     capture.plugin_installed,
     capture.slot_name,
-    capture.publications,
-    capture.publication_rights,
-    capture.identities,
-    capture.generated_identities,
-    capture.full_identities,
+    publishing.publications,
+    publishing.publication_rights,
+    publishing.identities,
+    publishing.identity_rights,
+    publishing.generated_identities,
+    publishing.full_identities,
     capture.blockers,
     capture.wal_limit,
     capture.not_followed,

@@ -25,6 +25,8 @@ ORIGIN_FUNCTIONS: Final = (
 
 _SPARE: Final = 10
 
+_KEYS: Final = {ConstraintKind.PRIMARY_KEY, ConstraintKind.UNIQUE}
+
 
 def origin_room(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the server can keep another replication origin."""
@@ -109,7 +111,7 @@ def strict_tables(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
             f"{constraint.table_schema}.{constraint.table_name}"
             for constraint in source.constraints
             if constraint.kind is ConstraintKind.EXCLUSION
-            or (constraint.kind is ConstraintKind.UNIQUE and constraint.is_deferrable)
+            or (constraint.kind in _KEYS and constraint.is_deferrable)
         }
     )
     if intent.follow is None or not strict:
@@ -118,8 +120,8 @@ def strict_tables(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
         severity=Severity.NOTE,
         side=Side.SOURCE,
         check="strict-tables",
-        message="changes of tables with deferrable unique or exclusion constraints are applied row"
-        f" by row: {some_of(strict)}",
+        message="changes of tables with deferrable keys or exclusion constraints are applied row by"
+        f" row: {some_of(strict)}",
     )
 
 

@@ -78,7 +78,11 @@ def extension_comments(
 def extension_versions(
     source: SourceFacts, target: TargetFacts, intent: Intent
 ) -> Iterator[Finding]:
-    """Which extensions come to the target in another version."""
+    """Which extensions come to the target in another version.
+
+    Newer packages keep the way to older versions, so that one which is not there is most likely
+    newer than the target's.
+    """
     if intent.copy is None or intent.copy.skip_extensions:
         return
     known = {extension.name: extension for extension in target.extensions}
@@ -89,16 +93,18 @@ def extension_versions(
         version = other.installed_version or other.default_version
         if version == one.version:
             continue
+        to_be_had = one.version in other.versions
         yield Finding(
-            severity=Severity.NOTE,
+            severity=Severity.NOTE if to_be_had else Severity.WARNING,
             side=Side.TARGET,
             check="extension-version",
             message=f'extension "{one.name}" is {one.version} on the source and will be {version}'
-            " on the target",
+            " on the target" + ("" if to_be_had else ", which does not have the source's version"),
             advice=f"with --requirements the version can be chosen; there are"
             f" {some_of(other.versions)}"
-            if one.version in other.versions
-            else None,
+            if to_be_had
+            else "what the schema uses of the source's version may not be there: install the same"
+            " version's package on the target's machine",
         )
 
 

@@ -79,7 +79,7 @@ def _connections(side: Side, facts: ServerFacts, room: ServerRoom, lanes: int) -
             restart=True,
             advice="or use fewer --table-jobs and --index-jobs",
         )
-    if 0 <= room.role_connections < needed:
+    if 0 <= room.role_connections < needed and not facts.is_superuser:
         yield Finding(
             severity=Severity.WARNING,
             side=side,

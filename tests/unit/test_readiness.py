@@ -1,0 +1,830 @@
+"""The rules of ``pgcopydb check``: each with facts that provoke it, and with some that do not."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.findings import Finding, Report, Severity
+from pgcopydb.model.objects import ConstraintKind, NamedObject, ReplicaIdentity, TableKind
+from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.readiness import (
+    Blocker,
+    Intent,
+    LocalFacts,
+    Pooling,
+    PublicationState,
+    SourceFacts,
+    TargetFacts,
+    Trigger,
+)
+from pgcopydb.preflight.text import remedy, statement_text
+from pgcopydb.rules import readiness
+from pgcopydb.rules.filters import parse_filters
+from tests.support.migration_facts import (
+    SERVER,
+    available,
+    collation,
+    column,
+    constraint,
+    extension,
+    here,
+    keyless,
+    source,
+    table,
+    target,
+)
+
+FATAL, WARNING, NOTE = Severity
+SOURCE, TARGET = Side.SOURCE, Side.TARGET
+
+FIT_SOURCE, FIT_TARGET, FIT_MACHINE = source(), target(), here()
+
+ONLINE = Intent(copy=CopyOptions(), follow=FollowOptions())
+COPY = Intent(copy=CopyOptions(), follow=None)
+CAPTURED = Intent(copy=None, follow=FollowOptions(), captured=True)
+REPLACED = replace(ONLINE, replaces_capture=True)
+
+
+def following(**options: Any) -> Intent:
+    return replace(ONLINE, follow=FollowOptions(**options))
+
+
+def copying(**options: Any) -> Intent:
+    return replace(ONLINE, copy=CopyOptions(**options))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is looked at; without changes nothing is found."""
+
+    source: SourceFacts = FIT_SOURCE
+    target: TargetFacts = FIT_TARGET
+    here: LocalFacts = FIT_MACHINE
+    intent: Intent = ONLINE
+
+    def findings(self) -> list[Finding]:
+        return [
+            *readiness.judge_source(self.source, self.intent),
+            *readiness.judge_target(self.target, self.intent),
+            *readiness.judge_pair(self.source, self.target, self.intent),
+            *readiness.judge_machine(self.here, self.source, self.intent),
+        ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Facts, and the one finding that they make with what mends it.
+
+    ``says`` are parts of its message and advice, ``sql`` its statements word for word. ``besides``
+    names the checks that find something as well.
+    """
+
+    check: str
+    severity: Severity
+    side: Side | None
+    scene: Scene
+    says: tuple[str, ...]
+    sql: tuple[str, ...] = ()
+    status: int = 2
+    restart: bool = False
+    besides: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.side or 'here'}-{self.check}-{self.severity}"
+
+
+def at_source(check: str, severity: Severity, says: str, *sql: str, **rest: Any) -> Case:
+    intent = rest.pop("intent", ONLINE)
+    status, restart = rest.pop("status", 2), rest.pop("restart", False)
+    besides = rest.pop("besides", ())
+    scene = Scene(source=source(**rest), intent=intent)
+    return Case(
+        check, severity, SOURCE, scene, tuple(says.split("|")), sql, status, restart, besides
+    )
+
+
+def at_target(check: str, severity: Severity, says: str, *sql: str, **rest: Any) -> Case:
+    intent, other = rest.pop("intent", ONLINE), rest.pop("source", FIT_SOURCE)
+    status, restart = rest.pop("status", 2), rest.pop("restart", False)
+    scene = Scene(source=other, target=target(**rest), intent=intent)
+    return Case(check, severity, TARGET, scene, tuple(says.split("|")), sql, status, restart)
+
+
+RELOAD = "SELECT pg_catalog.pg_reload_conf();"
+POOLED = Pooling(pooled=True, by_transaction=False)
+TORN = Pooling(pooled=True, by_transaction=True)
+UNLOGGED = table("u", persistence="u")
+GENERATED = table("g", columns=(column(generated="s"),))
+PLAIN = source(extensions=(extension(),))
+OLD = Blocker(kind="session", name="4711", role="app", seconds=7200)
+PREPARED = Blocker(kind="prepared", name="it's", role="app", seconds=3 * 86400)
+LATIN = source(facts={"encoding": "LATIN1"})
+MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
+
+SOURCE_CASES = [
+    at_source("pooler", WARNING, "may end long sessions|--source", pooling=POOLED),
+    at_source("pooler", FATAL, "by transaction|--source", pooling=TORN),
+    at_source(
+        "connections",
+        WARNING,
+        "leaves 2 sessions free, and up to 12 are",
+        "ALTER SYSTEM SET max_connections = 110;",
+        room={"used_connections": 95},
+        restart=True,
+    ),
+    at_source(
+        "connections",
+        WARNING,
+        'role "o"dd" may open 5 sessions',
+        'ALTER ROLE "o""dd" CONNECTION LIMIT 12;',
+        room={"role_connections": 5},
+    ),
+    at_source(
+        "read-tables",
+        FATAL,
+        's a.T"x|--filters',
+        'GRANT USAGE ON SCHEMA "s a" TO "o""dd";',
+        'GRANT SELECT ON TABLE "s a"."T""x" TO "o""dd";',
+        tables=(table(readable=False),),
+    ),
+    at_source(
+        "row-security",
+        FATAL,
+        's a.T"x',
+        'ALTER ROLE "o""dd" BYPASSRLS;',
+        tables=(table(row_security_applies=True),),
+    ),
+    at_source(
+        "read-sequences",
+        FATAL,
+        "s;x.q",
+        'GRANT USAGE ON SCHEMA "s;x" TO "o""dd";',
+        'GRANT SELECT ON SEQUENCE "s;x"."q" TO "o""dd";',
+        unreadable_sequences=(("s;x", "q"),),
+    ),
+    at_source(
+        "read-large-objects",
+        FATAL,
+        "7, 8|--skip-large-objects",
+        'GRANT SELECT ON LARGE OBJECT 7, 8 TO "o""dd";',
+        unreadable_large_objects=(7, 8),
+    ),
+    at_source(
+        "lock-table",
+        FATAL,
+        "100 tables|room for 50",
+        "ALTER SYSTEM SET max_locks_per_transaction = 192;",
+        tables=MANY,
+        room={"lock_room": 50},
+        restart=True,
+    ),
+    at_source("foreign-tables", NOTE, "s a.f", tables=(table("f", kind=TableKind.FOREIGN),)),
+    at_source(
+        "wal-level",
+        FATAL,
+        "wal_level is replica",
+        "ALTER SYSTEM SET wal_level = 'logical';",
+        facts={"wal_level": "replica"},
+        restart=True,
+    ),
+    at_source("standby", FATAL, "standby|primary", facts={"in_recovery": True}, status=6),
+    at_source(
+        "replication-right",
+        FATAL,
+        "REPLICATION",
+        'ALTER ROLE "o""dd" REPLICATION;',
+        facts={"may_replicate": False},
+    ),
+    at_source(
+        "slots",
+        FATAL,
+        "max_replication_slots is 4",
+        "ALTER SYSTEM SET max_replication_slots = 14;",
+        replication={"max_slots": 4, "used_slots": 4},
+        restart=True,
+    ),
+    at_source(
+        "senders",
+        FATAL,
+        "max_wal_senders is 2",
+        "ALTER SYSTEM SET max_wal_senders = 12;",
+        replication={"max_senders": 2, "used_senders": 2},
+        restart=True,
+    ),
+    at_source(
+        "plugin-allowed",
+        FATAL,
+        "does not allow wal2json|--plugin pgoutput",
+        "ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', 'odd''one', 'wal2json';",
+        RELOAD,
+        replication={"plugin_libraries": 'pgoutput, "odd\'one"'},
+        intent=following(plugin=Plugin.WAL2JSON),
+    ),
+    at_source(
+        "plugin-allowed",
+        FATAL,
+        "does not allow pgoutput",
+        "ALTER SYSTEM SET output_plugin_libraries = 'pgoutput';",
+        RELOAD,
+        replication={"plugin_libraries": ""},
+    ),
+    at_source(
+        "plugin-installed",
+        FATAL,
+        "wal2json cannot be used: could not access file|install wal2json",
+        plugin_error='could not access file "wal2json"',
+        intent=following(plugin=Plugin.WAL2JSON),
+    ),
+    at_source(
+        "slot-name",
+        FATAL,
+        '"my\'slot" already exists|--slot-name',
+        "SELECT pg_catalog.pg_drop_replication_slot('my''slot');",
+        slot_exists=True,
+        intent=following(slot_name="my'slot"),
+        status=3,
+    ),
+    at_source(
+        "publication",
+        FATAL,
+        "lacks s.t|--publication",
+        'DROP PUBLICATION "p""b";',
+        publications=(PublicationState(name='p"b', differences="lacks s.t"),),
+        status=3,
+    ),
+    at_source(
+        "create-publication",
+        FATAL,
+        "may not create a publication",
+        'GRANT CREATE ON DATABASE "d""b" TO "o""dd";',
+        replication={"may_create": False},
+    ),
+    at_source(
+        "publish-tables",
+        FATAL,
+        's a.T"x|only owners may publish|or use --plugin',
+        'GRANT "own\'er" TO "o""dd";',
+        unowned=frozenset({100}),
+    ),
+    at_source(
+        "publish-tables",
+        FATAL,
+        "use a superuser",
+        tables=(table(owner="postgres"),),
+        unowned=frozenset({100}),
+    ),
+    at_source(
+        "identity",
+        FATAL,
+        "1 tables have no usable|--no-identity full",
+        'ALTER TABLE "s a"."k" REPLICA IDENTITY FULL;',
+        tables=(keyless(),),
+    ),
+    at_source(
+        "identity",
+        WARNING,
+        "not carried",
+        tables=(keyless(),),
+        intent=following(no_identity=NoIdentity.INSERT_ONLY),
+    ),
+    at_source(
+        "identity",
+        NOTE,
+        "get REPLICA IDENTITY FULL",
+        tables=(keyless(),),
+        intent=following(no_identity=NoIdentity.FULL),
+    ),
+    at_source(
+        "alter-identity",
+        FATAL,
+        "s a.k|only owners",
+        'GRANT "own\'er" TO "o""dd";',
+        tables=(keyless(),),
+        unowned=frozenset({100}),
+        intent=following(no_identity=NoIdentity.FULL, plugin=Plugin.TEST_DECODING),
+        besides=("identity",),
+    ),
+    at_source(
+        "generated-identity",
+        FATAL,
+        "s a.g|test_decoding",
+        'ALTER TABLE "s a"."g" REPLICA IDENTITY FULL;',
+        tables=(GENERATED,),
+    ),
+    at_source(
+        "full-identity",
+        NOTE,
+        "s a.k|primary key",
+        tables=(keyless(replica_identity=ReplicaIdentity.FULL),),
+    ),
+    at_source(
+        "blocking-transaction",
+        FATAL,
+        "'it's' of app is 3 d old|COMMIT PREPARED",
+        "ROLLBACK PREPARED 'it''s';",
+        blockers=(PREPARED,),
+    ),
+    at_source(
+        "blocking-transaction",
+        WARNING,
+        "is 30 s old",
+        "ROLLBACK PREPARED 'it''s';",
+        blockers=(replace(PREPARED, seconds=30),),
+    ),
+    at_source(
+        "blocking-transaction",
+        WARNING,
+        "(pid 4711) is open for 2 h",
+        "SELECT pg_catalog.pg_terminate_backend(4711);",
+        blockers=(OLD,),
+    ),
+    at_source(
+        "wal-limit",
+        WARNING,
+        "is 64 MB:",
+        "ALTER SYSTEM SET max_slot_wal_keep_size = '-1';",
+        RELOAD,
+        replication={"max_slot_wal_keep": 64 << 20},
+    ),
+    at_source(
+        "unlogged-tables",
+        WARNING,
+        "s a.u",
+        'ALTER TABLE "s a"."u" SET LOGGED;',
+        tables=(UNLOGGED,),
+    ),
+    at_source("large-objects", WARNING, "3 large objects", large_objects=3),
+    at_source(
+        "materialized-views",
+        NOTE,
+        "s a.v",
+        tables=(table("v", kind=TableKind.MATERIALIZED_VIEW),),
+    ),
+    at_source(
+        "strict-tables",
+        NOTE,
+        's a.T"x',
+        constraints=(constraint(ConstraintKind.EXCLUSION),),
+    ),
+    at_source(
+        "strict-tables",
+        NOTE,
+        's a.T"x',
+        constraints=(constraint(ConstraintKind.PRIMARY_KEY, deferrable=True),),
+    ),
+    at_source(
+        "always-triggers",
+        NOTE,
+        "audit on s.t",
+        triggers=(Trigger(schema="s", table="t", name="audit"),),
+    ),
+    at_source(
+        "collation-version",
+        WARNING,
+        "collation of the database|version 2.31|has 2.36|REFRESH",
+        collations=(collation("2.31", "2.36"),),
+    ),
+    at_source(
+        "collation-version",
+        WARNING,
+        "collation public.german",
+        collations=(collation("153.14", "153.120", "german", "public"),),
+    ),
+]
+
+TARGET_CASES = [
+    at_target("pooler", FATAL, "by transaction|--target", pooling=TORN),
+    at_target(
+        "connections",
+        WARNING,
+        "leaves 10 sessions free, and up to 16",
+        "ALTER SYSTEM SET max_connections = 106;",
+        room={"used_connections": 87},
+        restart=True,
+    ),
+    at_target(
+        "standby",
+        FATAL,
+        "takes no writes",
+        "SELECT pg_catalog.pg_promote();",
+        facts={"in_recovery": True},
+        status=7,
+    ),
+    at_target(
+        "create-schemas",
+        FATAL,
+        'in database "d"b"',
+        'GRANT CREATE ON DATABASE "d""b" TO "o""dd";',
+        replication={"may_create": False},
+        status=7,
+    ),
+    at_target(
+        "helper-schema",
+        FATAL,
+        "not of this program's making",
+        "ALTER SCHEMA pgcopydb RENAME TO pgcopydb_before;",
+        foreign_helper_schema=True,
+        status=7,
+    ),
+    at_target("not-empty", FATAL, 's a.T"x|--drop-if-exists', tables=(table(),), status=7),
+    at_target("not-empty", FATAL, "large objects", has_large_objects=True, status=7),
+    at_target(
+        "not-empty",
+        FATAL,
+        "it has function s.f()",
+        named_objects=(NamedObject("s", "function s.f()"),),
+        source=source(named_objects=(NamedObject("s", "function s.f()"),)),
+        status=7,
+    ),
+    at_target(
+        "origins",
+        FATAL,
+        "max_active_replication_origins is 2|has 2",
+        "ALTER SYSTEM SET max_active_replication_origins = 12;",
+        replication={"max_origins": 2, "used_origins": 2},
+        restart=True,
+    ),
+    at_target(
+        "origins",
+        FATAL,
+        "max_replication_slots is 2",
+        "ALTER SYSTEM SET max_replication_slots = 12;",
+        facts={"version_num": 170000},
+        replication={"max_origins": 2, "used_origins": 2},
+        restart=True,
+    ),
+    at_target(
+        "origin-name",
+        FATAL,
+        '"o\'1" exists|--origin',
+        "SELECT pg_catalog.pg_replication_origin_drop('o''1');",
+        origin_exists=True,
+        intent=following(origin="o'1"),
+        status=3,
+    ),
+    at_target(
+        "origin-rights",
+        NOTE,
+        "progress is kept in a table",
+        *(
+            f'GRANT EXECUTE ON FUNCTION pg_catalog.{one} TO "o""dd";'
+            for one in readiness.applying.ORIGIN_FUNCTIONS
+        ),
+        may_use_origins=False,
+    ),
+    at_target(
+        "silence-triggers",
+        NOTE,
+        "session_replication_role",
+        'GRANT SET ON PARAMETER session_replication_role TO "o""dd";',
+        may_silence=False,
+    ),
+    at_target(
+        "version",
+        WARNING,
+        "PostgreSQL 15, older than the source (16)",
+        facts={"version_num": 150004},
+        replication={},
+    ),
+    at_target(
+        "encoding",
+        WARNING,
+        "the target is LATIN1, the source UTF8|ENCODING 'UTF8'",
+        facts={"encoding": "LATIN1"},
+    ),
+    at_target("encoding", WARNING, "bytes are taken as they are", facts={"encoding": "SQL_ASCII"}),
+    at_target(
+        "encoding",
+        WARNING,
+        "or refused|'SQL_ASCII'",
+        source=source(facts={"encoding": "SQL_ASCII"}),
+    ),
+    at_target("encoding", NOTE, "converted from LATIN1 to UTF8", source=LATIN),
+    at_target("locale", NOTE, "de_DE / C.UTF-8|LC_COLLATE", facts={"collation": "de_DE"}),
+    at_target(
+        "collations",
+        FATAL,
+        '"de_DE"',
+        "SELECT pg_catalog.pg_import_system_collations('pg_catalog');",
+        source=source(collations=(collation(None, None, "de_DE", "pg_catalog"),)),
+    ),
+    at_target(
+        "collation-version",
+        NOTE,
+        "version 2.41|on the source by 2.36",
+        collation_versions=(collation("2.41", "2.41"),),
+        source=source(collations=(collation("2.36", "2.36"),)),
+    ),
+    at_target("extensions", FATAL, '"hst ore"|--skip-extensions', source=PLAIN),
+    at_target(
+        "create-extensions",
+        FATAL,
+        'may not create the extensions "hst ore"',
+        'CREATE EXTENSION IF NOT EXISTS "hst ore" CASCADE;',
+        extensions=(available(creatable=False),),
+        source=PLAIN,
+        status=7,
+    ),
+    at_target(
+        "extension-comments",
+        FATAL,
+        "--skip-ext-comments",
+        extensions=(available(installed_version="1.8"),),
+        source=PLAIN,
+        status=7,
+    ),
+    at_target(
+        "extension-version",
+        NOTE,
+        "is 1.7 on the source and will be 1.8|--requirements|1.7, 1.8",
+        extensions=(available(),),
+        source=source(extensions=(extension(version="1.7"),)),
+    ),
+    at_target(
+        "extension-version",
+        WARNING,
+        "is 1.9 on the source and will be 1.8|does not have the source's version",
+        extensions=(available(),),
+        source=source(extensions=(extension(version="1.9"),)),
+    ),
+    at_target(
+        "roles",
+        FATAL,
+        '"re"ader"|--roles',
+        'CREATE ROLE "re""ader";',
+        source=source(roles=('re"ader',)),
+    ),
+    at_target(
+        "ownership",
+        FATAL,
+        '"own\'er", "postgres"|--no-owner',
+        'GRANT "own\'er" TO "o""dd";',
+        assumable_roles=frozenset(),
+        source=source(owners=("own'er", "postgres")),
+        status=7,
+    ),
+    at_target("tablespaces", FATAL, '"fast"', source=source(tablespaces=("fast",))),
+    at_target(
+        "create-in-public",
+        FATAL,
+        '"o"dd", "own\'er"',
+        'GRANT CREATE ON SCHEMA public TO "o""dd";',
+        'GRANT CREATE ON SCHEMA public TO "own\'er";',
+        source=source(tables=(table("t", schema="public"),)),
+        status=7,
+    ),
+]
+
+BUSY = source(wal_bytes_per_second=1 << 20)
+SAME = target(facts=SERVER)
+HERE_CASES = [
+    Case(
+        "same-database", FATAL, None, Scene(target=target(facts=SERVER)), ('same database "d"b"',)
+    ),
+    Case(
+        "client-tools",
+        FATAL,
+        None,
+        Scene(here=here(tools=(), tools_error=("pg_dump 15 is too old for server 16", "install"))),
+        ("pg_dump 15 is too old", "install"),
+    ),
+    *(
+        Case(
+            "client-tools",
+            WARNING,
+            None,
+            Scene(here=here(tools=(("pg_dump", version),))),
+            (f"pg_dump {version[0]}.{version[1]} lacks", "update"),
+        )
+        for version in ((17, 5), (16, 9), (15, 13), (14, 18), (13, 21), (12, 22))
+    ),
+    Case("disk", NOTE, None, Scene(source=BUSY), ("1.0 TB are free", "4 GB", "12 d")),
+    Case(
+        "disk",
+        WARNING,
+        None,
+        Scene(source=BUSY, here=here(free_bytes=1 << 30)),
+        ("1 GB are free at /w", "17 min"),
+    ),
+]
+
+CASES = [*SOURCE_CASES, *TARGET_CASES, *HERE_CASES]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_found(case: Case) -> None:
+    findings = case.scene.findings()
+    (found,) = (one for one in findings if one.check == case.check)
+    assert tuple(one.check for one in findings if one is not found) == case.besides
+    assert (found.check, found.severity, found.side) == (case.check, case.severity, case.side)
+    text = f"{found.message} | {found.advice}"
+    for part in case.says:
+        assert part in text
+    assert tuple(statement_text(one) for one in found.statements) == case.sql
+    assert (found.status, found.restart) == (case.status, case.restart)
+    if found.severity is FATAL:
+        assert remedy(found), "what ends a migration must be said with what mends it"
+
+
+NOT_FOUND = {
+    "nothing": Scene(),
+    "a superuser has no limit of connections": Scene(
+        source=source(facts={"is_superuser": True}, room={"role_connections": 2})
+    ),
+    "a superuser has the reserved connections too": Scene(
+        source=source(facts={"is_superuser": True}, room={"used_connections": 88})
+    ),
+    "as many connections as needed": Scene(
+        source=source(room={"used_connections": 85, "role_connections": 12})
+    ),
+    "as many locks as there is room for": Scene(
+        source=source(tables=MANY, room={"lock_room": 112})
+    ),
+    "the last slot, walsender and origin": Scene(
+        source=source(replication={"used_slots": 9, "used_senders": 9}),
+        target=target(replication={"used_origins": 9}),
+    ),
+    "plugins that are allowed": Scene(
+        source=source(replication={"plugin_libraries": ' test_decoding , "pgoutput"'})
+    ),
+    "a standby that is only copied, by a role that may not replicate": Scene(
+        source=source(
+            facts={"in_recovery": True, "may_replicate": False, "wal_level": "replica"},
+            replication={"max_slots": 0, "max_senders": 0, "may_create": False},
+            blockers=(PREPARED,),
+            constraints=(constraint(ConstraintKind.EXCLUSION),),
+            large_objects=1,
+        ),
+        target=target(may_use_origins=False, may_silence=False, origin_exists=True),
+        intent=COPY,
+    ),
+    "tables without a key that are only copied": Scene(
+        source=source(tables=(keyless(), UNLOGGED), unowned=frozenset({100})), intent=COPY
+    ),
+    "a capture that is there": Scene(
+        source=source(
+            tables=(keyless(readable=False), GENERATED),
+            slot_exists=True,
+            replication={"used_slots": 10, "may_create": False},
+            unowned=frozenset({100}),
+            blockers=(PREPARED, OLD),
+        ),
+        target=target(tables=(table(),), has_large_objects=True, origin_exists=True),
+        intent=CAPTURED,
+    ),
+    "a capture that is started over": Scene(
+        source=source(slot_exists=True, replication={"used_slots": 10}),
+        target=target(origin_exists=True),
+        intent=REPLACED,
+    ),
+    "an origin that is there needs no room": Scene(
+        target=target(origin_exists=True, replication={"used_origins": 10}), intent=CAPTURED
+    ),
+    "a publication that somebody made as it is needed": Scene(
+        source=source(
+            publications=(PublicationState(name="pgcopydb", differences=""),),
+            replication={"may_create": False},
+            unowned=frozenset({100}),
+        )
+    ),
+    "a plugin that needs no publication": Scene(
+        source=source(
+            tables=(GENERATED,), replication={"may_create": False}, unowned=frozenset({100})
+        ),
+        intent=following(plugin=Plugin.TEST_DECODING),
+    ),
+    "partitions that their table's publication stands for": Scene(
+        source=source(
+            tables=(
+                table("root", oid=1, kind=TableKind.PARTITIONED, has_children=True),
+                table("leaf", oid=2, is_partition=True, parent_oids=(1,)),
+            ),
+            unowned=frozenset({2}),
+        )
+    ),
+    "transactions that will end": Scene(source=source(blockers=(replace(OLD, seconds=5),))),
+    "a unique constraint that is checked at once": Scene(
+        source=source(constraints=(constraint(ConstraintKind.UNIQUE),))
+    ),
+    "a full identity besides a key": Scene(
+        source=source(tables=(table(replica_identity=ReplicaIdentity.FULL),))
+    ),
+    "collations that are as they were, or do not say": Scene(
+        source=source(collations=(collation("2.36", "2.36"), collation(None, "2", "x", "public"))),
+        target=target(collation_versions=(collation("2.36", "2.36"),)),
+    ),
+    "extensions that are there": Scene(
+        source=PLAIN,
+        target=target(
+            extensions=(available(installed_version="1.8", owned=True, creatable=False),)
+        ),
+    ),
+    "extensions that are left out": Scene(source=PLAIN, intent=copying(skip_extensions=True)),
+    "owners and rights that are left out": Scene(
+        source=source(owners=("nobody",), roles=("nobody",)),
+        intent=copying(no_owner=True, no_acl=True),
+    ),
+    "roles that are copied": Scene(
+        source=source(owners=("nobody",), roles=("nobody",)), intent=copying(roles=True)
+    ),
+    "tablespaces that are left out": Scene(
+        source=source(tablespaces=("fast",)), intent=copying(no_tablespaces=True)
+    ),
+    "large objects that are left out": Scene(
+        source=source(large_objects=1, unreadable_large_objects=(7,)),
+        target=target(has_large_objects=True),
+        intent=copying(skip_large_objects=True),
+    ),
+    "tables that may be replaced": Scene(
+        target=target(tables=(table(),)), intent=copying(drop_if_exists=True)
+    ),
+    "what an unfinished run left": Scene(
+        target=target(tables=(table(),)), intent=replace(ONLINE, left_in="2/5")
+    ),
+    "rows that a filter leaves out": Scene(
+        source=source(tables=(table("t", schema="s", readable=False, row_security_applies=True),)),
+        intent=replace(COPY, filters=parse_filters("[exclude-table-data]\ns.t\n", origin="f")),
+    ),
+    "an object of a schema that a filter leaves out": Scene(
+        source=source(named_objects=(NamedObject("s", "function s.f()"),)),
+        target=target(named_objects=(NamedObject("s", "function s.f()"),)),
+        intent=replace(ONLINE, filters=parse_filters("[exclude-schema]\ns\n", origin="f")),
+    ),
+    "a role that may create in public": Scene(
+        source=source(tables=(table("t", schema="public"),)),
+        target=target(creators_in_public=frozenset({'o"dd', "own'er"})),
+    ),
+    "programs with the fix": Scene(
+        here=here(tools=(("pg_dump", (16, 10)), ("pg_restore", (17, 6))))
+    ),
+    "programs that a follow does not need": Scene(
+        here=here(tools=(("pg_dump", (15, 1)),), tools_error=("none", None)), intent=CAPTURED
+    ),
+    "another database of one server": Scene(
+        target=target(facts={"system_identifier": 1, "database_oid": 6})
+    ),
+}
+
+
+@pytest.mark.parametrize("scene", NOT_FOUND.values(), ids=NOT_FOUND)
+def test_not_found(scene: Scene) -> None:
+    assert scene.findings() == []
+
+
+def test_an_unlogged_table_is_only_said_to_be_unlogged() -> None:
+    """It is in no publication, so that neither its owner nor its key matters."""
+    odd = replace(UNLOGGED, columns=(column(generated="s"),))
+    scene = Scene(source=source(tables=(odd,), unowned=frozenset({odd.oid})))
+    assert [found.check for found in scene.findings()] == ["unlogged-tables"]
+
+
+def test_how_long_the_log_is_kept_is_told_where_the_rate_is_known() -> None:
+    limited = source(replication={"max_slot_wal_keep": 1 << 30}, wal_bytes_per_second=1 << 20)
+    found = {one.check: one for one in Scene(source=limited).findings()}
+    assert "1 GB, which is 17 min of its usual writes:" in found["wal-limit"].message
+
+
+def test_before_15_no_grant_lets_a_role_silence_triggers() -> None:
+    old = Scene(target=target(facts={"version_num": 140010}, may_silence=False))
+    (found,) = (one for one in old.findings() if one.check == "silence-triggers")
+    assert found.statements == ()
+    assert found.advice == "before PostgreSQL 15 only a superuser may"
+
+
+def test_a_role_that_may_not_see_the_identifier_still_knows_its_own_database() -> None:
+    same = replace(SERVER, system_identifier=None)
+    other = replace(same, started_at="2026-02-02")
+    assert [one.check for one in Scene(target=target(facts=same)).findings()] == ["same-database"]
+    assert Scene(target=target(facts=other)).findings() == []
+
+
+RULES: list[tuple[Callable[..., Iterable[Finding]], Callable[[Scene], tuple[object, ...]]]] = [
+    *((check, lambda one: (one.source,)) for check in readiness.SOURCE_CHECKS),
+    *((check, lambda one: (one.target,)) for check in readiness.TARGET_CHECKS),
+    *((check, lambda one: (one.source, one.target)) for check in readiness.PAIR_CHECKS),
+    *((check, lambda one: (one.here, one.source)) for check in readiness.MACHINE_CHECKS),
+]
+"""Every rule, and what it is asked about."""
+
+
+def test_every_rule_is_provoked_and_silent_elsewhere() -> None:
+    for check, facts in RULES:
+        assert not list(check(*facts(Scene()), ONLINE)), check
+        assert any(list(check(*facts(case.scene), case.scene.intent)) for case in CASES), check
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"), [((), 0), ((3,), 3), ((7, 7), 7), ((3, 7), 2), ((2, 6), 2)]
+)
+def test_the_status_is_what_all_fatal_findings_agree_on(
+    statuses: Iterable[int], expected: int
+) -> None:
+    fatal = [
+        Finding(severity=FATAL, side=None, check="x", message="x", status=status)
+        for status in statuses
+    ]
+    calm = Finding(severity=WARNING, side=None, check="x", message="x", status=6)
+    assert Report(findings=(*fatal, calm)).status == expected
