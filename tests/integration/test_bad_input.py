@@ -15,6 +15,7 @@ from pgcopydb.demo.places import free_port
 from tests.support.clock import wait_for
 from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
 from tests.support.litter import litter, sessions
+from tests.support.pooler import pooler
 from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
 
 SECONDS = 20.0
@@ -239,6 +240,21 @@ def table_without_a_key(bench: Bench) -> Iterator[Refusal]:
     yield Refusal(bench.words("clone", "--follow"), 2, ("public.keyless", "identity"))
 
 
+@case
+def pooler_before_the_target_of_a_follow(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    with pooler(bench.pair.target, "transaction") as through:
+        yield Refusal(bench.words("follow", target=through), 2, ("target: a pooler",))
+
+
+@case
+def pooler_before_the_source_of_a_prefetch(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    with pooler(bench.pair.source, "transaction") as through:
+        words = bench.words("stream", "prefetch", source=through)
+        yield Refusal(words, 2, ("source: a pooler",))
+
+
 # -- slots, publications and origins ---------------------------------------------------------------
 
 
@@ -448,6 +464,8 @@ CASES: tuple[Case, ...] = (
     role_may_not_read_a_table,
     role_sees_not_every_row,
     table_without_a_key,
+    pooler_before_the_target_of_a_follow,
+    pooler_before_the_source_of_a_prefetch,
     no_capture_to_follow,
     missing_slot,
     missing_slot_of_a_follow,

@@ -33,6 +33,8 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions, Plugin
 from pgcopydb.model.results import FollowProgress, FollowSummary
 from pgcopydb.postgres.sequences import synchronize_sequences
+from pgcopydb.preflight.look import look_at_capture
+from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.runtime.logs import NOTICE
 from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.runtime.workers import Worker, WorkerGroup
@@ -272,6 +274,7 @@ def _run(
     options = settle(work, follow)
     read_capture(work)
     refuse_other_source(work, source)
+    refuse_unfit(look_at_capture(source, target))
     prepare_target(work, target)
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, source, target, options, observe) as following:
@@ -294,6 +297,7 @@ def prefetch(
     options = settle(work, follow)
     read_capture(work)
     refuse_other_source(work, source)
+    refuse_unfit(look_at_capture(source, None))
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, source, None, options, observe) as following:
         following.start_receive()

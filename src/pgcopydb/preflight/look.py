@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pgcopydb.errors import ConfigurationError, PgcopydbError, UsageError
-from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.findings import Finding, Report, Severity
 from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFacts
 from pgcopydb.pgtools.find import find_tools
-from pgcopydb.postgres.connect import connect, pin
+from pgcopydb.postgres.connect import connect, pin, reporting
+from pgcopydb.postgres.discover import server_facts
+from pgcopydb.postgres.pooling import find_pooling
 from pgcopydb.postgres.readiness import read_source, read_target
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.properties import judge_properties
-from pgcopydb.rules.readiness import judge_machine, judge_pair, judge_source, judge_target
+from pgcopydb.rules.readiness import (
+    judge_machine,
+    judge_pair,
+    judge_source,
+    judge_target,
+    servers,
+    writing,
+)
 
 _ORDER: Final = tuple(Severity)
 
@@ -55,6 +64,30 @@ def look_at_source(source: Endpoint, intent: Intent) -> Report:
     if facts is not None:
         findings += judge_source(facts, intent)
     return _sorted(findings)
+
+
+def look_at_capture(source: Endpoint, target: Endpoint | None) -> Report:
+    """Return what matters to going on with a capture: one short connection a side.
+
+    Slot, publication and origin are there, and the target is not empty: of what a whole migration
+    needs only the servers themselves are looked at. Both answer for themselves when they are used,
+    but a pooler loses an origin, a lock or a setting without a word.
+    """
+    findings: list[Finding] = []
+    for endpoint in (source, target):
+        if endpoint is not None:
+            findings += _ask(endpoint, findings, _judge_server) or ()
+    return _sorted(findings)
+
+
+def _judge_server(endpoint: Endpoint) -> list[Finding]:
+    with connect(endpoint, purpose="check") as connection:
+        findings = [*servers.pooler(endpoint.side, find_pooling(endpoint, connection))]
+        if endpoint.side is Side.TARGET:
+            with reporting(endpoint, "reading the server's settings"):
+                facts = server_facts(connection)
+            findings += writing.unwritable(facts)
+        return findings
 
 
 def _ask(endpoint: Endpoint, findings: list[Finding], read: Callable[[Endpoint], _T]) -> _T | None:

@@ -17,15 +17,16 @@ _RAW: Final = "SQL_ASCII"
 
 def source_pooler(source: SourceFacts, _: Intent) -> Iterator[Finding]:
     """Whether a pooler stands before the source."""
-    yield from _pooler(Side.SOURCE, source.pooling)
+    yield from pooler(Side.SOURCE, source.pooling)
 
 
 def target_pooler(target: TargetFacts, _: Intent) -> Iterator[Finding]:
     """Whether a pooler stands before the target."""
-    yield from _pooler(Side.TARGET, target.pooling)
+    yield from pooler(Side.TARGET, target.pooling)
 
 
-def _pooler(side: Side, pooling: Pooling) -> Iterator[Finding]:
+def pooler(side: Side, pooling: Pooling) -> Iterator[Finding]:
+    """Whether a pooler stands before that side, and of which kind."""
     if not pooling.pooled:
         return
     advice = f"name the server's own address and port in --{side}"

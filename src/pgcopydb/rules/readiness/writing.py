@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
+from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.readiness import Intent, SourceFacts, TargetFacts
 from pgcopydb.rules.readiness.wording import quoted, table_names
 
 
 def standby(target: TargetFacts, _: Intent) -> Iterator[Finding]:
     """Whether the target takes writes at all."""
-    if target.facts.in_recovery:
+    yield from unwritable(target.facts)
+
+
+def unwritable(target: ServerFacts) -> Iterator[Finding]:
+    """Whether the server that is to be written to is a standby."""
+    if target.in_recovery:
         yield Finding(
             severity=Severity.FATAL,
             side=Side.TARGET,
