@@ -443,10 +443,12 @@ def test_jobs(arguments: tuple[str, ...], env: dict[str, str], expected: tuple[i
     assert (copy.table_jobs, copy.index_jobs) == expected
 
 
-def test_other_names_of_options() -> None:
-    copy = built(options.COPY, "--split-at", "1 GB", "--skip-blobs", "--filter", "f.ini")
+def test_other_names_of_options(tmp_path: Path) -> None:
+    file = tmp_path / "f.ini"
+    file.write_text("[exclude-table]\npublic.left_out\n")
+    copy = built(options.COPY, "--split-at", "1 GB", "--skip-blobs", "--filter", str(file))
     assert copy == CopyOptions(
-        split_tables_larger_than=1 << 30, skip_large_objects=True, filters=Path("f.ini")
+        split_tables_larger_than=1 << 30, skip_large_objects=True, filters=file
     )
 
 
