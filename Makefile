@@ -44,6 +44,7 @@ campaign: $(INSTALLED)
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
 	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
+	$(BIN)/pytest -q -s -p no:randomly tests/campaign/regression_database.py
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_CUTS=$(CAMPAIGN_CUTS) \
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/cut_follow.py
 

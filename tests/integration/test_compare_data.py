@@ -329,6 +329,11 @@ def test_a_clone_of_a_rich_database_is_equal_and_says_of_what_moment(
     assert [line.partition(": ")[0] for line in lines[3:]] == [
         f"large object {number}" for number in (oid - 2, oid - 1, oid, oid + 1)
     ]
+    for database in (source_target.source, source_target.target):
+        database.execute("update shop.items set price = price + 1")
+    source_target.target.execute("refresh materialized view shop.prices")
+    done = pgcopydb_command("compare", "data", *options)
+    assert "table shop.prices: a materialized view, to be refreshed on both sides" in done.stdout
     done = pgcopydb_command("compare", "data", *options, "--skip-large-objects", "--json")
     kinds = {one["kind"] for one in json.loads(done.stdout)["object_differences"]}
     assert kinds == {"sequence"}

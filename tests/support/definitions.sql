@@ -84,3 +84,16 @@ alter table made.main alter b set storage external, alter b set statistics 50, a
 select lo_create(4711);
 alter large object 4711 owner to made_owner;
 comment on large object 4711 is 'blob';
+
+-- What versions print differently, or no dump keeps: see rules/definitions.py.
+create function made.half(integer) returns integer language sql immutable as 'select $1 / 2';
+create aggregate made.halves(integer) (sfunc = made.plus, stype = integer, finalfunc = made.half);
+create function made.alike(integer, integer) returns boolean language sql immutable as 'select $1 = $2';
+create operator made.=== (leftarg = integer, rightarg = integer, function = made.alike, negator = operator(made.!==));
+create table made.words ("json" text, "text" text, merge_action integer);
+create view made.of_words as select w."json" from made.words w where w."text" <> '"json"';
+create rule aliased as on update to made.words do also update made.spare as s set c = 'x' where s.id = new.merge_action;
+grant all on made.words to made_reader;
+create table made.above (id integer);
+create table made.below (own integer) inherits (made.above);
+alter table made.above add added integer;

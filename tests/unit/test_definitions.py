@@ -5,7 +5,7 @@ import pytest
 from pgcopydb.model.definition import Definition, Privileges
 from pgcopydb.model.options import CompareOptions
 from pgcopydb.rules.definitions import Definitions
-from pgcopydb.rules.privileges import privileges_text
+from pgcopydb.rules.privileges import SINCE_17, privileges_text
 
 OWNER_ALL = ("joe=arwdDxt/joe",)
 
@@ -30,6 +30,11 @@ def test_privileges_are_told_as_what_was_granted_and_revoked(
     granted: tuple[str, ...], default: tuple[str, ...], expected: str
 ) -> None:
     assert privileges_text(Privileges(granted=granted, default=default, owner="joe")) == expected
+
+
+def test_privileges_that_a_side_does_not_know_are_passed_over() -> None:
+    given = Privileges(granted=("bob=rm/joe",), default=(), owner="joe")
+    assert privileges_text(given, without=SINCE_17) == "bob SELECT"
 
 
 def test_what_is_no_list_of_privileges_is_refused() -> None:
@@ -60,11 +65,68 @@ def test_versions_may_print_columns_with_their_table_or_without() -> None:
     assert _names("view", VIEW, {"definition": "SELECT id, 'a.b' FROM \"S\".t"}, **quoted)
 
 
+@pytest.mark.parametrize(
+    ("name", "older", "newer"),
+    [
+        ("parents", 'a, json, "B"', 'a, "json", "B"'),
+        ("type", "s.json", 's."json"'),
+        ("definition", "SELECT json FROM s.t", 'SELECT t."json" FROM s.t'),
+        ("definition", "DO UPDATE s.t AS a SET x = 1", "DO UPDATE s.t a SET x = 1"),
+        (
+            "definition",
+            "WITH w AS (DELETE FROM ONLY s.t AS a)",
+            "WITH w AS (DELETE FROM ONLY s.t a)",
+        ),
+        ("definition", "INSERT INTO s.t AS a VALUES ('x')", "INSERT INTO s.t a VALUES ('x')"),
+    ],
+)
+def test_versions_print_names_and_aliases_in_their_own_way(
+    name: str, older: str, newer: str
+) -> None:
+    here, there = {name: older}, {name: newer}
+    assert _names("rule", here, there) == [name]
+    assert _names("rule", here, there, schemas=frozenset({"s"}), versions_differ=True) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("comment", 'of "json"', "of json"),
+        ("labels", "'\"a\"'", "'a'"),
+        ("definition", "SELECT 'UPDATE t AS a'", "SELECT 'UPDATE t a'"),
+        ("parents", '"Json", "a b"', '"json", "a b"'),
+        ("definition", "WITH w AS (SELECT 1)", "WITH w (SELECT 1)"),
+    ],
+)
+def test_what_a_person_wrote_is_not_taken_for_the_same(name: str, one: str, other: str) -> None:
+    rules = {"schemas": frozenset({"s"}), "versions_differ": True}
+    assert _names("x", {name: one}, {name: other}, **rules) == [name]
+
+
+def test_the_order_of_columns_of_a_table_that_inherits_is_a_note() -> None:
+    here, there = (
+        Definition(
+            kind="table",
+            name="t",
+            key="t",
+            properties={"order of columns": order, "parents": "p"},
+        )
+        for order in ("a, b", "b, a")
+    )
+    definitions = Definitions(CompareOptions())
+    assert list(definitions.differences(here, there)) == []
+    assert list(definitions.notes(here, there)) == [
+        "table t: order of columns a, b on the source, b, a on the target"
+    ]
+
+
 def test_the_order_of_columns_counts_only_where_they_are_the_same() -> None:
     order = "order of columns"
     assert _names("table", {order: "a, b"}, {order: "b, a"}) == [order]
     assert _names("table", {order: "a, b"}, {order: "a, b, c"}) == []
     assert _names("table", {order: "a"}, {}) == []
+    across = {"versions_differ": True}
+    assert _names("table", {order: "a, json"}, {order: '"json", a'}, **across) == [order]
 
 
 def test_the_version_of_an_extension_is_told_and_no_difference() -> None:

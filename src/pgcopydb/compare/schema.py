@@ -17,6 +17,7 @@ from pgcopydb.model.options import CompareOptions, WorkOptions
 from pgcopydb.postgres.definitions import KINDS, order, read_definitions, schema_names
 from pgcopydb.rules.definitions import Definitions, is_left_out
 from pgcopydb.rules.merge import merge_ordered
+from pgcopydb.rules.privileges import SINCE_17
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime import signals
 
@@ -48,6 +49,9 @@ def compare_schema(
                     *(schema_names(readers.held(side), readers.endpoint(side)) for side in Side)
                 ),
                 versions_differ=facts[Side.SOURCE].major != facts[Side.TARGET].major,
+                unknown_privileges=(
+                    SINCE_17 if min(one.major for one in facts.values()) < 17 else frozenset()
+                ),
             ),
             selection=fence.selected(options, migration, source, readers.held(Side.SOURCE)),
             own_publications=fence.own_publications(migration),

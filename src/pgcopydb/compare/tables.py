@@ -9,7 +9,7 @@ from pgcopydb.compare.readers import Readers, Session, Task
 from pgcopydb.compare.rows import Pieces, find_rows
 from pgcopydb.model.comparison import ComparisonProgress, RowDifference, TableDifference
 from pgcopydb.model.endpoint import Side
-from pgcopydb.model.objects import Table
+from pgcopydb.model.objects import Table, TableKind
 from pgcopydb.model.parts import Part
 from pgcopydb.postgres.digest import TableDigest, is_sql_ascii, part_digest
 from pgcopydb.rules.partition import (
@@ -162,10 +162,18 @@ class Comparing:
             name=name,
             source_rows=here.rows,
             target_rows=there.rows,
-            reasons=pair.reasons,
+            reasons=pair.reasons + self._why(pair, sums),
             rows=rows,
             more=more,
         )
+
+    @staticmethod
+    def _why(pair: Pair, sums: _Sums) -> tuple[str, ...]:
+        """Return what to know of a view: a copy fills it anew, from the tables as they were."""
+        differ = sums.digests[Side.SOURCE] != sums.digests[Side.TARGET]
+        if differ and pair.source.table.kind is TableKind.MATERIALIZED_VIEW:
+            return ("a materialized view, to be refreshed on both sides before it is compared",)
+        return ()
 
     def _tell(self, pair: Pair) -> None:
         self._observe(

@@ -48,9 +48,15 @@ KINDS: Final = (
 
 _AT_ONCE: Final = 2000
 
+_KEY: Final = sql.SQL(
+    "pg_catalog.regexp_replace(identity,"
+    """ '(?<![^.( ,])"([a-z_][a-z0-9_$]*)"(?![^.), ])', '\\1', 'g')"""
+)
+"""The identity without quotes that only some versions put: each has other keywords."""
+
 _ABOUT = frozenset(
     {
-        "kind", "identity", "schema_name", "table_name", "index_name", "extension_name",
+        "kind", "identity", "key", "schema_name", "table_name", "index_name", "extension_name",
         "event_trigger_name", "publication_name", "catalog", "object", "acl",
         "default_acl", "acl_owner",
     }
@@ -97,14 +103,15 @@ def _ordered(connection: Session, kind: str) -> sql.Composed:
     if kind == "publications" and connection.info.server_version < 150000:
         name += ".pre15"
     # By bytes: two servers may order the same text differently.
-    order_by = "textsend(identity)" if is_sql_ascii(connection) else "convert_to(identity, 'UTF8')"
-    return sql.SQL("select * from ({}) as definitions order by pg_catalog.{}").format(
-        query(name), sql.SQL(order_by)
-    )
+    order_by = "textsend(key)" if is_sql_ascii(connection) else "convert_to(key, 'UTF8')"
+    return sql.SQL(
+        "select named.* from (select *, {} as key from ({}) as definitions) as named"
+        " order by pg_catalog.{}"
+    ).format(_KEY, query(name), sql.SQL(order_by))
 
 
 def _definition(row: dict[str, Any]) -> Definition:
-    key = str(row["identity"])
+    key = str(row["key"])
     return Definition(
         kind=row["kind"],
         name=key.removeprefix(f"{row['kind']} "),

@@ -17,9 +17,20 @@ _PRINTED = frozenset({"definition", "using", "with check", "default"})
 _NOTED = frozenset({("extension", "version"), ("database", "encoding")})
 """What may well be otherwise on a newer server: told, but no difference."""
 
+_VERBATIM = frozenset({"comment", "labels", "label", "options", "settings", "settings of roles"})
+"""Properties that are a person's text, and no SQL of the server's."""
+
+_NAME = r"""[A-Za-z_\u0080-\U0010ffff][\w$]*|"(?:[^"]|"")*\""""
+
+_LITERAL = r"(?P<literal>'(?:[^']|'')*')"
+
 _TOKEN = re.compile(
-    r"""(?P<literal>'(?:[^']|'')*')"""
-    r"""|(?P<qualifier>[A-Za-z_\u0080-\U0010ffff][\w$]*|"(?:[^"]|"")*")\.(?=[\w"*])""",
+    rf"""{_LITERAL}|(?P<qualifier>{_NAME})\.(?=[\w"*])"""
+    r"""|"(?P<plain>[a-z_][a-z0-9_$]*)"|(?P<quoted>"(?:[^"]|"")*")""",
+)
+
+_ALIASED = re.compile(
+    rf"{_LITERAL}|(?P<aliased>\b(?:UPDATE|INTO|DELETE FROM)(?: ONLY)?(?:(?: |\.)(?:{_NAME}))+) AS "
 )
 
 
@@ -28,19 +39,23 @@ class Definitions:
     """How definitions are compared.
 
     ``schemas`` are those of either side as they are printed. ``versions_differ`` allows for what
-    servers of two major versions print differently.
+    servers of two major versions print differently; ``unknown_privileges`` are those that only the
+    newer one knows, which ``GRANT ALL`` gives there.
     """
 
     options: CompareOptions
     schemas: frozenset[str] = frozenset()
     versions_differ: bool = False
+    unknown_privileges: frozenset[str] = frozenset()
 
     def differences(self, here: Definition, there: Definition) -> Iterator[ValueDifference]:
         """Yield the properties that are not the same."""
         ours, theirs = self._properties(here), self._properties(there)
         for name in ours | theirs:
             one, other = ours.get(name), theirs.get(name)
-            if one != other and not self._means_the_same(name, one, other):
+            if one == other or self._means_the_same(name, one, other):
+                continue
+            if not _is_order_of_inherited(here, name):
                 yield ValueDifference(
                     name=name, source=self._shown(name, one), target=self._shown(name, other)
                 )
@@ -50,7 +65,14 @@ class Definitions:
         for kind, name in _NOTED:
             one, other = here.properties.get(name), there.properties.get(name)
             if here.kind == kind and one != other:
-                yield f"{kind} {here.name}: {name} {one} on the source, {other} on the target"
+                yield _note(here, name, one, other)
+        one, other = (side.properties.get(COLUMN_ORDER) for side in (here, there))
+        if (
+            one != other
+            and _is_order_of_inherited(here, COLUMN_ORDER)
+            and not self._means_the_same(COLUMN_ORDER, one, other)
+        ):
+            yield _note(here, COLUMN_ORDER, one, other)
 
     def _properties(self, definition: Definition) -> dict[str, str]:
         found = {"kind": definition.kind} | {
@@ -59,7 +81,7 @@ class Definitions:
             if not self._is_left_out(definition.kind, name)
         }
         if definition.privileges is not None and not self.options.no_acl:
-            granted = privileges_text(definition.privileges)
+            granted = privileges_text(definition.privileges, without=self.unknown_privileges)
             if granted:
                 found["privileges"] = granted
         return found
@@ -83,30 +105,62 @@ class Definitions:
     def _means_the_same(self, name: str, one: str | None, other: str | None) -> bool:
         if name == COLUMN_ORDER:
             # A column that is missing is told once, of the column.
-            return sorted((one or "").split(", ")) != sorted((other or "").split(", "))
+            one, other = (self._comparable(name, text or "") for text in (one, other))
+            return one == other or sorted(one.split(", ")) != sorted(other.split(", "))
         if one is None or other is None:
             return False
-        if name in _PRINTED and self.versions_differ:
-            return self._unqualified(one) == self._unqualified(other)
-        return False
+        return self._comparable(name, one) == self._comparable(name, other)
 
     def _shown(self, name: str, text: str | None) -> str | None:
         """Return a property without what the versions print differently anyway."""
-        if text is None or name not in _PRINTED or not self.versions_differ:
-            return text
-        return self._unqualified(text)
+        return None if text is None else self._comparable(name, text)
 
-    def _unqualified(self, text: str) -> str:
-        """Return SQL without the names of tables before columns.
+    def _comparable(self, name: str, text: str) -> str:
+        """Return a property as every version would print it.
 
-        From 16 on a view of a single table is printed without them.
+        Each puts other names in quotes, for each has other keywords. From 16 on a view of a single
+        table is printed without that table's name before the columns, and from 18 on a rule without
+        AS before an alias.
         """
+        if not self.versions_differ or name in _VERBATIM:
+            return text
 
         def shortened(token: re.Match[str]) -> str:
+            if token.group("plain") is not None:
+                return token.group("plain")
             qualifier = token.group("qualifier")
-            return token.group() if qualifier is None or qualifier in self.schemas else ""
+            if qualifier is None or name not in _PRINTED:
+                return token.group()
+            return f"{_without_quotes(qualifier)}." if qualifier in self.schemas else ""
 
-        return _TOKEN.sub(shortened, text)
+        printed = _ALIASED.sub(_without_as, text) if name in _PRINTED else text
+        return _TOKEN.sub(shortened, printed)
+
+
+def _without_quotes(name: str) -> str:
+    plain = _TOKEN.fullmatch(name)
+    return name if plain is None or plain.group("plain") is None else plain.group("plain")
+
+
+def _without_as(aliased: re.Match[str]) -> str:
+    return aliased.group("literal") or aliased.group("aliased") + " "
+
+
+def _is_order_of_inherited(here: Definition, name: str) -> bool:
+    """Tell whether ``name`` is what no dump keeps: the order of columns of a table that inherits.
+
+    CREATE TABLE puts the columns of parents first, however they were added to the original. A
+    partition is made by itself and attached.
+    """
+    return (
+        name == COLUMN_ORDER
+        and "parents" in here.properties
+        and "partition bound" not in here.properties
+    )
+
+
+def _note(here: Definition, name: str, one: str | None, other: str | None) -> str:
+    return f"{here.kind} {here.name}: {name} {one} on the source, {other} on the target"
 
 
 def is_left_out(options: CompareOptions) -> Callable[[str], bool]:

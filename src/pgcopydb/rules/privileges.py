@@ -12,6 +12,9 @@ from pgcopydb.model.definition import Privileges
 
 _ITEM = re.compile(r'("(?:[^"]|"")*"|[^=]*)=([^/]*)/(.*)', re.DOTALL)
 
+SINCE_17 = frozenset({"MAINTAIN"})
+"""What version 17 has brought: GRANT ALL of an older server gives it there."""
+
 _NAMES = {
     "r": "SELECT",
     "w": "UPDATE",
@@ -31,19 +34,20 @@ _NAMES = {
 }
 
 
-def privileges_text(privileges: Privileges) -> str:
+def privileges_text(privileges: Privileges, *, without: frozenset[str] = frozenset()) -> str:
     """Return what was granted and revoked: ``bob SELECT, UPDATE*; revoked: PUBLIC EXECUTE``.
 
-    A star marks what the grantee may grant on. Empty for the default.
+    A star marks what the grantee may grant on. Empty for the default. The privileges ``without``
+    are passed over.
     """
-    granted = _entries(privileges.granted, privileges.owner)
-    default = _entries(privileges.default, privileges.owner)
+    granted = _entries(privileges.granted, privileges.owner, without)
+    default = _entries(privileges.default, privileges.owner, without)
     given = _grouped(granted - default)
     taken = _grouped(default - granted)
     return "; ".join([*given, *([f"revoked: {', '.join(taken)}"] if taken else [])])
 
 
-def _entries(items: Iterable[str], owner: str) -> set[tuple[str, str]]:
+def _entries(items: Iterable[str], owner: str, without: frozenset[str]) -> set[tuple[str, str]]:
     """Return pairs of grantee and privilege."""
     found = set()
     for item in items:
@@ -55,6 +59,7 @@ def _entries(items: Iterable[str], owner: str) -> set[tuple[str, str]]:
         found |= {
             (name, _NAMES.get(letter, letter) + star)
             for letter, star in re.findall(r"(\w)(\*?)", match.group(2))
+            if _NAMES.get(letter) not in without
         }
     return found
 

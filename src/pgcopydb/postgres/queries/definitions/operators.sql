@@ -1,4 +1,5 @@
--- Operators, operator classes and operator families.
+-- Operators, operator classes and operator families. An operator without a function is only a name
+-- that another one mentions: no dump has it.
 select
   'operator' as kind,
   pg_catalog.format('operator %s', o.oid::regoperator) as identity,
@@ -8,7 +9,7 @@ select
   pg_catalog.concat_ws(
     ' ', o.oprcode, pg_catalog.format_type(o.oprresult, null),
     'commutator ' || nullif(o.oprcom, 0)::regoperator, 'negator ' || nullif(o.oprnegate, 0)::regoperator,
-    'restrict ' || nullif(o.oprrest, 0::regproc), 'join ' || nullif(o.oprjoin, 0::regproc),
+    'restrict ' || nullif(o.oprrest, 0)::regproc, 'join ' || nullif(o.oprjoin, 0)::regproc,
     case when o.oprcanmerge then 'merges' end, case when o.oprcanhash then 'hashes' end
   ) as definition,
   pg_catalog.obj_description(o.oid, 'pg_operator') as comment,
@@ -17,6 +18,7 @@ select
 from pg_catalog.pg_operator as o
 join pg_catalog.pg_namespace as n on n.oid = o.oprnamespace
 where o.oid >= 16384 and n.nspname not in ('pg_catalog', 'information_schema', 'pgcopydb')
+  and o.oprcode <> 0
   and not exists (
     select from pg_catalog.pg_depend as e
     where e.classid = 'pg_catalog.pg_operator'::regclass and e.objid = o.oid and e.deptype = 'e'

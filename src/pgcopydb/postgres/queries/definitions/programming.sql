@@ -27,7 +27,8 @@ select
   pg_catalog.acldefault('l', l.lanowner)::text[],
   pg_catalog.concat_ws(
     ' ', case when l.lanpltrusted then 'trusted' end, nullif(l.lanplcallfoid, 0)::regprocedure,
-    nullif(l.laninline, 0)::regprocedure, nullif(l.lanvalidator, 0)::regprocedure
+    'inline ' || nullif(l.laninline, 0)::regprocedure,
+    'validator ' || nullif(l.lanvalidator, 0)::regprocedure
   ),
   pg_catalog.obj_description(l.oid, 'pg_language'),
   'pg_catalog.pg_language'::regclass::oid::bigint,

@@ -15,10 +15,13 @@ select
     else (
       select pg_catalog.concat_ws(
         ' ', pg_catalog.pg_get_function_result(p.oid), p.proparallel, a.aggkind, a.aggnumdirectargs,
-        a.aggtransfn, nullif(a.aggfinalfn, 0::regproc), nullif(a.aggcombinefn, 0::regproc),
-        nullif(a.aggserialfn, 0::regproc), nullif(a.aggdeserialfn, 0::regproc),
-        nullif(a.aggmtransfn, 0::regproc), nullif(a.aggminvtransfn, 0::regproc),
-        nullif(a.aggmfinalfn, 0::regproc), a.aggfinalextra, a.aggmfinalextra, a.aggfinalmodify,
+        a.aggtransfn, 'final ' || nullif(a.aggfinalfn, 0)::regproc,
+        'combine ' || nullif(a.aggcombinefn, 0)::regproc,
+        'serial ' || nullif(a.aggserialfn, 0)::regproc,
+        'deserial ' || nullif(a.aggdeserialfn, 0)::regproc,
+        'moving ' || nullif(a.aggmtransfn, 0)::regproc,
+        'inverse ' || nullif(a.aggminvtransfn, 0)::regproc,
+        'moving final ' || nullif(a.aggmfinalfn, 0)::regproc, a.aggfinalextra, a.aggmfinalextra, a.aggfinalmodify,
         a.aggmfinalmodify, nullif(a.aggsortop, 0)::regoperator,
         pg_catalog.format_type(a.aggtranstype, null), a.aggtransspace,
         pg_catalog.format_type(nullif(a.aggmtranstype, 0), null), a.aggmtransspace,

@@ -36,17 +36,19 @@ select
   case when t.typtype = 'r' then (
     select pg_catalog.concat_ws(
       ' ', pg_catalog.format_type(r.rngsubtype, null), o.opcname,
-      nullif(r.rngcollation, 0)::regcollation, nullif(r.rngcanonical, 0::regproc),
-      nullif(r.rngsubdiff, 0::regproc)
+      'collation ' || nullif(r.rngcollation, 0)::regcollation,
+      'canonical ' || nullif(r.rngcanonical, 0)::regproc,
+      'difference ' || nullif(r.rngsubdiff, 0)::regproc
     )
     from pg_catalog.pg_range as r join pg_catalog.pg_opclass as o on o.oid = r.rngsubopc
     where r.rngtypid = t.oid
   ) end as range,
   case when t.typtype = 'b' then pg_catalog.concat_ws(
     ' ', t.typlen, t.typbyval, t.typalign, t.typstorage, t.typcategory, t.typispreferred, t.typdelim,
-    t.typinput, t.typoutput, nullif(t.typreceive, 0::regproc), nullif(t.typsend, 0::regproc),
-    nullif(t.typmodin, 0::regproc), nullif(t.typmodout, 0::regproc), nullif(t.typanalyze, 0::regproc),
-    t.typdefault
+    t.typinput, t.typoutput, 'receive ' || nullif(t.typreceive, 0)::regproc,
+    'send ' || nullif(t.typsend, 0)::regproc, 'modifiers in ' || nullif(t.typmodin, 0)::regproc,
+    'modifiers out ' || nullif(t.typmodout, 0)::regproc,
+    'analyze ' || nullif(t.typanalyze, 0)::regproc, 'default ' || t.typdefault
   ) end as definition,
   pg_catalog.obj_description(t.oid, 'pg_type') as comment
 from pg_catalog.pg_type as t
