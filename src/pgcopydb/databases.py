@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from psycopg import Connection
 
@@ -159,9 +159,8 @@ def _make_missing(target: Endpoint, database: Database, copy: CopyOptions) -> No
         with reporting(target, "reading the list of databases"):
             if any(one.name == database.name for one in list_databases(connection)):
                 return
-            roles = {
-                row[0] for row in connection.execute("select rolname from pg_catalog.pg_roles")
-            }
+            roles = _names(connection, "select rolname from pg_catalog.pg_roles")
+            tablespaces = _names(connection, "select spcname from pg_catalog.pg_tablespace")
         if not copy.no_owner and database.owner not in roles:
             raise ConfigurationError(
                 f'target: role "{database.owner}", who owns database "{database.name}", is not'
@@ -169,10 +168,22 @@ def _make_missing(target: Endpoint, database: Database, copy: CopyOptions) -> No
                 hint="create it, copy the roles too with --roles, or leave owners out with"
                 " --no-owner",
             )
+        if not copy.no_tablespaces and database.tablespace not in tablespaces:
+            raise ConfigurationError(
+                f'target: tablespace "{database.tablespace}" of database "{database.name}" is not'
+                " there",
+                hint="create it (CREATE TABLESPACE ... LOCATION ...), or leave tablespaces out with"
+                " --no-tablespaces",
+            )
         statement = create_database(
             database,
             owner=not copy.no_owner,
+            tablespace=not copy.no_tablespaces,
             version_num=connection.info.server_version,
         )
         with reporting(target, f'creating database "{database.name}"'):
             connection.execute(statement.encode())
+
+
+def _names(connection: Session, select: LiteralString) -> set[str]:
+    return {row[0] for row in connection.execute(select)}

@@ -100,6 +100,7 @@ def follow(
         _finish_constraints(work, source, target)
 
     summary = replay_to_the_end(work, source, target, follow, drained=drained, observe=observe)
+    _limit_connections(work, source, target)
     _refuse_violated(work, target)
     return summary
 
@@ -227,6 +228,7 @@ def _drain(
     log.info("everything up to endpos is applied")
     _finish_constraints(work, source, target)
     finish_follow(work, source, target)
+    _limit_connections(work, source, target)
     refuse_conflicts(work)
     _refuse_violated(work, target)
 
@@ -236,11 +238,22 @@ def _finish_constraints(work: WorkDirectory, source: Endpoint, target: Endpoint)
     header = work.header()
     if header is None or not header.constraints_deferred:
         return
-    with work.store() as store:
-        copy = read_fact(store, _COPY_OPTIONS, CopyOptions) or CopyOptions()
-    copying.finish_constraints(work, source, target, copy)
+    copying.finish_constraints(work, source, target, _kept_options(work) or CopyOptions())
     with work.store() as store:
         update_header(store, constraints_deferred=False)
+
+
+def _limit_connections(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Give the target the source's connection limit, where the base copy was this program's."""
+    copy = _kept_options(work)
+    if copy is not None:
+        copying.limit_connections(source, target, copy)
+
+
+def _kept_options(work: WorkDirectory) -> CopyOptions | None:
+    with work.store() as store:
+        kept: CopyOptions | None = read_fact(store, _COPY_OPTIONS, CopyOptions)
+    return kept
 
 
 def _refuse_violated(work: WorkDirectory, target: Endpoint) -> None:

@@ -150,6 +150,8 @@ def test_a_role_without_rights_gets_triggers_and_foreign_keys_after_the_drain(
 ) -> None:
     """Rulings 21 and 22: no replication origins, no session_replication_role."""
     pair = source_target
+    # Which would keep out this role's own sessions as long as they are more.
+    pair.source.execute(f"alter database {pair.source.name} connection limit 2")
     log = follow_changes(
         pair, limited_role, tmp_path / "work", pgcopydb_background, pgcopydb_command
     )
@@ -158,6 +160,8 @@ def test_a_role_without_rights_gets_triggers_and_foreign_keys_after_the_drain(
     assert constraints(pair.target) == constraints(pair.source)
     assert trigger_states(pair.target) == trigger_states(pair.source)
     assert pair.target.rows("select 1 from pg_namespace where nspname = 'pgcopydb'") == []
+    limit = "select datconnlimit from pg_database where datname = current_database()"
+    assert pair.target.rows(limit) == [(2,)]
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)

@@ -42,7 +42,8 @@ PROPERTIES = """
         from pg_db_role_setting where setdatabase = d.oid),
       (select array_agg(grantee::regrole || ' ' || privilege_type || ' ' || is_grantable
           order by grantee::regrole::text, privilege_type)
-        from aclexplode(datacl))
+        from aclexplode(datacl) where grantee <> datdba),
+      datconnlimit
     from pg_database d where datname = current_database()
 """
 
@@ -133,6 +134,7 @@ def test_a_clone_with_roles_and_properties(phases: Phases, tmp_path: Path) -> No
         comment on database {name} is 'it''s the shop';
         revoke temporary, connect on database {name} from public;
         grant connect on database {name} to app with grant option;
+        alter database {name} connection limit 42; alter database {name} owner to reader;
         """
     )
     phases.run("clone", "--roles")
@@ -140,6 +142,15 @@ def test_a_clone_with_roles_and_properties(phases: Phases, tmp_path: Path) -> No
         ('"o\'wner"',)
     ]
     assert target.rows(PROPERTIES) == source.rows(PROPERTIES)
+    # Whoever made the database owns it; a note says so.
+    same = phases.run("compare", "schema")
+    assert "note: database properties: owner reader on the source, postgres on the target" in (
+        same.stdout
+    )
+    checked = phases.command("check", "--dir", tmp_path / "third", *phases.pair.options)
+    assert f'ALTER DATABASE "{target.name}" OWNER TO "reader";' in checked.stdout
+    target.execute(f"alter database {target.name} connection limit 41")
+    assert "connection limit 42 -> 41" in phases.run("compare", "schema", status=8).stdout
     other = tmp_path / "other"
     target.execute("drop table t")
     target.execute(f"alter database {target.name} reset all")

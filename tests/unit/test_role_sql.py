@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgcopydb.model.objects import Database
 from pgcopydb.model.roles import Membership
+from pgcopydb.sql.database import create_database
 from pgcopydb.sql.quote import quote_identifier
 from pgcopydb.sql.roles import grant_membership, in_order
 from pgcopydb.sql.settings import set_clause, split_list
@@ -50,4 +52,34 @@ def test_a_grant_says_what_the_version_knows() -> None:
     assert grant_membership(one, version_num=150000) == 'GRANT "r" TO "m" WITH ADMIN OPTION'
     assert grant_membership(one, version_num=160000) == (
         'GRANT "r" TO "m" WITH ADMIN TRUE, INHERIT TRUE, SET FALSE GRANTED BY "g"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"owner": True, "tablespace": True}, ' OWNER "o""" TABLESPACE "fast disk"'),
+        ({"owner": False, "tablespace": False}, ""),
+    ],
+)
+def test_a_database_is_made_like_another(options: dict[str, bool], expected: str) -> None:
+    database = Database(
+        oid=1,
+        name="shop",
+        owner='o"',
+        encoding="UTF8",
+        provider="c",
+        collation="C",
+        ctype="C",
+        locale=None,
+        tablespace="fast disk",
+        is_template=False,
+        allows_connections=True,
+        connection_limit=-1,
+        bytes=0,
+    )
+    statement = create_database(database, version_num=140000, **options)
+    assert statement == (
+        "CREATE DATABASE \"shop\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+        + expected
     )

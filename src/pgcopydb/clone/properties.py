@@ -1,35 +1,37 @@
 """The properties of the database itself: looked at before the copy, set after it."""
 
-from typing import Any
-
-from psycopg import Connection
-
 from pgcopydb.clone.context import Copying
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import properties
 from pgcopydb.postgres.connect import connect
 
-Session = Connection[tuple[Any, ...]]
-
 
 def set_properties(copying: Copying) -> None:
     """Give the target's database the source's settings; last, for they bind later sessions."""
     if copying.options.skip_db_properties:
         return
-    with (
-        copying.timed("database properties"),
-        connect(copying.target, purpose="properties") as session,
-    ):
-        statements = _statements(copying.source, copying.target, session, copying.options)
-        properties.run(copying.target, session, statements)
+    copy, target = copying.options, copying.target
+    with copying.timed("database properties"), connect(target, purpose="properties") as session:
+        wanted = _read(copying.source)
+        statements = properties.missing(
+            target, session, wanted, comment=not copy.no_comments, acl=not copy.no_acl
+        )
+        properties.run(target, session, statements)
 
 
-def _statements(
-    source: Endpoint, target: Endpoint, connection: Session, copy: CopyOptions
-) -> list[properties.Statement]:
+def limit_connections(source: Endpoint, target: Endpoint, copy: CopyOptions) -> None:
+    """Give the target's database the source's connection limit, when nothing else is to be done.
+
+    It would keep this program's own sessions out, unless its role is a superuser.
+    """
+    if copy.skip_db_properties:
+        return
+    wanted = _read(source)
+    with connect(target, purpose="properties") as session:
+        properties.run(target, session, properties.missing_limit(target, session, wanted))
+
+
+def _read(source: Endpoint) -> properties.DatabaseProperties:
     with connect(source, purpose="properties") as session:
-        wanted = properties.read_properties(source, session)
-    return properties.missing(
-        target, connection, wanted, comment=not copy.no_comments, acl=not copy.no_acl
-    )
+        return properties.read_properties(source, session)

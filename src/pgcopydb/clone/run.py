@@ -19,7 +19,7 @@ from pgcopydb.clone import matviews, schema
 from pgcopydb.clone.constraints import finish, refuse_unvalidated, refuse_violated
 from pgcopydb.clone.context import Copying
 from pgcopydb.clone.prepare import check, leave_target, prepare
-from pgcopydb.clone.properties import set_properties
+from pgcopydb.clone.properties import limit_connections, set_properties
 from pgcopydb.clone.resume import read_remainder
 from pgcopydb.clone.roles import copy_roles
 from pgcopydb.clone.rows import copy_rows
@@ -31,7 +31,14 @@ from pgcopydb.model.results import CloneSummary
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 
-__all__ = ["check", "clone", "copy_database", "finish_constraints", "refuse_violated"]
+__all__ = [
+    "check",
+    "clone",
+    "copy_database",
+    "finish_constraints",
+    "limit_connections",
+    "refuse_violated",
+]
 
 Watch = Callable[[], None]
 
@@ -57,6 +64,7 @@ def clone(
         set_properties(copying)
         summary = summarize(copying.work, monotonic() - started)
         if copying.header.consistent_point is None:
+            limit_connections(source, target, copy)
             refuse_unvalidated(copying)
             leave_target(copying)
     return summary

@@ -1,7 +1,7 @@
 """What is set for a database as a whole: its settings, its comment and who may use it.
 
-None of it is part of a dump of the database. Its owner stays who it is: the target's database was
-made by whoever runs the copy.
+None of it is part of a dump of the database. Its owner stays who it is: whoever made the target's
+database has decided that, and a copy that gave it away could not go on with it.
 """
 
 import logging
@@ -35,9 +35,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProperties:
-    """Of one database; ``settings`` are pairs of a role, None for all, and ``name=value``."""
+    """Of one database; ``settings`` are pairs of a role, None for all, and ``name=value``.
+
+    ``connection_limit`` is -1 where there is none.
+    """
 
     name: str
+    owner: str
+    connection_limit: int
     comment: str | None
     settings: tuple[tuple[str | None, str], ...]
     grants: frozenset[Grant]
@@ -56,9 +61,11 @@ def read_properties(endpoint: Endpoint, connection: Session) -> DatabaseProperti
     with reporting(endpoint, "reading the properties of the database"):
         row = connection.execute(query("database_properties")).fetchone()
     assert row is not None
-    name, comment, settings, grants = row
+    name, owner, connection_limit, comment, settings, grants = row
     return DatabaseProperties(
         name,
+        owner,
+        connection_limit,
         comment,
         tuple((role, setting) for role, setting in settings),
         frozenset(Grant(role, privilege, given == "true") for role, privilege, given in grants),
@@ -80,7 +87,8 @@ def missing(
 ) -> list[Statement]:
     """Return what gives the target's database what ``wanted`` has more or otherwise.
 
-    What names a role that the target lacks is left out, with a warning.
+    What names a role that the target lacks is left out, with a warning. The connection limit is
+    :func:`missing_limit`.
     """
     present = read_properties(target, connection)
     with reporting(target, "reading the roles"):
@@ -90,6 +98,20 @@ def missing(
         *(_of_comment(wanted, present) if comment else ()),
         *(_of_grants(wanted, present, roles) if acl else ()),
     ]
+
+
+def missing_limit(
+    target: Endpoint, connection: Session, wanted: DatabaseProperties
+) -> list[Statement]:
+    """Return what gives the target's database the connection limit of ``wanted``, if that has one.
+
+    It holds for whoever runs the copy too, who wants it set when nothing is left to be done.
+    """
+    present = read_properties(target, connection)
+    if wanted.connection_limit in {-1, present.connection_limit}:
+        return []
+    name = quote_identifier(present.name)
+    return [Statement(f"ALTER DATABASE {name} CONNECTION LIMIT {wanted.connection_limit:d}")]
 
 
 def run(target: Endpoint, connection: Session, statements: Iterable[Statement]) -> None:

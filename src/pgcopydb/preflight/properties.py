@@ -13,15 +13,19 @@ from pgcopydb.postgres.connect import connect
 def judge_properties(
     source: Endpoint, target: Endpoint, facts: TargetFacts, copy: CopyOptions
 ) -> Iterator[Finding]:
-    """Give a finding when there is something to set and the role does not own the database."""
+    """Give findings when another role owns the database, or the role may not set what is to be."""
     with connect(target, purpose="check") as writing:
-        if properties.is_owner(target, writing):
-            return
         with connect(source, purpose="check") as reading:
             wanted = properties.read_properties(source, reading)
+        present = properties.read_properties(target, writing)
+        if not copy.no_owner and wanted.owner != present.owner:
+            yield _other_owner(wanted.owner, present)
+        if properties.is_owner(target, writing):
+            return
         lacking = properties.missing(
             target, writing, wanted, comment=not copy.no_comments, acl=not copy.no_acl
         )
+        lacking += properties.missing_limit(target, writing, wanted)
     if not lacking:
         return
     role, database = facts.facts.role, facts.facts.database
@@ -33,4 +37,17 @@ def judge_properties(
         statements=(Statement("ALTER DATABASE {} OWNER TO {};", Name(database), Name(role)),),
         advice="or leave them out with --skip-db-properties",
         status=7,
+    )
+
+
+def _other_owner(wanted: str, present: properties.DatabaseProperties) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        side=Side.TARGET,
+        check="database-owner",
+        message=f'the database belongs to "{present.owner}", on the source to "{wanted}";'
+        " a copy leaves that as it is",
+        statements=(Statement("ALTER DATABASE {} OWNER TO {};", Name(present.name), Name(wanted)),),
+        advice="best when the migration is done: only a role with the owner's rights may set the"
+        " properties of the database",
     )

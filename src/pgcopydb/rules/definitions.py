@@ -14,8 +14,15 @@ COLUMN_ORDER = "order of columns"
 _PRINTED = frozenset({"definition", "using", "with check", "default"})
 """Properties that are SQL as the server prints it."""
 
-_NOTED = frozenset({("extension", "version"), ("database", "encoding")})
-"""What may well be otherwise on a newer server: told, but no difference."""
+_NOTED = frozenset(
+    {
+        ("extension", "version"),
+        ("database", "encoding"),
+        ("database", "owner"),
+        ("database", "tablespace"),
+    }
+)
+"""What may well be otherwise on another server: told, but no difference."""
 
 _VERBATIM = frozenset({"comment", "labels", "label", "options", "settings", "settings of roles"})
 """Properties that are a person's text, and no SQL of the server's."""
@@ -62,9 +69,9 @@ class Definitions:
 
     def notes(self, here: Definition, there: Definition) -> Iterator[str]:
         """Yield in words what is not the same and may well be so."""
-        for kind, name in _NOTED:
+        for kind, name in sorted(_NOTED):
             one, other = here.properties.get(name), there.properties.get(name)
-            if here.kind == kind and one != other:
+            if here.kind == kind and one != other and not self._is_left_out(kind, name):
                 yield _note(here, name, one, other)
         one, other = (side.properties.get(COLUMN_ORDER) for side in (here, there))
         if (
@@ -78,7 +85,8 @@ class Definitions:
         found = {"kind": definition.kind} | {
             name: text
             for name, text in definition.properties.items()
-            if not self._is_left_out(definition.kind, name)
+            if (definition.kind, name) not in _NOTED
+            and not self._is_left_out(definition.kind, name)
         }
         if definition.privileges is not None and not self.options.no_acl:
             granted = privileges_text(definition.privileges, without=self.unknown_privileges)
@@ -97,10 +105,10 @@ class Definitions:
                 return options.no_tablespaces
             case "collation":
                 return options.skip_collations
-            case "settings" | "settings of roles":
+            case "settings" | "settings of roles" | "connection limit":
                 return options.skip_db_properties
             case _:
-                return (kind, name) in _NOTED
+                return False
 
     def _means_the_same(self, name: str, one: str | None, other: str | None) -> bool:
         if name == COLUMN_ORDER:

@@ -10,11 +10,14 @@ _PROVIDERS: Final = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCAL
 _FIRST_WITH_PROVIDERS: Final = 150000
 
 
-def create_database(database: Database, *, owner: bool, version_num: int) -> str:
+DEFAULT_TABLESPACE: Final = "pg_default"
+
+
+def create_database(database: Database, *, owner: bool, tablespace: bool, version_num: int) -> str:
     """Return the statement for a server of that version: encoding and locale as on the source.
 
-    Its template is template0, which is empty and takes any of them. The tablespace and the
-    connection limit are the target's own.
+    Its template is template0, which is empty and takes any of them. ``owner`` and ``tablespace``
+    tell whether these are the source's too. The connection limit is set when the copy is done.
     """
     options = [
         "TEMPLATE template0",
@@ -29,4 +32,6 @@ def create_database(database: Database, *, owner: bool, version_num: int) -> str
         options.append("LOCALE_PROVIDER libc")
     if owner:
         options.append(f"OWNER {quote_identifier(database.owner)}")
+    if tablespace and database.tablespace != DEFAULT_TABLESPACE:
+        options.append(f"TABLESPACE {quote_identifier(database.tablespace)}")
     return f"CREATE DATABASE {quote_identifier(database.name)} {' '.join(options)}"

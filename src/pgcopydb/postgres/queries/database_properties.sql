@@ -1,6 +1,9 @@
--- What is set for the connected database itself: settings, of all or of one role, and comment.
+-- What is set for the connected database itself: owner, limit, comment, rights, and settings of
+-- all or of one role.
 select
   d.datname::text as name,
+  pg_catalog.pg_get_userbyid(d.datdba)::text as owner,
+  d.datconnlimit as connection_limit,
   pg_catalog.shobj_description(d.oid, 'pg_database') as comment,
   coalesce((
     select pg_catalog.array_agg(array[r.rolname::text, c.setting] order by r.rolname, c.ordinality)
