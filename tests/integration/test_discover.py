@@ -98,6 +98,29 @@ def test_tables(database: Database) -> None:
     assert tables["mv"].kind is TableKind.MATERIALIZED_VIEW
 
 
+def test_estimated_sizes_are_those_of_the_last_analyze(database: Database) -> None:
+    database.execute(
+        "create table big (t text); alter table big alter t set storage external;"
+        " insert into big select repeat('x', 9000) from generate_series(1, 100)"
+    )
+    database.execute("vacuum big")
+    database.execute(
+        "insert into big select repeat('x', 9000) from generate_series(1, 100);"
+        " create table new with (autovacuum_enabled = false) as select generate_series(1, 900)"
+    )
+    with connect(Endpoint(Side.SOURCE, database.conninfo), purpose="test") as session:
+        measured = {table.name: table for table in list_tables(session)}
+        estimated = {table.name: table for table in list_tables(session, estimate_sizes=True)}
+    assert 0.4 * measured["big"].bytes < estimated["big"].bytes < 0.6 * measured["big"].bytes
+    assert 0 < estimated["big"].pages <= measured["big"].pages
+    # No rows are taken for none: what was never looked at is measured.
+    assert (estimated["new"].pages, estimated["new"].bytes) == (
+        measured["new"].pages,
+        measured["new"].bytes,
+    )
+    assert estimated["late"].pages == 0
+
+
 def test_only_a_usable_identity_counts(database: Database) -> None:
     with connect(database.endpoint(Side.SOURCE), purpose="test") as connection:
         tables = {table.name: table for table in list_tables(connection)}

@@ -144,7 +144,6 @@ def table_parts(
     *,
     source: Endpoint,
     scope: Scope,
-    estimate_table_sizes: bool,
     as_json: bool,
     **splitting: Any,
 ) -> None:
@@ -156,7 +155,6 @@ def table_parts(
     from pgcopydb.cli.lists import TABLE_PARTS, TablePart
     from pgcopydb.clone.preview import planned_parts
 
-    del estimate_table_sizes  # as for a copy
     found = planned_parts(
         source,
         CopyOptions(**splitting),

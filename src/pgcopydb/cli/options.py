@@ -175,7 +175,8 @@ SPLIT_MAX_PARTS: Final = value(
 ESTIMATE_TABLE_SIZES: Final = flag(
     "--estimate-table-sizes",
     env="PGCOPYDB_ESTIMATE_TABLE_SIZES",
-    help="Accepted for existing scripts: the sizes of 20,000 tables are read in two seconds.",
+    help="Take the sizes of tables from what VACUUM and ANALYZE found last, instead of measuring"
+    " each: for very many tables, or slow storage.",
 )
 SKIP_SPLIT_BY_CTID: Final = flag(
     "--skip-split-by-ctid",
@@ -312,7 +313,7 @@ ON_CONFLICT: Final = value(
 REPLAY_NO_OP_UPDATES: Final = flag(
     "--replay-no-op-updates",
     env="PGCOPYDB_REPLAY_NO_OP_UPDATES",
-    help="Apply updates that change no value, too.",
+    help="Accepted for existing scripts: updates that change no value are always applied.",
 )
 MAX_SEGMENT: Final = value(
     "--max-replaydb-size",
@@ -402,10 +403,7 @@ def _dumped_work_options(*, restart: bool, **values: Any) -> WorkOptions:
     return WorkOptions(**values)
 
 
-def _copy_options(
-    *, jobs: int | None = None, estimate_table_sizes: bool = False, **values: Any
-) -> CopyOptions:
-    del estimate_table_sizes  # asking each table for its size is fast enough
+def _copy_options(*, jobs: int | None = None, **values: Any) -> CopyOptions:
     for name in ("table_jobs", "index_jobs"):
         if name in values:
             values[name] = _jobs(name, values[name], jobs)

@@ -207,7 +207,9 @@ def _plan(copying: Copying, making: frozenset[Making]) -> Plan:
         with reporting(copying.source, "reading the list of tables"):
             tables = [
                 table
-                for table in discover.list_tables(held.connection)
+                for table in discover.list_tables(
+                    held.connection, estimate_sizes=copying.options.estimate_table_sizes
+                )
                 if copying.filters.selects_table(table.schema, table.name)
             ]
         into_tables.refuse_missing(copying, tables)

@@ -33,7 +33,9 @@ def planned_parts(
             filters = resolve_filters(source, connection, filters, tell=False)
             tables = [
                 table
-                for table in discover.list_tables(connection)
+                for table in discover.list_tables(
+                    connection, estimate_sizes=options.estimate_table_sizes
+                )
                 if table.has_rows and filters.copies_data(table.schema, table.name)
             ]
         bounds = partial(key_bounds, source, connection)

@@ -127,7 +127,12 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
     with ExitStack() as holding:
         with copying.timed("lock tables, read catalogue"):
             locked = holding.enter_context(
-                locked_snapshot(copying.source, snapshot, copying.filters)
+                locked_snapshot(
+                    copying.source,
+                    snapshot,
+                    copying.filters,
+                    estimate_sizes=copying.options.estimate_table_sizes,
+                )
             )
             selection = read_selection(copying.source, locked.connection, copying.filters)
             if scope.schema:

@@ -57,6 +57,7 @@ class CopyOptions:
     split_tables_larger_than: int | None = None
     """Bytes; None chooses by the table sizes and the number of lanes."""
     split_max_parts: int | None = None
+    estimate_table_sizes: bool = False
     skip_split_by_ctid: bool = False
     drop_if_exists: bool = False
     roles: bool = False

@@ -53,8 +53,11 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
         facts = discover.server_facts(connection)
         with connection.transaction():
             # sizes are read under a lock, and the snapshot to copy from may hold back its owner
+            estimated = intent.copy is not None and intent.copy.estimate_table_sizes
             tables = patiently(
-                connection, lambda: discover.list_tables(connection), patience=_PATIENCE
+                connection,
+                lambda: discover.list_tables(connection, estimate_sizes=estimated),
+                patience=_PATIENCE,
             )
         chosen = tuple(table for table in tables if filters.selects_table(table.schema, table.name))
         captured = tuple(publishable(tables, filters))

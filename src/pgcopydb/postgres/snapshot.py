@@ -120,20 +120,23 @@ def locked_snapshot(
     source: Endpoint,
     from_snapshot: str | None = None,
     filters: Filters = EVERYTHING,
+    *,
+    estimate_sizes: bool = False,
 ) -> Iterator[LockedSnapshot]:
     """Export a snapshot in which the tables that ``filters`` take cannot change their shape.
 
     Gives all tables of the snapshot in ``tables`` that are taken; only those whose rows are copied
-    are locked. Raises StateError when ``from_snapshot`` is gone or a table was changed between the
-    snapshot and its lock, ConfigurationError when the tables do not fit into the lock table or
-    cannot be read whole, the source's error otherwise.
+    are locked. With ``estimate_sizes`` they are not measured. Raises StateError when
+    ``from_snapshot`` is gone or a table was changed between the snapshot and its lock,
+    ConfigurationError when the tables do not fit into the lock table or cannot be read whole, the
+    source's error otherwise.
     """
     with connect(source, purpose="lock holder") as connection:
         identity = _begin(source, connection, from_snapshot)
         patience = _PATIENCE if from_snapshot is None else _PATIENCE_BEHIND_OWN_LOCKS
 
         def lock() -> tuple[ServerFacts, tuple[Table, ...]]:
-            return _read_and_lock(source, connection, filters)
+            return _read_and_lock(source, connection, filters, estimate_sizes=estimate_sizes)
 
         facts, tables = patiently(connection, lock, patience=patience)
         yield LockedSnapshot(
@@ -258,14 +261,14 @@ def _try(connection: Session, work: Callable[[], _T]) -> tuple[_T] | None:
 
 
 def _read_and_lock(
-    source: Endpoint, connection: Session, filters: Filters
+    source: Endpoint, connection: Session, filters: Filters, *, estimate_sizes: bool
 ) -> tuple[ServerFacts, tuple[Table, ...]]:
     """Lock the selected tables whose rows are copied; refuse what cannot be copied whole."""
     with reporting(source, "reading the list of tables"):
         facts = discover.server_facts(connection)
         tables = tuple(
             table
-            for table in discover.list_tables(connection)
+            for table in discover.list_tables(connection, estimate_sizes=estimate_sizes)
             if filters.selects_table(table.schema, table.name)
         )
     with_rows = [

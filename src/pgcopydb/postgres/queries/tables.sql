@@ -1,4 +1,5 @@
 -- Every table, partitioned table, materialised view and foreign table that belongs to users.
+-- Sizes are taken from the catalogue where %(estimated)s and VACUUM or ANALYZE has left some there.
 select
   c.oid,
   n.nspname::text as schema,
@@ -11,11 +12,15 @@ select
   c.relfilenode::bigint as filenode,
   pg_catalog.pg_relation_filenode(c.oid)::bigint as current_filenode,
   c.reltuples::bigint as row_estimate,
-  coalesce(pg_catalog.pg_table_size(c.oid), 0) as bytes,
-  case when c.relkind in ('r', 'm')
-    then coalesce(pg_catalog.pg_relation_size(c.oid), 0)
+  case when %(estimated)s and c.relpages > 0
+    then (c.relpages + coalesce(o.relpages, 0)) * pg_catalog.current_setting('block_size')::bigint
+    else coalesce(pg_catalog.pg_table_size(c.oid), 0)
+  end as bytes,
+  case
+    when c.relkind not in ('r', 'm') then 0
+    when %(estimated)s and c.relpages > 0 then c.relpages
+    else coalesce(pg_catalog.pg_relation_size(c.oid), 0)
       / pg_catalog.current_setting('block_size')::bigint
-    else 0
   end as pages,
   c.relispartition as is_partition,
   coalesce((
@@ -38,6 +43,7 @@ from pg_catalog.pg_class as c
 join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
 left join pg_catalog.pg_am as a on a.oid = c.relam
 left join pg_catalog.pg_tablespace as t on t.oid = c.reltablespace
+left join pg_catalog.pg_class as o on o.oid = c.reltoastrelid
 left join lateral (
   select pg_catalog.array_agg(k.attname::text order by u.ordinality) as names
   from pg_catalog.pg_index as i,
