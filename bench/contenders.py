@@ -19,6 +19,7 @@ LIMIT = 3600.0
 """Seconds after which a run is given up."""
 
 _POLL = 0.01
+COMMAND = "command"
 PROGRAM = (sys.executable, "-m", "pgcopydb")
 
 
@@ -89,17 +90,15 @@ def running(command: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def by_role(processes: Mapping[int, Usage]) -> dict[str, Usage]:
-    """Name our processes: receive is started before apply."""
-    spawned = iter(("receive", "apply", *(f"worker {n}" for n in range(3, 99))))
-    found: dict[str, Usage] = {}
-    for _, usage in sorted(processes.items()):
-        if "spawn_main" in usage.title:
-            found[next(spawned)] = usage
-        elif "resource_tracker" in usage.title:
-            found["tracker"] = usage
-        else:
-            found["command"] = usage
-    return found
+    """Name our processes: workers, and the process that forks them, say what they are."""
+    return {_role(usage.name): usage for usage in processes.values()}
+
+
+def _role(name: str) -> str:
+    said = name.removeprefix("pgcopydb ")  # cut off after 15 bytes
+    return next(
+        (role for role in ("receive", "apply", "workers") if role.startswith(said)), COMMAND
+    )
 
 
 def subscription(streaming: str) -> Contender:

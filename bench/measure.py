@@ -20,9 +20,13 @@ _PROC = Path("/proc")
 
 @dataclass(slots=True)
 class Usage:
-    """One process: what it is called, its CPU seconds, and the most memory it ever held (MB)."""
+    """One process: what it is called, its CPU seconds, and the most memory it ever held (MB).
+
+    ``name`` is short, and what the process chose itself; ``title`` is its command line.
+    """
 
     title: str
+    name: str = ""
     cpu: float = 0.0
     peak_mb: float = 0.0
 
@@ -90,6 +94,7 @@ class Watch:
                 title = (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ")
                 if title.strip():
                     usage.title = title.decode(errors="replace").strip()
+                usage.name = (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
                 usage.peak_mb = max(usage.peak_mb, _peak(pid))
 
 

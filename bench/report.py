@@ -141,7 +141,7 @@ def ratios(ours: Result, other: Result) -> list[float]:
 
 
 def _cpu_table(results: Sequence[Result]) -> list[str]:
-    processes = ("command", "receive", "apply", "walsender", "target")
+    processes = ("command", "workers", "receive", "apply", "walsender", "target")
     rows: list[tuple[str, ...]] = [("CPU seconds, medians", "contender", *processes, "peak MB")]
     for result in results:
         figures = [f"{result.median_cpu(name):.2f}" for name in processes]

@@ -6,6 +6,7 @@ import click
 
 from pgcopydb.cli.command import command
 from pgcopydb.cli.options import ALL_DATABASES, COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
+from pgcopydb.cli.phase import prepare_lanes
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 from pgcopydb.runtime import logs
@@ -46,6 +47,7 @@ def _clone(
     from pgcopydb.online import clone_and_follow
     from pgcopydb.workdir.directory import open_directory
 
+    prepare_lanes()
     with (
         open_directory(work, command="clone --follow" if follow else "clone") as directory,
         live_copy(directory, target) as observe,
@@ -73,6 +75,7 @@ def _clone_all(
     from pgcopydb.databases import clone_all, refuse_failures
     from pgcopydb.workdir.directory import open_directory
 
+    prepare_lanes()
     # What is started over, or gone on with, is each database in its own directory.
     all_of_them = replace(work, restart=False, resume=work.resume or work.restart)
     with open_directory(all_of_them, command="clone --all-databases") as directory:

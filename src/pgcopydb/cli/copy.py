@@ -27,7 +27,7 @@ def db(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOptio
     """Copy a whole database: the same as 'pgcopydb clone' without --follow."""
     from pgcopydb.online import clone
 
-    run_phase("copy db", work, lambda here: clone(here, source, target, copy))
+    run_phase("copy db", work, lambda here: clone(here, source, target, copy), lanes=True)
 
 
 @command("roles", *_SIDES, COPY_ROLES)
@@ -72,7 +72,7 @@ def data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOpt
     """
     from pgcopydb.clone.phases import copy_data
 
-    run_phase("copy data", work, lambda here: copy_data(here, source, target, copy))
+    run_phase("copy data", work, lambda here: copy_data(here, source, target, copy), lanes=True)
 
 
 @command("table-data", *_SIDES, COPY_TABLE_DATA)
@@ -80,7 +80,12 @@ def table_data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: C
     """Copy the rows of all tables into tables that are there, and empty."""
     from pgcopydb.clone.phases import copy_table_data
 
-    run_phase("copy table-data", work, lambda here: copy_table_data(here, source, target, copy))
+    run_phase(
+        "copy table-data",
+        work,
+        lambda here: copy_table_data(here, source, target, copy),
+        lanes=True,
+    )
 
 
 @command("blobs", *_SIDES, COPY_LARGE_OBJECTS)

@@ -34,8 +34,10 @@ def follow(
     from pgcopydb.cli.live import live_line
     from pgcopydb.cli.render import follow_summary
     from pgcopydb.online import follow as follow_source
+    from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
 
+    prepare()
     with open_directory(work, command="follow") as directory, live_line() as observe:
         if skip_large_objects:
             leave_large_objects(directory)

@@ -17,15 +17,29 @@ def run_phase(
     command: str,
     work: WorkOptions,
     make: "Callable[[WorkDirectory], CloneSummary | PhaseSummary]",
+    *,
+    lanes: bool = False,
 ) -> None:
-    """Run ``make`` in the work directory, under the command's name, and print its summary."""
+    """Run ``make`` in the work directory, under the command's name, and print its summary.
+
+    ``lanes`` says that it copies rows of tables.
+    """
     from pgcopydb.cli.live import live_copy
     from pgcopydb.cli.render import clone_summary, phase_summary
     from pgcopydb.workdir.directory import open_directory
 
+    if lanes:
+        prepare_lanes()
     with open_directory(work, command=command) as directory, live_copy(directory):
         summary = make(directory)
     if isinstance(summary, CloneSummary):
         click.echo(clone_summary(summary, all_tables=logs.current().verbose))
     else:
         click.echo(phase_summary(summary))
+
+
+def prepare_lanes() -> None:
+    """Make ready for the processes that copy rows; to be called before anything is opened."""
+    from pgcopydb.runtime.fork_server import prepare
+
+    prepare("pgcopydb.clone.lane")

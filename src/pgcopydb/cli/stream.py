@@ -206,8 +206,10 @@ def prefetch(
     """Store changes in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import prefetch as store_changes
     from pgcopydb.cli.live import live_line
+    from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
 
+    prepare()
     with open_directory(work, command="stream prefetch") as directory, live_line() as observe:
         store_changes(directory, source, target, follow, observe)
 
@@ -219,8 +221,10 @@ def catchup(
     """Apply the changes stored in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import catchup as apply_changes
     from pgcopydb.cli.live import live_line
+    from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
 
+    prepare()
     with open_directory(work, command="stream catchup") as directory, live_line() as observe:
         apply_changes(directory, source, target, follow, observe)
 
@@ -230,8 +234,10 @@ def replay(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: Fol
     """Store and apply changes at the same time, up to the end position."""
     from pgcopydb.cdc.follow import replay as replay_changes
     from pgcopydb.cli.live import live_line
+    from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
 
+    prepare()
     with open_directory(work, command="stream replay") as directory, live_line() as observe:
         replay_changes(directory, source, target, follow, observe)
 

@@ -1,43 +1,32 @@
-"""Worker processes: the only file that starts any.
+"""Worker processes, in groups that succeed or fail together.
 
-A worker is a spawned process that runs one module-level function with one picklable argument.
-Nothing that was open in the parent is open in it. A worker that fails sends its error home; a
-worker whose parent dies ends at once; a group that is left, for whatever reason, leaves no
+A worker is a process that runs one module-level function with one picklable argument. Nothing that
+was open in the parent is open in it (see ``fork_server``). A worker that fails sends its error
+home; a worker whose parent dies ends at once; a group that is left, for whatever reason, leaves no
 process behind.
 """
 
 import logging
-import multiprocessing
-import os
 import signal
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
+from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, Self
 
 from pgcopydb.errors import Interrupted, PgcopydbError, WorkerError, first_line
-from pgcopydb.runtime import logs, signals
+from pgcopydb.runtime import fork_server, logs, signals
 
 log = logging.getLogger(__name__)
-
-_CONTEXT = multiprocessing.get_context("spawn")
 
 _CANCEL_AFTER = 5.0
 """Seconds that a worker has to finish its unit of work before its statement is cancelled."""
 
 _KILL_AFTER = 8.5
 """Seconds after which a worker that did not stop is killed: a stop takes 10 s at most."""
-
-_PARENT_DIED = 3
-"""Exit status of a worker whose parent is gone; nobody is left to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +41,7 @@ class Worker:
 @dataclass(slots=True)
 class _Running:
     name: str
-    process: SpawnProcess
+    process: fork_server.Child
     errors: Connection
 
 
@@ -75,16 +64,9 @@ class WorkerGroup:
 
     def start(self, worker: Worker) -> None:
         """Start ``worker`` in a process of its own."""
-        receiving, sending = _CONTEXT.Pipe(duplex=False)
-        process = _CONTEXT.Process(
-            target=_run_worker,
-            args=(worker, sending, logs.current()),
-            name=worker.name,
-            daemon=True,
-        )
-        with _without_main():
-            process.start()
-        sending.close()
+        receiving, sending = Pipe(duplex=False)
+        with sending:
+            process = fork_server.start(_run_worker, worker, sending, logs.current())
         self._running.append(_Running(worker.name, process, receiving))
 
     def alive(self, name: str | None = None) -> bool:
@@ -135,8 +117,7 @@ class WorkerGroup:
 
     def _signal(self, number: int) -> None:
         for running in self._running:
-            if running.process.is_alive() and running.process.pid is not None:
-                os.kill(running.process.pid, number)
+            running.process.kill(number)
 
     def _forget_ended(self) -> None:
         alive = []
@@ -150,27 +131,9 @@ class WorkerGroup:
         self._running = alive
 
 
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a new process from importing the program of this one: it needs its function only.
-
-    Here that is the whole command line, 0.05 s of CPU.
-    """
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
-    for name in kept:
-        setattr(main, name, None)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            setattr(main, name, value)
-
-
 def _cause(running: _Running) -> PgcopydbError | None:
     """Return why a worker that has ended failed, or None when it ended well."""
-    running.process.join()
-    status = running.process.exitcode
+    status = running.process.exit_status()
     try:
         if running.errors.poll():
             sent = running.errors.recv()
@@ -189,6 +152,8 @@ def _cause(running: _Running) -> PgcopydbError | None:
             f"worker {running.name} was ended by {name}",
             hint="see what ended it (out of memory?), then run again with --resume",
         )
+    if status is None:
+        return WorkerError(f"worker {running.name} was lost: the process that forked it has ended")
     return WorkerError(f"worker {running.name} ended with status {status}")
 
 
@@ -204,8 +169,9 @@ def _combine(causes: Iterable[PgcopydbError]) -> PgcopydbError:
 
 def _run_worker(worker: Worker, errors: Connection, log_options: logs.LogOptions) -> None:
     """Run in the new process: the worker's function, with its error sent home."""
+    fork_server.name_worker(worker.name)
     signals.install_in_worker()
-    _end_with_parent()
+    fork_server.ready_for_signals()
     logs.configure(log_options)
     try:
         worker.function(worker.argument)
@@ -227,16 +193,3 @@ def _run_worker(worker: Worker, errors: Connection, log_options: logs.LogOptions
             )
         )
         raise SystemExit(WorkerError.exit_code) from None
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent is gone, however that happened."""
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(_PARENT_DIED)
-
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
