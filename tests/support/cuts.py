@@ -19,6 +19,7 @@ from tests.scenarios.migration import Migration, assert_alone
 from tests.support.clock import wait_for
 from tests.support.commands import Running
 from tests.support.proxy import Proxy
+from tests.support.recovery import Recovery
 
 
 @dataclass
@@ -46,15 +47,21 @@ class CutRun:
         self.faults: Counter[str] = Counter()
         self.resumed = 0
         self.survived = 0
+        self.recovered: list[float] = []
 
     def run(self) -> None:
         """Begin the migration, disturb and resume it, drain it and judge the outcome."""
         migration, random = self._migration, self._random
-        with migration.workload() as workload, ExitStack() as command:
+        with (
+            migration.workload() as workload,
+            ExitStack() as command,
+            Recovery(migration.pair.target, migration.ledger) as recovery,
+        ):
+            self.recovered = recovery.seconds
             running = command.enter_context(migration.start_follow(workload))
             for _ in range(self._cuts):
                 time.sleep(random.uniform(0, 1.5))
-                running = self._disturb(running, command)
+                running = self._disturb(running, command, recovery)
             workload.stop()
             self._drain(running, command)
         migration.judge()
@@ -70,7 +77,7 @@ class CutRun:
         assert finished.status == 0, finished.stderr
         assert_alone(running)
 
-    def _disturb(self, running: Running, command: ExitStack) -> Running:
+    def _disturb(self, running: Running, command: ExitStack, recovery: Recovery) -> Running:
         """Let one network fail for a while; return the command that runs on, or resumes."""
         side = self._random.choice(["source", "target"])
         proxy = self._migration.proxies[side]
@@ -90,6 +97,7 @@ class CutRun:
         ways[way]()
         wait_for(lambda: not running.is_running, seconds=self._random.uniform(0.5, 4))
         proxy.heal()
+        recovery.after_fault()
         if running.is_running:
             self.survived += 1
             return running

@@ -5,16 +5,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import quantiles
 from typing import Protocol
 
 
 class Disturbed(Protocol):
-    """A run: its faults by kind, how often it was resumed, how often it went on by itself."""
+    """A run: its faults by kind, how often it was resumed, how often it went on by itself.
+
+    ``recovered`` are the seconds from a fault to the first later commit that the target shows.
+    """
 
     faults: Counter[str]
     resumed: int
     survived: int
+    recovered: list[float]
 
     def run(self) -> None:
         """Begin, disturb, drain and judge it."""
@@ -29,6 +34,8 @@ class Totals:
     exact: int = 0
     faults: int = 0
     resumed: int = 0
+    recovered: list[float] = field(default_factory=list)
+    ways: Counter[str] = field(default_factory=Counter)
 
     def add(self, run: Disturbed, seed: int) -> None:
         """Do a run and count what came of it, however it ends."""
@@ -39,6 +46,8 @@ class Totals:
         finally:
             self.faults += run.faults.total()
             self.resumed += run.resumed
+            self.recovered += run.recovered
+            self.ways += run.faults
 
     def __str__(self) -> str:
         exact = self.runs == self.exact
@@ -46,7 +55,20 @@ class Totals:
         return (
             f"{self.runs} runs from seed {self.seed}, {self.faults} faults, {self.resumed} resumes:"
             f" {self.exact} exact, {self.runs - self.exact} failed{bound}"
+            f"{_times(self.recovered)}\n{_by_kind(self.ways)}"
         )
+
+
+def _times(seconds: list[float]) -> str:
+    """Return the median and the 95th percentile of recoveries, as far as there are any."""
+    if len(seconds) < 2:
+        return ""
+    cuts = quantiles(seconds, n=20, method="inclusive")
+    return f"; recovery p50 {cuts[9]:.1f} s, p95 {cuts[18]:.1f} s of {len(seconds)}"
+
+
+def _by_kind(faults: Counter[str]) -> str:
+    return ", ".join(f"{count} {way}" for way, count in sorted(faults.items()))
 
 
 @contextmanager
@@ -65,9 +87,9 @@ def run_and_report(run: Disturbed, seed: int) -> None:
         run.run()
         outcome = "exact"
     finally:
-        ways = ", ".join(f"{count} {way}" for way, count in sorted(run.faults.items()))
         sys.stdout.write(
-            f"seed {seed}: {outcome}; {run.faults.total()} faults ({ways}), {run.resumed} resumes,"
-            f" {run.survived} survived, {time.monotonic() - began:.0f} s\n"
+            f"seed {seed}: {outcome}; {run.faults.total()} faults ({_by_kind(run.faults)}),"
+            f" {run.resumed} resumes, {run.survived} survived{_times(run.recovered)},"
+            f" {time.monotonic() - began:.0f} s\n"
         )
         sys.stdout.flush()

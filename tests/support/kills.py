@@ -27,6 +27,7 @@ import psycopg
 from tests.scenarios.migration import Migration, assert_alone
 from tests.support.clock import wait_for
 from tests.support.commands import Running
+from tests.support.recovery import Recovery
 from tests.support.servers import Database
 
 LOAD_SCHEMA = """
@@ -132,7 +133,7 @@ class KillRun:
         self.faults: Counter[str] = Counter()
         self.resumed = 0
         self.survived = 0
-        self.slowest_end = 0.0
+        self.recovered: list[float] = []
 
     def run(self) -> None:
         """Begin the migration, kill and resume, drain it and judge the outcome."""
@@ -146,11 +147,15 @@ class KillRun:
             migration.workload() as workload,
             LargeTransactions(migration.pair.source, random, rows=self._rows) as large,
             ExitStack() as command,
+            Recovery(migration.pair.target, migration.ledger) as recovery,
         ):
+            self.recovered = recovery.seconds
             running = command.enter_context(migration.start_follow(workload, *options))
             for _ in range(self._kills):
                 time.sleep(random.uniform(0, self._pause))
-                running = self._after(self._kill(running), running, command, options)
+                way = self._kill(running)
+                recovery.after_fault()
+                running = self._after(way, running, command, options)
             workload.stop()
             large.stop()
             if random.random() < 0.3:
@@ -230,9 +235,7 @@ class KillRun:
     ) -> Running:
         """Return the command that runs on, or another that resumes it."""
         if way in {"receive", "apply", "supervisor", "whole group", "group and target"}:
-            began = time.monotonic()
             wait_for(lambda: not running.is_running, seconds=15)
-            self.slowest_end = max(self.slowest_end, time.monotonic() - began)
         else:
             # it should go on by itself, when it has connected again
             wait_for(lambda: not running.is_running, seconds=1.5)
