@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pgcopydb.clone.context import Copying
 from pgcopydb.errors import PgcopydbError, SourceError, SqlError, StateError, TargetError
@@ -18,6 +19,7 @@ from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences
+from tests.support.litter import litter
 from tests.support.servers import AsRole, Connection, Database, SourceTarget
 
 BIG = """
@@ -401,3 +403,30 @@ def test_an_index_that_a_killed_run_still_builds(
         done = resumed.wait(60)
     assert done.status == 0, done.stderr
     assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_a_start_over_that_fails_forgets_nothing_of_the_run_before(
+    source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    """Slot, rows and helper schema of the first run are known to the third."""
+    words = ["clone", "--follow", "--dir", str(tmp_path / "work")]
+    with pgcopydb_background(*words, *source_target.options) as running:
+        assert wait_for(lambda: bool(copied(source_target.target)), seconds=60)
+        running.kill_all()
+        running.wait(5)
+    assert source_target.source.rows("select slot_name from pg_replication_slots")
+    nowhere = make_conninfo(source_target.source.conninfo, port=1)
+    unreachable = ["--source", nowhere, *source_target.options[2:]]
+    with pgcopydb_background(*words, *unreachable, "--restart") as second:
+        assert second.wait(30).status == 6
+    with pgcopydb_background(*words, *source_target.options, "--restart") as third:
+        said = "the base copy is complete"
+        assert wait_for(lambda: said in third.stderr or not third.is_running, seconds=60)
+        assert third.is_running, third.stderr
+        third.kill_all()
+        third.wait(5)
+    assert differences(source_target.source, source_target.target) == []
+    with pgcopydb_background("stream", "cleanup", *words[2:], *source_target.options) as cleaning:
+        assert cleaning.wait(30).status == 0
+    assert litter(source_target.source) == litter(source_target.target) == []

@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -305,7 +306,10 @@ def with_a_link_for_catalogue(path: Path) -> None:
 
 def with_a_broken_header(path: Path) -> None:
     with open_store(path / "catalogue.db") as connection:
-        connection.execute("insert into header (id, content) values (1, ?)", (b'{"run_id": 1}',))
+        connection.execute(
+            "insert into header (id, content, checksum) values (1, ?, ?)",
+            (b'{"run_id": 1}', zlib.crc32(b'{"run_id": 1}', zlib.crc32(b"header"))),
+        )
 
 
 def with_a_link_for_lock(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -60,6 +60,6 @@ def refuse_changed_large_objects(work: WorkDirectory, source: Endpoint, target: 
 @contextmanager
 def _reading(endpoint: Endpoint) -> Iterator[psycopg.Connection[Any]]:
     """Give a session that sees one moment of the database."""
-    with connect(endpoint, purpose="final check") as connection:
+    with closing(connect(endpoint, purpose="final check")) as connection:
         begin_reading(endpoint, connection)
         yield connection

@@ -14,7 +14,7 @@ from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.sentinel import read_sentinel, update_sentinel
-from pgcopydb.workdir.store import update_header
+from pgcopydb.workdir.store import update_header, write_started_over
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,16 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
                 f"{work.path} belongs to a migration of another source database",
                 hint="give the --source of that migration",
             )
-        drop_left_by(header, connection, source, read_facts(connection, source))
+        for one in (header, *work.previous):
+            drop_left_by(one, connection, source, read_facts(connection, source))
     with connect(target, purpose="cleanup") as connection:
         refuse_other_target(header, read_facts(connection, target))
-        drop_run(header, connection, target)
+        for one in (header, *work.previous):
+            drop_run(one, connection, target)
     give_back_triggers(work, target)
     with work.store() as store:
         update_header(store, slot_created=False, publication_created=False, origin_created=False)
+        write_started_over(store, ())
     log.info("removed slot, publication, origin and the schema pgcopydb")
 
 

@@ -47,7 +47,15 @@ from pgcopydb.rules.publication import (
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters, keep_filters
 from pgcopydb.workdir.sentinel import create_sentinel
-from pgcopydb.workdir.store import RunHeader, read_header, update_header, write_fact, write_header
+from pgcopydb.workdir.store import (
+    RunHeader,
+    read_header,
+    read_started_over,
+    update_header,
+    write_fact,
+    write_header,
+    write_started_over,
+)
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +101,7 @@ def create_capture(
     with connect(source, purpose="setup") as connection:
         allow_writing(connection, source)
         facts = read_facts(connection, source)
-        drop_left_by(work.previous, connection, source, facts)
+        _drop_previous(work, connection, source, facts)
         selected = resolve_filters(source, connection, effective_filters(work, filters))
         intent = Intent(copy=None, follow=follow, filters=selected)
         refuse_unfit(look_at_source(source, intent), tell=False)
@@ -274,11 +282,29 @@ def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> N
         update_header(store, slot_created=False, publication_created=False, snapshot=None)
 
 
+def _drop_previous(
+    work: WorkDirectory, connection: Connection, source: Endpoint, facts: ServerFacts
+) -> None:
+    """Drop what runs created that were started over, once: the names may be others' afterwards."""
+    for previous in work.previous:
+        drop_left_by(previous, connection, source, facts)
+    with work.store() as store:
+        write_started_over(
+            store,
+            tuple(
+                replace(one, slot_created=False, publication_created=False)
+                if one.source == identify(facts)
+                else one
+                for one in read_started_over(store)
+            ),
+        )
+
+
 def drop_left_by(
-    previous: RunHeader | None, connection: Connection, source: Endpoint, facts: ServerFacts
+    previous: RunHeader, connection: Connection, source: Endpoint, facts: ServerFacts
 ) -> None:
     """Drop what ``previous`` created on this source; nothing when it was about another one."""
-    if previous is None or previous.source != identify(facts):
+    if previous.source != identify(facts):
         return
     if previous.slot_created and previous.slot_name:
         drop_slot(connection, source, previous.slot_name)

@@ -1,6 +1,7 @@
 """What a migration keeps on the target about what it has applied."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -94,16 +95,18 @@ def _owns_origin(connection: Connection, target: Endpoint, header: RunHeader) ->
     return row is not None
 
 
-def drop_left_by(previous: RunHeader | None, target: Endpoint) -> None:
-    """Drop from the target what the run that ``--restart`` removed keeps there.
+def drop_left_by(previous: Sequence[RunHeader], target: Endpoint) -> None:
+    """Drop from the target what the runs that ``--restart`` removed keep there.
 
-    Nothing is done when there was none, or when it was about another target.
+    Nothing is done for one that was about another target.
     """
-    if previous is None:
+    if not previous:
         return
     with connect(target, purpose="cleanup") as connection:
-        if previous.target in {None, identify(read_facts(connection, target))}:
-            drop_run(previous, connection, target)
+        here = identify(read_facts(connection, target))
+        for one in previous:
+            if one.target in {None, here}:
+                drop_run(one, connection, target)
 
 
 def drop_run(header: RunHeader, connection: Connection, target: Endpoint) -> None:

@@ -7,7 +7,7 @@ interrupted is done again, and only what is missing is copied.
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -117,7 +117,7 @@ class _Mover:
         """Look for missing roles, and remove from the target what is replaced."""
         source, target = self._copying.source, self._copying.target
         with (
-            connect(source, purpose="large objects") as reading,
+            closing(connect(source, purpose="large objects")) as reading,
             connect(target, purpose="large objects") as writing,
         ):
             import_snapshot(source, reading, self._snapshot)

@@ -19,6 +19,7 @@ from pgcopydb.preflight.look import look
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters, keep_filters
+from pgcopydb.workdir.store import RunHeader, write_started_over
 
 _CHECKED: Final = "target checked"
 _REPLACES: Final = "target left by the run that is started over"
@@ -40,13 +41,13 @@ def check(
     required_versions(copy)
     if is_done(work, _CHECKED):
         return
-    previous = work.previous
     intent = Intent(
         copy=copy,
         follow=follow,
         filters=_filters(work, source, copy, tell=False),
-        left_in=previous.target if previous and not previous.copy_finished else None,
-        replaces_capture=bool(previous and follow and previous.slot_name == follow.slot_name),
+        left_in=next((one.target for one in work.previous if _is_unfinished(one)), None),
+        replaces_capture=follow is not None
+        and any(one.slot_name == follow.slot_name for one in work.previous),
     )
     refuse_unfit(look(source, target, intent, work.path))
 
@@ -92,6 +93,7 @@ def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyO
         if _replaces_previous(work, sides.target_facts):
             copying.mark_done(_REPLACES)
         copying.mark_done(_CHECKED)
+        _forget_previous(work, header)
     return copying
 
 
@@ -154,8 +156,8 @@ def claim_target(copying: Copying) -> None:
         refusals.refuse_unfit_role(copying.target, connection, copying.target_facts)
         with reporting(copying.target, "creating the schema pgcopydb"):
             helper_schema.create_helper_schema(connection, copying.header.run_id)
-            if copying.work.previous is not None:
-                helper_schema.drop_helper_schema(connection, copying.work.previous.run_id)
+            for previous in copying.work.previous:
+                helper_schema.drop_helper_schema(connection, previous.run_id)
 
 
 def leave_target(copying: Copying) -> None:
@@ -178,10 +180,23 @@ def _replaces_previous(work: WorkDirectory, target: ServerFacts) -> bool:
     The target was empty, or the user's to give, when that run began. What a finished copy made is
     the user's again.
     """
-    previous = work.previous
-    return (
-        previous is not None and previous.target == identity(target) and not previous.copy_finished
-    )
+    return any(one.target == identity(target) and _is_unfinished(one) for one in work.previous)
+
+
+def _is_unfinished(previous: RunHeader) -> bool:
+    return previous.target is not None and not previous.copy_finished
+
+
+def _forget_previous(work: WorkDirectory, header: RunHeader) -> None:
+    """Forget the runs of before, whose traces are removed.
+
+    Their slots are removed by a capture only; without one they are left to ``stream cleanup``.
+    """
+    left = () if header.consistent_point is not None else work.previous
+    with work.store() as store:
+        write_started_over(
+            store, tuple(one for one in left if one.slot_created or one.publication_created)
+        )
 
 
 def server_facts(endpoint: Endpoint) -> ServerFacts:

@@ -6,6 +6,7 @@ build, pg_restore does, so nothing that pg_dump knows is ever lost.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -89,7 +90,11 @@ def dump(
     What is not in the ``selection`` is written down, and left out when the dump is restored.
     """
     output = archive(work)
-    with connect(source, purpose="clone") as session, reporting(source, "reading the relations"):
+    # closed, not committed: a commit of what was only read may fail, and would be no error
+    with (
+        closing(connect(source, purpose="clone")) as session,
+        reporting(source, "reading the relations"),
+    ):
         import_snapshot(source, session, snapshot)
         relations = list_relations(session)
         installed = tuple(discover.list_extensions(session))

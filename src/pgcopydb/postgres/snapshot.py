@@ -11,7 +11,7 @@ import logging
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -55,7 +55,8 @@ class HeldSnapshot:
 
     ``id`` is what other sessions import. ``origin`` names the view itself: the id of the snapshot
     that this one was taken from, or its own. ``connection`` is in the transaction that has the
-    snapshot and may be used to read; threads share it through psycopg's own lock.
+    snapshot and may be used to read; threads share it through psycopg's own lock. It is closed, not
+    committed, at the end: a network that fails just then takes nothing back.
     """
 
     id: str
@@ -110,7 +111,7 @@ def exported_snapshot(
 
     Raises StateError when ``from_snapshot`` is not exported there, the source's error otherwise.
     """
-    with connect(source, purpose=purpose) as connection:
+    with closing(connect(source, purpose=purpose)) as connection:
         identity = _begin(source, connection, from_snapshot)
         yield HeldSnapshot(identity, from_snapshot or identity, source, connection)
 
@@ -131,14 +132,15 @@ def locked_snapshot(
     ConfigurationError when the tables do not fit into the lock table or cannot be read whole, the
     source's error otherwise.
     """
-    with connect(source, purpose="lock holder") as connection:
+    with closing(connect(source, purpose="lock holder")) as connection:
         identity = _begin(source, connection, from_snapshot)
         patience = _PATIENCE if from_snapshot is None else _PATIENCE_BEHIND_OWN_LOCKS
 
         def lock() -> tuple[ServerFacts, tuple[Table, ...]]:
             return _read_and_lock(source, connection, filters, estimate_sizes=estimate_sizes)
 
-        facts, tables = patiently(connection, lock, patience=patience)
+        with reporting(source, "locking the tables to copy"):
+            facts, tables = patiently(connection, lock, patience=patience)
         yield LockedSnapshot(
             identity, from_snapshot or identity, source, connection, facts=facts, tables=tables
         )

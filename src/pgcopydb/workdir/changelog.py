@@ -15,6 +15,9 @@ chunk. pgoutput describes a relation once a session, so each segment also keeps 
 ones that were known when it was begun (as chunk 0 of the segment) and those that came since.
 Whoever starts reading in the middle can therefore be primed from the segment alone, and pruning
 older segments takes nothing away (ruling 1).
+
+SQLite does not notice when a byte of a file has changed, so each row that is believed has a
+checksum over all of it, which is looked at whenever the row is used.
 """
 
 import fcntl
@@ -22,10 +25,12 @@ import itertools
 import os
 import sqlite3
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from pgcopydb.decoding import MESSAGE_HEADER
 from pgcopydb.errors import StateError
@@ -48,6 +53,7 @@ create table segment (
   id integer primary key check (id = 1),
   previous_end integer not null,
   session integer not null,
+  checksum integer not null,
   durable_commits integer not null default 0
 ) strict;
 create table chunk (
@@ -58,6 +64,7 @@ create table chunk (
   end_lsn integer not null,
   commit_time integer not null,
   transactions integer not null,
+  checksum integer not null,
   frames blob not null
 ) strict;
 create table chunk_part (
@@ -72,11 +79,15 @@ create table relation_frame (
   ordinal integer not null,
   session integer not null,
   wal_start integer not null,
+  checksum integer not null,
   frame blob not null,
   primary key (chunk, ordinal)
 ) strict, without rowid;
-pragma user_version = 2;
+pragma user_version = 3;
 """
+
+_FORMAT: Final = 3
+"""The version of the schema above."""
 
 Frame = tuple[int, bytes]
 """WAL start and payload of one XLogData message."""
@@ -136,8 +147,32 @@ def pack_messages(messages: Sequence[bytes]) -> bytes:
     return b"".join((head, *messages))
 
 
+_REMOVE: Final = "remove that file and the newer ones beside it; the slot sends what it still has"
+
+
 def _damaged() -> StateError:
     return StateError("a stored chunk of changes is damaged: its messages are not as long as told")
+
+
+def _damaged_file(path: Path, problem: object) -> StateError:
+    return StateError(f"the stored changes in {path} are damaged: {problem}", hint=_REMOVE)
+
+
+def _checksum(numbers: Iterable[int | None], data: bytes = b"") -> int:
+    """Return the checksum of a row of numbers, of which some may be null, and bytes."""
+    return zlib.crc32(data, zlib.crc32(repr(tuple(numbers)).encode()))
+
+
+@contextmanager
+def _noticing_damage(path: Path) -> Iterator[None]:
+    """Raise StateError for what SQLite cannot read of a segment."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        refuse_full_disk(path, error)
+        raise _damaged_file(path, error) from error
+    except UnicodeDecodeError as error:  # of a message that quotes what it cannot read
+        raise _damaged_file(path, "its schema cannot be read") from error
 
 
 def segment_files(directory: Path) -> list[Path]:
@@ -168,7 +203,7 @@ class ChangelogWriter:
                 (int(files[-1].stem) - 1,),
             ).fetchone()
             # a kill may have come between the making of a segment and its first chunk
-            begun_by = self._segment.execute("select session from segment").fetchone()[0]
+            _, begun_by = _head(self._segment, files[-1])
             self._next_id = last_id + 1
             self.session = max(last_session, begun_by) + 1
         else:
@@ -196,10 +231,11 @@ class ChangelogWriter:
             self._rotate()
         blob = pack_messages(messages)
         described = list(relation_frames)
-        row = (self._next_id, self.session, slice_number, int(final), end_lsn, commit_time)
+        place = (self._next_id, self.session, slice_number, int(final))
+        row = (*place, end_lsn, commit_time, transactions)
         try:
             with transaction(self._segment):
-                self._insert((*row, transactions), blob)
+                self._insert((*row, _checksum(row, blob)), blob)
                 self._segment.executemany(
                     _INSERT_RELATION,
                     _relation_rows(self._next_id, self.session, (frame for _, frame in described)),
@@ -231,7 +267,7 @@ class ChangelogWriter:
 
     def _insert(self, row: tuple[int | None, ...], blob: bytes) -> None:
         self._segment.execute(
-            "insert into chunk values (?, ?, ?, ?, ?, ?, ?, ?)", (*row, blob[:_MOST_BYTES])
+            "insert into chunk values (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, blob[:_MOST_BYTES])
         )
         for part, start in enumerate(range(_MOST_BYTES, len(blob), _MOST_BYTES), start=1):
             self._segment.execute(
@@ -252,20 +288,21 @@ class ChangelogWriter:
     def _create(self, relations: Iterable[Frame]) -> sqlite3.Connection:
         return _create_segment(
             self._directory / segment_name(self._next_id),
-            (1, self.stored_end, self.session),
+            (self.stored_end, self.session),
             _relation_rows(_PREAMBLE, self.session, relations),
         )
 
 
-_INSERT_RELATION = "insert into relation_frame values (?, ?, ?, ?, ?)"
+_INSERT_RELATION = "insert into relation_frame values (?, ?, ?, ?, ?, ?)"
 
-_RelationRow = tuple[int, int, int, int, bytes]
+_RelationRow = tuple[int, int, int, int, int, bytes]
 
 
 def _relation_rows(chunk: int, session: int, frames: Iterable[Frame]) -> list[_RelationRow]:
     return [
-        (chunk, ordinal, session, wal_start, payload)
+        (*place, _checksum(place, payload), payload)
         for ordinal, (wal_start, payload) in enumerate(frames)
+        for place in [(chunk, ordinal, session, wal_start)]
     ]
 
 
@@ -288,6 +325,7 @@ class ChangelogReader:
         if files:
             self._refuse_pruned(files[0], position)
             self._move_to(_first_slice(files, _first_after(files, position)))
+            self._refuse_skipped(position)
 
     def relations_before(self, chunk: Chunk) -> list[Frame]:
         """Return the relation frames of its session that came before the chunk just read.
@@ -296,11 +334,15 @@ class ChangelogReader:
         the chunk is there: until then its session is not.
         """
         assert self._segment is not None
-        return self._segment.execute(
-            "select wal_start, frame from relation_frame"
-            " where session = ? and chunk < ? order by chunk, ordinal",
-            (chunk.session, chunk.id),
-        ).fetchall()
+        with _noticing_damage(self._path):
+            rows = self._segment.execute(
+                "select chunk, ordinal, session, wal_start, checksum, frame from relation_frame"
+                " where session = ? and chunk < ? order by chunk, ordinal",
+                (chunk.session, chunk.id),
+            ).fetchall()
+        for *place, checksum, frame in rows:
+            self._compare(checksum, place, frame)
+        return [(row[3], row[5]) for row in rows]
 
     def read(self) -> Chunk | None:
         """Return the next chunk, or None when nothing more is stored yet."""
@@ -317,6 +359,14 @@ class ChangelogReader:
             return None
         self._use(_open_segment(following), self._next_id)
         return self._read_here()
+
+    def read_one(self, chunk: int) -> Chunk:
+        """Return a chunk that is stored; the next :meth:`read` goes on after it."""
+        self._move_to(chunk)
+        found = self._read_here()
+        if found is None:
+            raise _damaged_file(self._path, f"chunk {chunk} is not there")
+        return found
 
     def _following(self) -> Path | None:
         """Return the segment that begins with the next chunk, None while there is none.
@@ -340,6 +390,15 @@ class ChangelogReader:
         self._segment = None
         self._first_id = self._next_id = 0
 
+    @property
+    def _path(self) -> Path:
+        return self._directory / segment_name(self._first_id)
+
+    def _compare(self, checksum: object, numbers: Sequence[Any], data: Any) -> None:
+        """Raise StateError for a row that is not as it was stored."""
+        if not isinstance(data, bytes) or checksum != _checksum(numbers, data):
+            raise _damaged_file(self._path, "a checksum is wrong")
+
     def _use(self, segment: sqlite3.Connection, first_id: int) -> None:
         if self._segment is not None:
             self._segment.close()
@@ -355,11 +414,8 @@ class ChangelogReader:
         self._next_id = chunk
 
     def _refuse_pruned(self, oldest: Path, position: int) -> None:
-        segment = _open_segment(oldest)
-        try:
-            missing = segment.execute("select previous_end from segment").fetchone()[0]
-        finally:
-            segment.close()
+        with closing(_open_segment(oldest)) as segment:
+            missing, _ = _head(segment, oldest)
         if position < missing:
             raise StateError(
                 f"changes after {format_lsn(position)} are needed, but those up to"
@@ -368,20 +424,38 @@ class ChangelogReader:
                 " Start over with --restart",
             )
 
+    def _refuse_skipped(self, position: int) -> None:
+        """Raise StateError when the chunk before the next one ends after ``position`` too.
+
+        The next one was found by an index, which may be damaged.
+        """
+        assert self._segment is not None
+        with _noticing_damage(self._path):
+            before = self._segment.execute(
+                "select 1 from chunk where id = ? and final and end_lsn > ?",
+                (self._next_id - 1, position),
+            ).fetchone()
+        if before is not None:
+            raise _damaged_file(self._path, "an index leads to a wrong place")
+
     def _read_here(self) -> Chunk | None:
         assert self._segment is not None
-        row = self._segment.execute(
-            "select id, session, slice, final, end_lsn, transactions, frames"
-            " from chunk where id = ?",
-            (self._next_id,),
-        ).fetchone()
-        if row is None:
-            return None
+        with _noticing_damage(self._path):
+            row = self._segment.execute(
+                "select id, session, slice, final, end_lsn, commit_time, transactions, checksum,"
+                " frames from chunk where id >= ? order by id limit 1",
+                (self._next_id,),
+            ).fetchone()
+            if row is None:
+                return None
+            if row[0] != self._next_id:
+                raise _damaged_file(self._path, f"chunk {self._next_id} is not there")
+            *numbers, checksum, frames = row
+            if len(frames) == _MOST_BYTES:
+                frames = b"".join((frames, *self._parts(row[0])))
+        self._compare(checksum, numbers, frames)
         self._next_id += 1
-        frames = row[6]
-        if len(frames) == _MOST_BYTES:
-            frames = b"".join((frames, *self._parts(row[0])))
-        return Chunk(row[0], row[1], row[2], bool(row[3]), row[4], row[5], frames)
+        return Chunk(row[0], row[1], row[2], bool(row[3]), row[4], row[6], frames)
 
     def _parts(self, chunk: int) -> Iterator[bytes]:
         assert self._segment is not None
@@ -399,30 +473,37 @@ def stored_end(directory: Path) -> int:
     files = segment_files(directory)
     if not files:
         return 0
-    segment = _open_segment(files[-1])
-    try:
-        return int(
-            segment.execute(
-                "select max(previous_end,"
-                " coalesce((select max(end_lsn) from chunk where final), 0)) from segment"
-            ).fetchone()[0]
-        )
-    finally:
-        segment.close()
+    reader = ChangelogReader(directory)
+    with closing(_open_segment(files[-1])) as segment, _noticing_damage(files[-1]):
+        previous_end, _ = _head(segment, files[-1])
+        row = segment.execute(
+            "select id from chunk not indexed where final order by id desc limit 1"
+        ).fetchone()
+    if row is None:
+        return previous_end
+    with closing(reader):
+        last = reader.read_one(row[0])
+    return last.end_lsn
+
+
+def _head(segment: sqlite3.Connection, path: Path) -> tuple[int, int]:
+    """Return where the segment before ended, and the session that began this one."""
+    with _noticing_damage(path):
+        row = segment.execute("select previous_end, session, checksum from segment").fetchone()
+    if row is None or row[2] != _checksum(row[:2]):
+        raise _damaged_file(path, "the checksum of its beginning is wrong")
+    return row[0], row[1]
 
 
 def is_end_of_chunk(directory: Path, position: int) -> bool:
     """Tell whether a chunk that is, or was, stored ends with a commit at exactly ``position``."""
     for path in reversed(segment_files(directory)):
-        segment = _open_segment(path)
-        try:
+        with closing(_open_segment(path)) as segment, _noticing_damage(path):
             (ends,) = segment.execute(
                 "select exists (select 1 from chunk where final and end_lsn = :position)"
                 " or previous_end = :position from segment",
                 {"position": position},
             ).fetchone()
-        finally:
-            segment.close()
         if ends:
             return True
     return False
@@ -460,11 +541,9 @@ def stored_start(directory: Path) -> int:
     files = segment_files(directory)
     if not files:
         return 0
-    segment = _open_segment(files[0])
-    try:
-        return int(segment.execute("select previous_end from segment").fetchone()[0])
-    finally:
-        segment.close()
+    with closing(_open_segment(files[0])) as segment:
+        previous_end, _ = _head(segment, files[0])
+    return previous_end
 
 
 def prune(directory: Path, position: int, *, dry_run: bool = False) -> list[Path]:
@@ -513,15 +592,12 @@ def _first_after(files: Sequence[Path], position: int) -> int:
     """Return the number of the first chunk that ends after ``position``, or will."""
     first = int(files[0].stem)
     for path in reversed(files):
-        segment = _open_segment(path)
-        try:
+        with closing(_open_segment(path)) as segment, _noticing_damage(path):
             after, before = segment.execute(
                 "select min(id) filter (where end_lsn > :position),"
                 " max(id) filter (where end_lsn <= :position) from chunk where final",
                 {"position": position},
             ).fetchone()
-        finally:
-            segment.close()
         if after is not None:
             first = after
         if before is not None:
@@ -532,16 +608,13 @@ def _first_after(files: Sequence[Path], position: int) -> int:
 def _first_slice(files: Sequence[Path], chunk: int) -> int:
     """Return the number of the chunk in which the transaction of ``chunk`` begins."""
     holder = [path for path in files if int(path.stem) <= chunk][-1]
-    segment = _open_segment(holder)
-    try:
+    with closing(_open_segment(holder)) as segment, _noticing_damage(holder):
         row = segment.execute("select slice from chunk where id = ?", (chunk,)).fetchone()
-    finally:
-        segment.close()
     return chunk if row is None or row[0] is None else chunk - int(row[0])
 
 
 def _create_segment(
-    path: Path, head: tuple[int, int, int], preamble: Iterable[_RelationRow]
+    path: Path, head: tuple[int, int], preamble: Iterable[_RelationRow]
 ) -> sqlite3.Connection:
     """Create a segment and open it; under its name it is seen complete or not at all."""
     unfinished = path.with_suffix(".new")
@@ -553,7 +626,7 @@ def _create_segment(
         )  # once, when it is complete, instead of 13 times
         segment.executescript(_SCHEMA)
         with transaction(segment):
-            segment.execute("insert into segment values (?, ?, ?, 0)", head)
+            segment.execute("insert into segment values (1, ?, ?, ?, 0)", (*head, _checksum(head)))
             segment.executemany(_INSERT_RELATION, preamble)
     finally:
         segment.close()  # the last one to close it takes its journal along
@@ -583,14 +656,13 @@ def _open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
         if not durable:
             segment.execute("pragma synchronous = normal")
         version = segment.execute("pragma user_version").fetchone()[0]
-        if version == 2:
+        if version == _FORMAT:
             return segment
         if version:
             problem = f"another version of pgcopydb wrote it (format {version})"
         segment.close()
     except sqlite3.DatabaseError as error:
         problem = str(error)
-    raise StateError(
-        f"the stored changes in {path} are damaged: {problem}",
-        hint="remove that file and the newer ones beside it; the slot sends what it still has",
-    )
+    except UnicodeDecodeError:
+        problem = "its schema cannot be read"
+    raise _damaged_file(path, problem)

@@ -91,14 +91,15 @@ _REPEATABLE = {
 class WorkDirectory:
     """An open work directory.
 
-    ``resume`` says that a previous run is to be continued; ``previous`` is the header of the
-    migration that ``--restart`` has just removed, whose slot may have to be dropped.
+    ``resume`` says that a previous run is to be continued; ``previous`` are the headers of the
+    migrations that ``--restart`` has removed, newest first, whose slots, origins and rows may still
+    be there: a run that failed before it came to that leaves them to the next one.
     """
 
     path: Path
     resume: bool = False
     not_consistent: bool = False
-    previous: RunHeader | None = None
+    previous: tuple[RunHeader, ...] = ()
 
     @property
     def catalogue(self) -> Path:
@@ -147,12 +148,12 @@ def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirect
     with ExitStack() as locks:
         for role in roles:
             locks.enter_context(_lock(path, role, command))
-        previous = _remove_previous(path, roles) if options.restart else None
+        removed = _remove_previous(path, roles) if options.restart else ()
         work = WorkDirectory(
             path=path,
             resume=options.resume,
             not_consistent=options.not_consistent,
-            previous=previous,
+            previous=_started_over(path, removed),
         )
         work.schema.mkdir(mode=0o700, exist_ok=True)
         work.cdc.mkdir(mode=0o700, exist_ok=True)
@@ -283,13 +284,16 @@ def _lock(path: Path, role: str, command: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _remove_previous(path: Path, roles: Sequence[str]) -> RunHeader | None:
-    """Remove what a previous run left; return its header, for what it owns on the servers."""
+def _remove_previous(path: Path, roles: Sequence[str]) -> tuple[RunHeader, ...]:
+    """Remove what a previous run left; return its header, for what it owns on the servers.
+
+    With it come those of the runs before whose traces it did not come to remove.
+    """
     with ExitStack() as others:
         for role in sorted({role for known in ROLES.values() for role in known} - set(roles)):
             if role != "snapshot":  # a holder of the snapshot to use may well be running
                 others.enter_context(_lock(path, role, "restart"))
-        header = _salvage_header(path)
+        headers = _salvage_headers(path)
         if _held(path, "snapshot"):
             raise StateError(
                 f"the work directory {path} is in use by a running snapshot command",
@@ -302,7 +306,7 @@ def _remove_previous(path: Path, roles: Sequence[str]) -> RunHeader | None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-    return header
+    return headers
 
 
 def _held(path: Path, role: str) -> bool:
@@ -313,17 +317,30 @@ def _held(path: Path, role: str) -> bool:
         return True
 
 
-def _salvage_header(path: Path) -> RunHeader | None:
-    """Return the header of the run in ``path`` if it can still be read."""
+def _salvage_headers(path: Path) -> tuple[RunHeader, ...]:
+    """Return the header of the run in ``path``, and those it keeps, if they can still be read."""
     catalogue = path / "catalogue.db"
     if not catalogue.exists():
-        return None
+        return ()
     try:
         with store.open_store(catalogue) as connection:
-            return store.read_header(connection)
+            header = store.read_header(connection)
+            kept = store.read_started_over(connection)
+            return kept if header is None else (header, *kept)
     except (StateError, sqlite3.Error):
         log.warning("the catalogue of the previous run cannot be read; it is removed unread")
-        return None
+        return ()
+
+
+def _started_over(path: Path, removed: tuple[RunHeader, ...]) -> tuple[RunHeader, ...]:
+    """Write down the headers of the runs that were removed just now, or return those of before."""
+    catalogue = path / "catalogue.db"
+    if not removed and not catalogue.exists():
+        return ()
+    with store.open_store(catalogue) as connection:
+        if removed:
+            store.write_started_over(connection, removed)
+        return store.read_started_over(connection)
 
 
 @contextmanager
@@ -335,6 +352,7 @@ def _recorded(
         yield
         return
     with work.store() as connection:
+        store.refuse_damaged(work.catalogue, connection)
         if "clone" in roles:
             _refuse_mixture(connection, work.path, command)
         if command not in _REPEATABLE and not options.resume:

@@ -2,9 +2,15 @@
 
 Written by any shell (``stream sentinel set …``) and by the receive and apply processes; read by
 all of them several times a second. Positions are integers; 0 stands for "not set".
+
+What is confirmed to the source, and taken for the end, rests on this row. So it has a checksum,
+because SQLite does not notice when a byte of its file has changed.
 """
 
 import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from pgcopydb.errors import StateError
@@ -28,7 +34,8 @@ create table if not exists sentinel (
   transactions integer not null default 0,
   changes integer not null default 0,
   transaction_rate integer not null default 0,
-  change_rate integer not null default 0
+  change_rate integer not null default 0,
+  checksum integer not null
 ) strict;
 """
 
@@ -68,16 +75,34 @@ class Sentinel:
 
 
 _FIELDS = tuple(field.name for field in fields(Sentinel))
-_SELECT = f"select {', '.join(_FIELDS)} from sentinel"
+_SELECT = f"select {', '.join(_FIELDS)}, checksum from sentinel"
+_INSERT = (
+    f"insert into sentinel (id, {', '.join(_FIELDS)}, checksum)"
+    f" values (1, {', '.join('?' * len(_FIELDS))}, ?) on conflict (id) do nothing"
+)
 
 
 def read_sentinel(connection: sqlite3.Connection) -> Sentinel | None:
-    """Return the sentinel, or None when no change capture has been set up here."""
+    """Return the sentinel, or None when no change capture has been set up here.
+
+    Raises StateError when it is not what was written.
+    """
     row = connection.execute(_SELECT).fetchone()
     if row is None:
         return None
-    values = dict(zip(_FIELDS, row, strict=True))
-    return Sentinel(**{**values, "apply": bool(values["apply"])})
+    *values, checksum = row
+    if checksum != _checksum(values):
+        raise StateError(
+            "the sentinel of this work directory is damaged: its checksum is wrong",
+            hint="its positions cannot be trusted any more: start over with --restart",
+        )
+    named = dict(zip(_FIELDS, values, strict=True))
+    return Sentinel(**{**named, "apply": bool(named["apply"])})
+
+
+def _checksum(values: list[int]) -> int:
+    """Return the checksum of the fields' values, in their order."""
+    return zlib.crc32(repr(values).encode())
 
 
 def require_sentinel(connection: sqlite3.Connection) -> Sentinel:
@@ -93,11 +118,8 @@ def require_sentinel(connection: sqlite3.Connection) -> Sentinel:
 
 def create_sentinel(connection: sqlite3.Connection, startpos: int, endpos: int = 0) -> None:
     """Create the sentinel of a new capture that starts at ``startpos``; keep one that exists."""
-    connection.execute(
-        "insert into sentinel (id, startpos, endpos, replay_lsn) values (1, ?, ?, 0)"
-        " on conflict (id) do nothing",
-        (startpos, endpos),
-    )
+    values = [{"startpos": startpos, "endpos": endpos}.get(name, 0) for name in _FIELDS]
+    connection.execute(_INSERT, (*values, _checksum(values)))
 
 
 def update_sentinel(connection: sqlite3.Connection, **values: int) -> None:
@@ -105,5 +127,29 @@ def update_sentinel(connection: sqlite3.Connection, **values: int) -> None:
     unknown = values.keys() - set(_FIELDS)
     if unknown:
         raise ValueError(f"the sentinel has no {', '.join(sorted(unknown))}")
-    assignments = ", ".join(f"{name} = :{name}" for name in values)
-    connection.execute(f"update sentinel set {assignments}", values)
+    with _one_transaction(connection):
+        found = read_sentinel(connection)
+        if found is None:
+            return
+        after = [int(values.get(name, getattr(found, name))) for name in _FIELDS]
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        connection.execute(
+            f"update sentinel set {assignments}, checksum = :checksum",
+            {**values, "checksum": _checksum(after)},
+        )
+
+
+@contextmanager
+def _one_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the block in a transaction that nobody else writes beside, or in the one under way."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise

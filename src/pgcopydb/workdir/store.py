@@ -6,6 +6,7 @@ to be confirmed to the source afterwards.
 """
 
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,12 +22,13 @@ from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 LARGE_OBJECTS_COPIED = "large objects copied"
 """The fact that tells a follow whether the copy was to bring the large objects."""
 
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 
 _SCHEMA = """
 create table if not exists header (
   id integer primary key check (id = 1),
-  content blob not null
+  content blob not null,
+  checksum integer not null
 ) strict;
 create table if not exists command_run (
   id integer primary key,
@@ -39,7 +41,8 @@ create table if not exists command_run (
 ) strict;
 create table if not exists fact (
   name text primary key,
-  content blob not null
+  content blob not null,
+  checksum integer not null
 ) strict;
 create table if not exists conflict (
   lsn integer not null,
@@ -107,12 +110,12 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
             _refuse_incomplete(path, connection)
     except sqlite3.DatabaseError as error:
         raise _unusable(path, str(error)) from error
+    except UnicodeDecodeError as error:  # of a message that quotes what it cannot read
+        raise _unusable(path, "its schema is damaged") from error
     try:
         yield connection
-    except sqlite3.OperationalError as error:
-        refuse_full_disk(path, error)
-        raise
     except sqlite3.DatabaseError as error:
+        refuse_full_disk(path, error)
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
             raise _unusable(path, str(error)) from error
         raise
@@ -122,7 +125,8 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""The last one is what SQLite says of a table or column that a damaged schema does not have."""
 
 _NEEDED: Final = frozenset({"header", "fact", "command_run"})
 
@@ -133,6 +137,16 @@ def _refuse_incomplete(path: Path, connection: sqlite3.Connection) -> None:
     if lacking:
         connection.close()
         raise _unusable(path, f"it has no table {', '.join(sorted(lacking))}")
+
+
+def refuse_damaged(path: Path, connection: sqlite3.Connection) -> None:
+    """Raise StateError when pages or indexes of the catalogue are not what SQLite wrote.
+
+    That reads all of it, so it is done once a command. What rows hold is not looked at.
+    """
+    (problem,) = connection.execute("pragma integrity_check(1)").fetchone()
+    if problem != "ok":
+        raise _unusable(path, " ".join(problem.split()))
 
 
 def _unusable(path: Path, why: str) -> StateError:
@@ -190,16 +204,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def read_header(connection: sqlite3.Connection) -> RunHeader | None:
     """Return the header of the migration that this catalogue belongs to, if one was begun."""
-    row = connection.execute("select content from header").fetchone()
-    return None if row is None else msgspec.json.decode(row[0], type=RunHeader)
+    row = connection.execute("select content, checksum from header").fetchone()
+    if row is None:
+        return None
+    return msgspec.json.decode(_undamaged("header", *row), type=RunHeader)
 
 
 def write_header(connection: sqlite3.Connection, header: RunHeader) -> None:
     """Store ``header``, replacing what was there."""
+    content = msgspec.json.encode(header)
     connection.execute(
-        "insert into header (id, content) values (1, ?)"
-        " on conflict (id) do update set content = excluded.content",
-        (msgspec.json.encode(header),),
+        "insert into header (id, content, checksum) values (1, ?, ?) on conflict (id)"
+        " do update set content = excluded.content, checksum = excluded.checksum",
+        (content, _checksum("header", content)),
     )
 
 
@@ -217,16 +234,50 @@ def update_header(connection: sqlite3.Connection, **changes: Any) -> RunHeader:
     return header
 
 
-def read_fact(connection: sqlite3.Connection, name: str, kind: type[Any]) -> Any:
+_STARTED_OVER: Final = "runs started over"
+
+
+def read_started_over(connection: sqlite3.Connection) -> tuple[RunHeader, ...]:
+    """Return the headers of runs that were removed, whose traces may still be on the servers."""
+    found: tuple[RunHeader, ...] | None = read_fact(
+        connection, _STARTED_OVER, tuple[RunHeader, ...]
+    )
+    return found or ()
+
+
+def write_started_over(connection: sqlite3.Connection, headers: tuple[RunHeader, ...]) -> None:
+    """Keep the headers of runs whose traces are still to be removed, instead of those of before."""
+    write_fact(connection, _STARTED_OVER, headers)
+
+
+def read_fact(connection: sqlite3.Connection, name: str, kind: Any) -> Any:
     """Return the value stored as ``name``, decoded as ``kind``, or None when there is none."""
-    row = connection.execute("select content from fact where name = ?", (name,)).fetchone()
-    return None if row is None else msgspec.json.decode(row[0], type=kind)
+    row = connection.execute(
+        "select content, checksum from fact where name = ?", (name,)
+    ).fetchone()
+    return None if row is None else msgspec.json.decode(_undamaged(name, *row), type=kind)
 
 
 def write_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
     """Store a value that other commands of the migration will read."""
+    content = msgspec.json.encode(value)
     connection.execute(
-        "insert into fact (name, content) values (?, ?)"
-        " on conflict (name) do update set content = excluded.content",
-        (name, msgspec.json.encode(value)),
+        "insert into fact (name, content, checksum) values (?, ?, ?) on conflict (name)"
+        " do update set content = excluded.content, checksum = excluded.checksum",
+        (name, content, _checksum(name, content)),
     )
+
+
+def _checksum(name: str, content: bytes) -> int:
+    """Return the checksum of a row: SQLite does not notice when a byte of its file has changed."""
+    return zlib.crc32(content, zlib.crc32(name.encode()))
+
+
+def _undamaged(name: str, content: bytes, checksum: int) -> bytes:
+    """Return the content of a row; raise StateError when it is not what was written."""
+    if checksum != _checksum(name, content):
+        raise StateError(
+            f'what the work directory holds as "{name}" is damaged: its checksum is wrong',
+            hint="start over with --restart, or use another --dir",
+        )
+    return content

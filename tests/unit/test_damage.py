@@ -1,0 +1,185 @@
+"""Files of a work directory with a bit, a piece or an end that is wrong: it is never believed.
+
+What can still be read of one is what was written, or less of its end; anything else is an error
+that names the file. ``DAMAGES`` says how many places are tried (60), ``CAMPAIGN_SEED`` which.
+"""
+
+import os
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from pgcopydb.errors import StateError
+from pgcopydb.workdir.changelog import ChangelogReader, ChangelogWriter, stored_end
+from pgcopydb.workdir.sentinel import create_sentinel, read_sentinel, update_sentinel
+from pgcopydb.workdir.store import (
+    RunHeader,
+    open_store,
+    read_fact,
+    read_header,
+    refuse_damaged,
+    write_fact,
+    write_header,
+)
+
+DAMAGES = int(os.environ.get("DAMAGES", "60"))
+SEED = int(os.environ.get("CAMPAIGN_SEED", "1"))
+
+_MOST_SLICES = 3
+
+
+def damage(path: Path, random: Random) -> str:
+    """Flip a bit, write over a piece, or cut off the end; return what was done."""
+    size = path.stat().st_size
+    place = random.randrange(size)
+    way = random.choice(["bit", "bit", "bit", "piece", "end"])
+    if way == "end":
+        os.truncate(path, place)
+        return f"cut off at {place} of {size}"
+    with path.open("r+b") as file:
+        file.seek(place)
+        old = file.read(512 if way == "piece" else 1)
+        file.seek(place)
+        file.write(
+            bytes(len(old)) if way == "piece" else bytes([old[0] ^ 1 << random.randrange(8)])
+        )
+    return f"{way} at {place} of {size}"
+
+
+def message(wal_start: int, payload: bytes) -> bytes:
+    return b"w" + struct.pack(">QQq", wal_start, 0, 0) + payload
+
+
+def store_changes(directory: Path, random: Random) -> None:
+    """Store transactions over several segments, small ones and large ones in slices."""
+    directory.mkdir()
+    writer = ChangelogWriter(directory, max_segment_bytes=20_000)
+    for number in range(1, 60):
+        end = number * 100
+        slices = random.choice([0, 0, 0, _MOST_SLICES])
+        for piece in range(slices):
+            frames = [message(end, random.randbytes(700)) for _ in range(3)]
+            writer.append(frames, slice_number=piece, final=False, end_lsn=0)
+        described = b"R" + struct.pack(">I", number % 7) + random.randbytes(30)
+        writer.append(
+            [message(end, described), message(end, random.randbytes(300))],
+            slice_number=slices or None,
+            final=True,
+            end_lsn=end,
+            transactions=1,
+            relation_frames=[(described[:5], (end, described))],
+        )
+    writer.make_durable()
+    writer.close()
+
+
+def everything(directory: Path, position: int) -> list[tuple[Any, ...]]:
+    """Return all that a reader is given from a position on."""
+    reader = ChangelogReader(directory)
+    try:
+        reader.seek(position)
+        found: list[tuple[Any, ...]] = []
+        while (chunk := reader.read()) is not None:
+            frames = tuple(chunk.unpack())
+            described = tuple(reader.relations_before(chunk)) if not found else ()
+            place = (chunk.id, chunk.session, chunk.slice, chunk.final, chunk.end_lsn)
+            found.append((*place, frames, described))
+        return found
+    finally:
+        reader.close()
+
+
+def test_of_damaged_segments_nothing_false_is_read(tmp_path: Path) -> None:
+    random = Random(SEED)
+    kept, directory = tmp_path / "kept", tmp_path / "cdc"
+    store_changes(kept, random)
+    positions = [0, 100, 2500, 4000]
+    true = {position: everything(kept, position) for position in positions}
+    end = stored_end(kept)
+    assert len(true[0]) > 60
+    assert len(true[4000]) < len(true[2500])
+    outcomes = {"refused": 0, "the same": 0, "less": 0}
+    for number in range(DAMAGES):
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(kept, directory)
+        path = random.choice(sorted(directory.iterdir()))
+        done = f"{number} (seed {SEED}): {path.name}, {damage(path, random)}"
+        position = random.choice(positions)
+        try:
+            found = everything(directory, position)
+            known_end = stored_end(directory)
+        except StateError:
+            outcomes["refused"] += 1
+            continue
+        assert found == true[position][: len(found)], done
+        # what is missing at the end is known to be missing, so that it is asked for again
+        last = max((chunk[4] for chunk in found), default=0)
+        assert known_end <= max(last, position), done
+        outcomes["the same" if known_end == end else "less"] += 1
+    assert outcomes["refused"] > DAMAGES / 4, outcomes
+
+
+def write_catalogue(path: Path) -> None:
+    with open_store(path) as store:
+        write_header(
+            store, RunHeader(run_id="a" * 32, source="1/2", slot_name="s", consistent_point=7)
+        )
+        for number in range(30):
+            write_fact(store, f"fact {number}", ["text", number] * 40)
+        create_sentinel(store, 1000, 0)
+        update_sentinel(store, received_lsn=77_000, flush_lsn=76_000, apply=1)
+
+
+def known(path: Path) -> list[Any]:
+    with open_store(path) as store:
+        refuse_damaged(path, store)
+        facts = [read_fact(store, f"fact {number}", list[Any]) for number in range(30)]
+        return [read_header(store), read_sentinel(store), *facts]
+
+
+def test_of_a_damaged_catalogue_nothing_false_is_read(tmp_path: Path) -> None:
+    random = Random(SEED)
+    kept, path = tmp_path / "kept.db", tmp_path / "catalogue.db"
+    write_catalogue(kept)
+    true = known(kept)
+    refused = 0
+    for number in range(DAMAGES):
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.copy(kept, path)
+        done = f"{number} (seed {SEED}): {damage(path, random)}"
+        try:
+            found = known(path)
+        except StateError:
+            refused += 1
+            continue
+        assert found == true, done
+    assert refused > DAMAGES / 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.execute("update sentinel set received_lsn = received_lsn + 1"),
+        lambda store: store.execute("update sentinel set endpos = 1"),
+        lambda store: store.execute(
+            "update header set content = cast(replace(content, '7', '8') as blob)"
+        ),
+    ],
+    ids=["received", "endpos", "header"],
+)
+def test_what_is_confirmed_rests_on_rows_with_checksums(
+    tmp_path: Path, change: Callable[[sqlite3.Connection], object]
+) -> None:
+    path = tmp_path / "catalogue.db"
+    write_catalogue(path)
+    with open_store(path) as store:
+        change(store)
+    with pytest.raises(StateError, match="damaged: its checksum is wrong"):
+        known(path)
