@@ -14,6 +14,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 
+from pgcopydb.cdc import source_setup
 from pgcopydb.cdc.capture import refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.follow import Following, Observe, finish_follow, set_endpos_from, settle
@@ -25,9 +26,10 @@ from pgcopydb.cdc.source_setup import dropped_unless_copied
 from pgcopydb.cdc.target_setup import drop_left_by, prepare_target, refuse_foreign_origin
 from pgcopydb.clone import run as copying
 from pgcopydb.errors import StateError
+from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions
-from pgcopydb.model.results import CloneSummary, FollowSummary
+from pgcopydb.model.results import CloneSummary, FollowSummary, OnlineSummary
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.triggers import may_silence
 from pgcopydb.runtime.signals import stop_on_signals
@@ -46,7 +48,9 @@ def clone(
     header = work.header()
     if copy.snapshot is None and header is not None and header.snapshot is not None:
         copy = replace(copy, snapshot=header.snapshot)
-    drop_left_by(work.previous, target)
+    if work.previous:
+        copying.check(work, source, target, copy)
+        _drop_previous(work, source, target)
     captured = header is not None and header.consistent_point is not None
     if captured and copy.snapshot is not None and _defer_constraints(work, target, copy):
         copying.check(work, source, target, copy)
@@ -69,7 +73,7 @@ def clone_and_follow(
     follow: FollowOptions,
     *,
     observe: Observe | None = None,
-) -> CloneSummary:
+) -> OnlineSummary:
     """Copy the database, then replay what happened meanwhile and since, until endpos.
 
     Returns when everything up to endpos is durable on the target and the sequences are set.
@@ -102,6 +106,7 @@ def follow(
     summary = replay_to_the_end(work, source, target, follow, drained=drained, observe=observe)
     _limit_connections(work, source, target)
     _refuse_violated(work, target)
+    _tell_end(work, summary)
     return summary
 
 
@@ -113,17 +118,19 @@ def _begin(
     follow: FollowOptions,
     *,
     observe: Observe | None,
-) -> CloneSummary:
+) -> OnlineSummary:
     """Start an online migration from nothing."""
     copying.check(work, source, target, copy, follow)
-    drop_left_by(work.previous, target)
+    _drop_previous(work, source, target)
     refuse_foreign_origin(target, follow.origin)
     with (
         dropped_unless_copied(work, source),
         Following(work, source, target, follow, observe) as following,
         ExitStack() as holders,
     ):
-        held = holders.enter_context(hold_snapshot(work, source, follow, filters=copy.filters))
+        held = holders.enter_context(
+            hold_snapshot(work, source, follow, filters=copy.filters, checked=True)
+        )
         following.start_receive()
         summary = copying.copy_database(
             work,
@@ -136,8 +143,8 @@ def _begin(
         )
         holders.close()
         _finish_copy(work)
-        _drain(work, source, target, following)
-    return summary
+        followed = _drain(work, source, target, following)
+    return OnlineSummary(copy=summary, follow=followed)
 
 
 def _resume(
@@ -148,7 +155,7 @@ def _resume(
     follow: FollowOptions,
     *,
     observe: Observe | None,
-) -> CloneSummary:
+) -> OnlineSummary:
     """Go on with an online migration: with its copy if that is not complete, then its stream."""
     follow = settle(work, follow)
     refuse_other_source(work, source)
@@ -164,7 +171,7 @@ def _resume(
     snapshot = None if header.copy_finished else _snapshot(header)
     with Following(work, source, target, follow, observe) as following:
         following.start_receive()
-        summary = _NOTHING_COPIED
+        summary = None
         if snapshot is not None:
             summary = copying.copy_database(
                 work,
@@ -176,8 +183,15 @@ def _resume(
                 defer_constraints=_defer_constraints(work, target, copy),
             )
             _finish_copy(work)
-        _drain(work, source, target, following)
-    return summary
+        followed = _drain(work, source, target, following)
+    return OnlineSummary(copy=summary, follow=followed)
+
+
+def _drop_previous(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Drop from both servers what belonged to runs that ``--restart`` started over."""
+    work.discard_previous()
+    source_setup.drop_previous(work, source)
+    drop_left_by(work.previous, target)
 
 
 def _snapshot(header: RunHeader) -> str:
@@ -219,18 +233,30 @@ def _drain(
     source: Endpoint,
     target: Endpoint,
     following: Following,
-) -> None:
+) -> FollowSummary:
     """Apply until endpos, then look for what the stream did not carry and set the sequences."""
     log.info("the base copy is complete; applying what changed since")
     prepare_target(work, target)
     following.start_apply()
-    following.wait()
+    summary = following.wait()
     log.info("everything up to endpos is applied")
     _finish_constraints(work, source, target)
     finish_follow(work, source, target)
     _limit_connections(work, source, target)
     refuse_conflicts(work)
     _refuse_violated(work, target)
+    _tell_end(work, summary)
+    return summary
+
+
+def _tell_end(work: WorkDirectory, summary: FollowSummary) -> None:
+    """Say that the migration is complete, and what is left for its owner to do."""
+    log.info(
+        "the target has all that the source committed up to %s, and its sequences; when the"
+        " application uses it, remove the slot: pgcopydb stream cleanup --dir %s",
+        format_lsn(summary.endpos or summary.applied_lsn),
+        work.path,
+    )
 
 
 def _finish_constraints(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
@@ -261,6 +287,3 @@ def _refuse_violated(work: WorkDirectory, target: Endpoint) -> None:
     header = work.header()
     if header is None or not header.constraints_deferred:
         copying.refuse_violated(work, target)
-
-
-_NOTHING_COPIED = CloneSummary(tables=(), steps=(), total_seconds=0.0, bytes=0)

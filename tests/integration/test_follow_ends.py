@@ -38,7 +38,10 @@ class Steps:
             database.execute(SCHEMA)
 
     def run(self, *words: str, status: int = 0) -> Finished:
-        finished = self._command(*words, *self._options(), timeout=60)
+        options = self.pair.options if "--dir" in words else self._options()
+        if "sentinel" in words:
+            options = options[:2]
+        finished = self._command(*words, *options, timeout=60)
         assert finished.status == status, finished.stderr
         return finished
 
@@ -268,3 +271,56 @@ def test_a_slot_in_use_by_another_run_is_left_alone(
         finished = running.wait(30)
     assert finished.status == 0, finished.stderr
     assert "connecting again" not in finished.stderr
+
+
+def test_a_restart_that_is_refused_loses_no_changes(steps: Steps) -> None:
+    """The slot was told that they are stored, so that they are nowhere else."""
+    steps.run("stream", "setup", "--create-slot")
+    steps.pair.source.execute("insert into item values (1, 'stored')")
+    steps.set_endpos()
+    steps.run("stream", "prefetch")
+    # both sides have the tables: a copy into this target is refused
+    assert "not empty" in steps.run("clone", "--restart", status=7).stderr
+    assert "--restart" in steps.run("follow", "--restart", status=3).stderr
+    steps.run("stream", "catchup")
+    steps.assert_equal()
+    steps.run("stream", "setup", "--create-slot", "--restart")
+    (slots,) = steps.pair.source.rows("select count(*) from pg_replication_slots")
+    assert slots == (1,)
+    steps.run("stream", "cleanup")
+
+
+def test_changes_of_a_slot_of_somebody_else_are_received_once(steps: Steps) -> None:
+    """They are confirmed then: neither another directory nor a new start gets them any more."""
+    source = steps.pair.source
+    source.execute("create publication theirs for table item, other")
+    source.execute("select pg_create_logical_replication_slot('theirs', 'pgoutput')")
+    source.execute("insert into item values (1, 'stored')")
+    before = source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
+    source.execute("insert into item values (2, 'stored')")
+    end = source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
+    words = ["stream", "receive", "--slot-name", "theirs", "--publication", "theirs", "--endpos"]
+    steps.run(*words, end)
+    assert "nowhere else" in steps.run(*words, end, "--restart", status=3).stderr
+    elsewhere = [*words, before, "--dir", str(steps.directory.with_name("other"))]
+    assert "beyond endpos" in steps.run(*elsewhere, status=3).stderr
+    steps.run("stream", "apply")
+    steps.assert_equal()
+
+
+def test_changes_do_not_go_on_from_a_copy_that_was_not_made(steps: Steps) -> None:
+    """They would be applied to empty tables, and the end be reached without the rows before."""
+    steps.pair.source.execute("insert into item values (1, 'before')")
+    with steps.start("snapshot", "--follow") as snapshot:
+        assert wait_for(lambda: bool(snapshot.stdout.strip()), seconds=30), snapshot.stderr
+        steps.pair.source.execute("insert into item values (2, 'after')")
+        steps.set_endpos()
+        steps.run("stream", "prefetch")
+        for words in (("catchup",), ("replay",), ("apply",)):
+            assert "not complete" in steps.run("stream", *words, status=3).stderr
+        assert steps.count() == 0
+        steps.run("copy", "table-data")
+        steps.run("stream", "catchup", status=3)  # nobody but its owner knows that this was all
+    steps.run("stream", "sentinel", "set", "apply")
+    steps.run("stream", "catchup")
+    steps.assert_equal()

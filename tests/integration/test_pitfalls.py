@@ -232,7 +232,9 @@ def test_p59_p60_what_is_no_ordinary_table_is_left_alone(stream: Stream) -> None
         "create foreign table away (id integer) server far"
     )
     warned = stream.set_up().stderr
-    assert "not followed: public.scratch, public.seen\n" in warned
+    assert "their changes are not followed: public.scratch\n" in warned
+    assert "not refreshed at the end: public.seen\n" in warned
+    assert warned.count("public.scratch") == warned.count("public.seen") == 1
     stream.pair.source.execute(
         "insert into item values (1, 'a'); insert into scratch values (1);"
         "create temporary table gone (id integer primary key); insert into gone values (1)"

@@ -399,6 +399,7 @@ def built(group: OptionGroup, *arguments: str, **env: str) -> Any:
     result: list[object] = []
 
     def take(**values: object) -> None:
+        assert group.name is not None
         result.append(values[group.name])
 
     runner = CliRunner(env={name: None for name in os.environ if name.startswith("PGCOPYDB")})

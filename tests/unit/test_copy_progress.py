@@ -226,14 +226,15 @@ def test_lines_are_redrawn_and_log_lines_stay(work: WorkDirectory) -> None:
     lines = _lines(terminal)
     progress = measure(work)
     lines.draw(copy_lines(progress))
-    assert len(screen(terminal.getvalue())) == 3
+    assert len(screen(terminal.getvalue())) == 4
     terminal.write("\r\x1b[Ja worker says something\n")  # as another process does
     lines.draw(copy_lines(progress))
     lines.draw(copy_lines(replace(progress, under_way=())))
     shown = screen(terminal.getvalue())
     assert shown[0] == "a worker says something"
     assert "copy table data   28%  ███" in shown[1]
-    assert "0 of 2 tables  1,000 rows  0 of 5 indexes" in shown[2]
+    assert re.match(r"7\.0 MB of about 25\.0 MB .* 1,000 rows ", shown[2])
+    assert "0 of 2 tables  0 of 5 indexes" in shown[3]
     assert not any("big" in line for line in shown), "nothing of the longer one is left"
     lines.erase()
     assert screen(terminal.getvalue()) == ["a worker says something", ""]
@@ -253,6 +254,15 @@ def test_lines_fit_into_the_terminal(work: WorkDirectory) -> None:
     tall = io.StringIO()
     _lines(tall).draw(copy_lines(replace(progress, under_way=many)))
     assert screen(tall.getvalue())[-1].strip() == "and 19 more"
+
+
+def test_nothing_is_cut_off_on_a_terminal_of_80_columns(work: WorkDirectory) -> None:
+    terminal = io.StringIO()
+    longest = replace(measure(work), step="indexes, constraints, vacuum", seconds_left=359_999.0)
+    _lines(terminal, width=80, height=24).draw(copy_lines(longest))
+    shown = screen(terminal.getvalue())
+    assert shown[0].endswith("about 99 h 59 min left")
+    assert [line for line in shown if "…" in line] == []
 
 
 def test_before_the_jobs_are_planned(work: WorkDirectory) -> None:

@@ -132,6 +132,7 @@ def adopt_slot(
     if header is not None and header.consistent_point is not None:
         return settle(work, follow)
     found = find_slot(source, follow, selected)
+    _refuse_past(found.slot, follow.endpos)
     with work.store() as store:
         write_header(
             store,
@@ -156,3 +157,13 @@ def adopt_slot(
         format_lsn(found.slot.confirmed_flush),
     )
     return replace(follow, plugin=found.plugin)
+
+
+def _refuse_past(slot: Slot, endpos: int | None) -> None:
+    """Raise StateError when the slot has given away what ends at ``endpos`` already."""
+    if endpos and endpos < slot.confirmed_flush:
+        raise StateError(
+            f'source: replication slot "{slot.name}" stands at {format_lsn(slot.confirmed_flush)},'
+            f" beyond endpos {format_lsn(endpos)}: changes up to there were taken from it before",
+            hint="give a later --endpos, or the --dir that these changes were stored in",
+        )

@@ -38,6 +38,7 @@ from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.runtime.logs import NOTICE
 from pgcopydb.runtime.signals import stop_on_signals
 from pgcopydb.runtime.workers import Worker, WorkerGroup
+from pgcopydb.workdir.commands import CommandState, last_command
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import Sentinel, require_sentinel, update_sentinel
 from pgcopydb.workdir.store import read_fact, update_header
@@ -113,7 +114,6 @@ class Following:
         self._wake_reader, self._wake_writer = _wake_pipe()
         self._next_report = time.monotonic() + _REPORT_EVERY
         self._next_look = 0.0
-        self._started = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +210,6 @@ class Following:
             applied_lsn=sentinel.replay_lsn,
             transactions=sentinel.transactions,
             changes=sentinel.changes,
-            seconds=time.monotonic() - self._started,
         )
 
 
@@ -345,20 +344,29 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
 
 
 def refuse_unfinished_copy(work: WorkDirectory) -> None:
-    """Raise StateError while the base copy of this migration is under way or was interrupted."""
-    with work.store() as store:
-        row = store.execute(
-            "select command, outcome from command_run where role = 'clone' order by id desc limit 1"
-        ).fetchone()
-    if row is None or row[1] == "done":
-        return
+    """Raise StateError where changes would be applied to a base copy that is not complete.
+
+    A capture that ``snapshot --follow`` made is to go with a copy, of which nothing may have begun
+    yet, or only some of its parts: that it is complete is known of a whole clone, and else said by
+    ``stream sentinel set apply``.
+    """
     header = work.header()
-    if header is not None and header.copy_finished:
+    if header is None or header.copy_finished:
         return
-    raise StateError(
-        f"the base copy (pgcopydb {row[0]}) is not finished",
-        hint="wait for it, or finish it with --resume, before changes are applied",
-    )
+    with work.store() as store:
+        if require_sentinel(store).apply:
+            return
+        copying = last_command(store, "clone")
+        expected = last_command(store, "snapshot") is not None
+    unfinished = copying is not None and copying.state != CommandState.DONE
+    if expected or unfinished:
+        made_by = "" if copying is None else f" (pgcopydb {copying.command})"
+        raise StateError(
+            f"the base copy{made_by} that these changes go on from is not complete",
+            hint="make it, or finish it, with pgcopydb clone in the same --dir; where it was made"
+            " in parts or by other means, say that it is complete: pgcopydb stream sentinel set"
+            " apply",
+        )
 
 
 def _wake_pipe() -> tuple[Connection, Connection]:

@@ -16,10 +16,12 @@ in their text, which receive does not read: with them the age of a commit counts
 
 import time
 
-from pgcopydb.model.results import FollowProgress
+from pgcopydb.model.results import FollowProgress, FollowStanding
 from pgcopydb.workdir.changelog import oldest_commit_time
+from pgcopydb.workdir.commands import last_command
 from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.sentinel import Sentinel, require_sentinel
+from pgcopydb.workdir.sentinel import Sentinel, read_sentinel, require_sentinel
+from pgcopydb.workdir.store import read_header
 
 _RATES_HOLD = 5_000_000
 """Microseconds after which apply's last word about its rates says nothing of the present."""
@@ -33,6 +35,22 @@ def measure(work: WorkDirectory) -> FollowProgress:
     if sentinel.flush_lsn > _applied(sentinel):
         waiting_since = oldest_commit_time(work.cdc, _applied(sentinel))
     return make_progress(sentinel, waiting_since, time.time_ns() // 1000)
+
+
+def standing(work: WorkDirectory) -> FollowStanding | None:
+    """Return where the latest command is that applies changes in ``work``, None for none.
+
+    A ``clone --follow`` that still copies does not follow yet.
+    """
+    with work.store() as store:
+        header = read_header(store)
+        command = last_command(store, "apply")
+        captured = read_sentinel(store) is not None
+    if command is None or header is None or not captured:
+        return None
+    if command.command == "clone --follow" and not header.copy_finished:
+        return None
+    return FollowStanding(command=command.command, state=command.state, progress=measure(work))
 
 
 def make_progress(sentinel: Sentinel, waiting_since: int | None, now: int) -> FollowProgress:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pgcopydb.cdc.capture import identify, read_facts
 from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.source_setup import allow_writing, create_capture, drop_left_by
+from pgcopydb.cdc.target_setup import drop_left_by as drop_left_on_target
 from pgcopydb.cdc.target_setup import drop_run, prepare_target, refuse_other_target
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
@@ -41,6 +42,7 @@ def setup(
             )
         with create_capture(work, source, follow, filters):
             pass
+    drop_left_on_target(work.previous, target)
     prepare_target(work, target)
 
 

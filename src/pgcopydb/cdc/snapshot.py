@@ -62,11 +62,13 @@ def hold_snapshot(
     *,
     from_snapshot: str | None = None,
     filters: Path | None = None,
+    checked: bool = False,
 ) -> Iterator[HeldSnapshot]:
     """Hold a snapshot in which the selected tables are locked; write its id into the header.
 
     With ``follow`` a slot is created, and the snapshot is the slot's own: what it shows and what
-    the slot streams afterwards meet without a gap.
+    the slot streams afterwards meet without a gap. ``checked`` says that the same command has
+    looked at the source already.
     """
     with ExitStack() as stack:
         if follow is None:
@@ -74,7 +76,7 @@ def hold_snapshot(
             held = stack.enter_context(locked_snapshot(source, from_snapshot, selected))
             _remember(work, held.id)
         else:
-            with create_capture(work, source, follow, filters) as slot:
+            with create_capture(work, source, follow, filters, checked=checked) as slot:
                 selected = effective_filters(work, None)
                 held = stack.enter_context(locked_snapshot(source, slot.snapshot, selected))
                 _remember(work, held.id)

@@ -28,7 +28,7 @@ from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
-from pgcopydb.model.objects import ServerFacts, Table, TableKind
+from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
 from pgcopydb.model.readiness import Intent
 from pgcopydb.postgres import publication
@@ -40,7 +40,6 @@ from pgcopydb.preflight.look import look_at_source
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.rules.publication import (
     insert_publication,
-    is_followed,
     plan_publication,
     wanted_publications,
 )
@@ -63,8 +62,6 @@ Connection = psycopg.Connection[Any]
 
 _SLOT_WAIT = 300.0
 """Seconds to wait for older transactions of the source before giving up."""
-
-_SHOWN_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +86,17 @@ class _SourceSetup:
 
 @contextmanager
 def create_capture(
-    work: WorkDirectory, source: Endpoint, follow: FollowOptions, filters: Path | None = None
+    work: WorkDirectory,
+    source: Endpoint,
+    follow: FollowOptions,
+    filters: Path | None = None,
+    *,
+    checked: bool = False,
 ) -> Iterator[NewSlot]:
     """Create publication and slot, and hold the slot's exported snapshot while the block runs.
 
-    Only what ``filters``, or those of an earlier command, take is captured. Whoever copies must
+    Only what ``filters``, or those of an earlier command, take is captured. What is worth a warning
+    is told, unless the source was ``checked`` by the same command before. Whoever copies must
     have imported the snapshot (or have a holder that did) before the block is left. Raises
     ConfigurationError with every reason for which the source cannot be captured, StateError when
     slot or publication exist already, the source's error when it refuses.
@@ -101,34 +104,23 @@ def create_capture(
     with connect(source, purpose="setup") as connection:
         allow_writing(connection, source)
         facts = read_facts(connection, source)
-        _drop_previous(work, connection, source, facts)
         selected = resolve_filters(source, connection, effective_filters(work, filters))
-        intent = Intent(copy=None, follow=follow, filters=selected)
-        refuse_unfit(look_at_source(source, intent), tell=False)
+        intent = Intent(
+            copy=None,
+            follow=follow,
+            filters=selected,
+            replaces_capture=any(one.slot_name == follow.slot_name for one in work.previous),
+        )
+        refuse_unfit(look_at_source(source, intent), tell=not checked)
+        work.discard_previous()
+        _drop_previous(work, connection, source, facts)
         tables = read_publishable(connection, source, selected)
         with ExitStack() as undo:
             header = _begin(work, facts, follow)
             keep_filters(work, filters, selected)
             step = _SourceSetup(work, source, follow, selected, connection, undo)
-            _tell_unfollowed(tables)
             _publish(step, tables)
             yield from _create_slot(step, header)
-
-
-def _tell_unfollowed(tables: Sequence[Table]) -> None:
-    """Warn once of what looks like a table and is not in the stream."""
-    found = [
-        f"{table.schema}.{table.name}"
-        for table in tables
-        if table.kind is TableKind.MATERIALIZED_VIEW
-        or (table.kind is TableKind.TABLE and not is_followed(table))
-    ]
-    if found:
-        log.warning(
-            "unlogged tables and materialised views are copied, but not followed: %s%s",
-            ", ".join(found[:_SHOWN_NAMES]),
-            f" and {len(found) - _SHOWN_NAMES} more" if len(found) > _SHOWN_NAMES else "",
-        )
 
 
 def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
@@ -280,6 +272,15 @@ def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> N
         return
     with work.store() as store:
         update_header(store, slot_created=False, publication_created=False, snapshot=None)
+
+
+def drop_previous(work: WorkDirectory, source: Endpoint) -> None:
+    """Drop what runs created on this source that were started over, and keep WAL there."""
+    if not any(one.slot_created or one.publication_created for one in work.previous):
+        return
+    with connect(source, purpose="cleanup") as connection:
+        allow_writing(connection, source)
+        _drop_previous(work, connection, source, read_facts(connection, source))
 
 
 def _drop_previous(

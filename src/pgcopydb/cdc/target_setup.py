@@ -81,8 +81,8 @@ def refuse_foreign_origin(target: Endpoint, name: str) -> None:
 def _foreign_origin(name: str) -> StateError:
     return StateError(
         f'target: replication origin "{name}" exists and belongs to another run',
-        hint="choose another with --origin, or drop it with stream cleanup and the --dir of that"
-        " migration",
+        hint="if that migration is over, drop it with stream cleanup and its --dir, or by hand:"
+        f" SELECT pg_replication_origin_drop('{name}'); else choose another with --origin",
     )
 
 

@@ -42,7 +42,7 @@ def _clone(
             "changes would be applied twice"
         )
     from pgcopydb.cli.live import live_copy
-    from pgcopydb.cli.render import clone_summary
+    from pgcopydb.cli.render import clone_summary, online_summary
     from pgcopydb.online import clone as copy_database
     from pgcopydb.online import clone_and_follow
     from pgcopydb.workdir.directory import open_directory
@@ -52,11 +52,14 @@ def _clone(
         open_directory(work, command="clone --follow" if follow else "clone") as directory,
         live_copy(directory, target) as observe,
     ):
+        all_tables = logs.current().verbose
         if follow:
-            summary = clone_and_follow(directory, source, target, copy, follow, observe=observe)
+            both = clone_and_follow(directory, source, target, copy, follow, observe=observe)
+            summary = online_summary(both, all_tables=all_tables)
         else:
-            summary = copy_database(directory, source, target, copy)
-    click.echo(clone_summary(summary, all_tables=logs.current().verbose))
+            copied = copy_database(directory, source, target, copy)
+            summary = clone_summary(copied, all_tables=all_tables)
+    click.echo(summary)
 
 
 def _clone_all(

@@ -32,10 +32,11 @@ class OptionGroup:
     """Options that belong together: ``build`` makes one value of theirs, passed as ``name``.
 
     ``build`` is called with the options' values by their names. It raises click.UsageError where
-    they contradict each other, or where one that is needed is missing.
+    they contradict each other, or where one that is needed is missing. A group without a name is
+    read and not passed on.
     """
 
-    name: str
+    name: str | None
     options: tuple[click.Option, ...]
     build: Callable[..., object]
 
@@ -58,7 +59,8 @@ def command(name: str, *parts: Part) -> Callable[[Callable[..., None]], click.Co
             level = log_level(**{option.name: values.pop(option.name) for option in VERBOSITY})
             logs.configure(logs.from_environment(os.environ, level))
             built = {group.name: group.fold(values) for group in groups}
-            function(**built, **values)
+            passed = {name: value for name, value in built.items() if name is not None}
+            function(**passed, **values)
 
         return click.Command(
             name,

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _SHOWN_UNDER_WAY: Final = 12
 """Lines of a terminal that the work under way takes at most."""
 
-_BAR_WIDTH: Final = 24
+_BAR_WIDTH: Final = 20
 
 
 class Lines:
@@ -64,27 +64,37 @@ class Lines:
 
 
 def copy_lines(progress: CopyProgress) -> RenderableType:
-    """Return how far a base copy is, as lines for a terminal, at most 14."""
+    """Return how far a base copy is, as lines for a terminal, at most 15.
+
+    They fit into 80 columns, so that what is asked for first, the time left, is never cut off.
+    """
     if not progress.tables.total:
         text = f"{progress.step or 'preparing'}  {duration(progress.seconds)}"
         return Text(text, no_wrap=True, overflow="ellipsis")
-    return Group(_overall(progress), _numbers(progress), _work(progress.under_way))
+    return Group(
+        _overall(progress), _volume(progress), _numbers(progress), _work(progress.under_way)
+    )
 
 
 def _overall(progress: CopyProgress) -> Text:
-    copied = share(progress)
-    line = Text(no_wrap=True, overflow="ellipsis")
-    if copied < 1:
-        parts = [_bar(copied), f"{size(progress.bytes)} of about {size(progress.bytes_total)}"]
-        if progress.bytes_per_second:
-            parts.append(f"{size(progress.bytes_per_second)}/s")
-    else:
-        built = progress.built.done / progress.built.total if progress.built.total else 1.0
-        parts = [_bar(built), f"{size(progress.bytes)} copied"]
-    line.append("  ".join([progress.step or "", *parts]))
+    done = share(progress)
+    if done == 1 and progress.built.total:
+        done = progress.built.done / progress.built.total
+    line = Text(f"{progress.step or ''}  {_bar(done)}", no_wrap=True, overflow="ellipsis")
     if progress.seconds_left:
         line.append(f"  about {duration(progress.seconds_left)} left", style="bold")
     return line
+
+
+def _volume(progress: CopyProgress) -> Text:
+    if share(progress) == 1:
+        parts = [f"{size(progress.bytes)} copied"]
+    else:
+        parts = [f"{size(progress.bytes)} of about {size(progress.bytes_total)}"]
+        if progress.bytes_per_second:
+            parts.append(f"{size(progress.bytes_per_second)}/s")
+    parts += [f"{progress.rows:,} rows", duration(progress.seconds)]
+    return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
 
 
 def _bar(done: float) -> str:
@@ -93,16 +103,11 @@ def _bar(done: float) -> str:
 
 
 def _numbers(progress: CopyProgress) -> Text:
-    parts = [
-        f"{of(progress.tables)} tables",
-        f"{progress.rows:,} rows",
-        f"{of(progress.indexes)} indexes",
-    ]
+    parts = [f"{of(progress.tables)} tables", f"{of(progress.indexes)} indexes"]
     if progress.large_objects.total:
         parts.append(f"{of(progress.large_objects)} large objects")
     if progress.foreign_keys.total:
         parts.append(f"{of(progress.foreign_keys)} foreign keys")
-    parts.append(duration(progress.seconds))
     return Text("  ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")
 
 

@@ -3,9 +3,9 @@
 import click
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import FOLLOW, SOURCE, TARGET, WORK, flag
+from pgcopydb.cli.options import FOLLOW, NEEDS_NO_SNAPSHOT, SELECTION, SOURCE, TARGET, WORK, flag
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import FollowOptions, WorkOptions
+from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 
 _SKIP_LARGE_OBJECTS = flag(
     "--skip-large-objects",
@@ -15,12 +15,13 @@ _SKIP_LARGE_OBJECTS = flag(
 )
 
 
-@command("follow", SOURCE, TARGET, WORK, FOLLOW, _SKIP_LARGE_OBJECTS)
+@command("follow", SOURCE, TARGET, WORK, SELECTION, FOLLOW, _SKIP_LARGE_OBJECTS, NEEDS_NO_SNAPSHOT)
 def follow(
     *,
     source: Endpoint,
     target: Endpoint,
     work: WorkOptions,
+    copy: CopyOptions,
     follow: FollowOptions,
     skip_large_objects: bool,
 ) -> None:
@@ -36,9 +37,11 @@ def follow(
     from pgcopydb.online import follow as follow_source
     from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
+    from pgcopydb.workdir.filters import effective_filters
 
     prepare()
     with open_directory(work, command="follow") as directory, live_line() as observe:
+        effective_filters(directory, copy.filters)
         if skip_large_objects:
             leave_large_objects(directory)
         summary = follow_source(directory, source, target, follow, observe)

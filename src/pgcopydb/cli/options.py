@@ -443,6 +443,22 @@ def _group(name: str, build: Callable[..., object], *options: Option) -> OptionG
     return OptionGroup(name, options, build)
 
 
+def accepted(**needless: Option) -> OptionGroup:
+    """Return the group of options that scripts give and that change nothing for a command.
+
+    The keywords say of what the command has no need; their values are what they are named like.
+    """
+    options = tuple(
+        value(
+            *option.opts,
+            metavar=option.metavar,
+            help=f"Accepted for existing scripts: this command needs no {name}.",
+        )
+        for name, option in needless.items()
+    )
+    return OptionGroup(None, options, lambda **_: None)
+
+
 SOURCE: Final = endpoint_group(Side.SOURCE, SOURCE_URI, required=True)
 TARGET: Final = endpoint_group(Side.TARGET, TARGET_URI, required=True)
 TARGET_ALONE: Final = _group("target", _target_alone, SOURCE_URI, TARGET_URI)
@@ -450,6 +466,11 @@ TARGET_ALONE: Final = _group("target", _target_alone, SOURCE_URI, TARGET_URI)
 
 OPTIONAL_SOURCE: Final = endpoint_group(Side.SOURCE, SOURCE_URI, required=False)
 OPTIONAL_TARGET: Final = endpoint_group(Side.TARGET, TARGET_URI, required=False)
+
+NEEDS_NO_SOURCE: Final = accepted(source=SOURCE_URI)
+NEEDS_NO_TARGET: Final = accepted(target=TARGET_URI)
+NEEDS_NO_SERVER: Final = accepted(source=SOURCE_URI, target=TARGET_URI)
+NEEDS_NO_SNAPSHOT: Final = accepted(snapshot=SNAPSHOT)
 
 WORK: Final = _group("work", _work_options, DIRECTORY, RESTART, RESUME, NOT_CONSISTENT)
 

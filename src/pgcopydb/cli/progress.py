@@ -3,22 +3,33 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from pgcopydb.cli.render import Right, aligned, as_json_text, duration, size
-from pgcopydb.model.results import CloneSummary, CopyProgress, Count, StepSummary, UnderWay
+from pgcopydb.cli.render import Right, aligned, as_json_text, duration, progress_line, size
+from pgcopydb.lsn import format_lsn
+from pgcopydb.model.results import (
+    CloneSummary,
+    CopyProgress,
+    Count,
+    FollowStanding,
+    StepSummary,
+    UnderWay,
+)
 
 
-def copy_progress(progress: CopyProgress, *, as_json: bool) -> str:
-    """Return how far a base copy is, everything that is known of it."""
+def copy_progress(
+    progress: CopyProgress, follow: FollowStanding | None = None, *, as_json: bool
+) -> str:
+    """Return how far a base copy is, everything that is known of it, and what follows it."""
     if as_json:
         members = asdict(progress)
         members["seconds"] = round(progress.seconds, 3)
         if progress.seconds_left is not None:
             members["seconds_left"] = round(progress.seconds_left, 1)
         members["steps"] = [_step_members(step) for step in progress.steps]
+        members["follow"] = follow and _follow_members(follow)
         return as_json_text(members)
-    sections = [_heading(progress)]
+    sections = [_heading(progress, follow)]
     if progress.tables.total:
         sections.append(_counts(progress))
     if progress.under_way:
@@ -44,7 +55,37 @@ def _step_members(step: StepSummary) -> dict[str, Any]:
     return asdict(step) | {"seconds": round(step.seconds, 3)}
 
 
-def _heading(progress: CopyProgress) -> str:
+def _follow_members(follow: FollowStanding) -> dict[str, Any]:
+    return {
+        "command": follow.command,
+        "state": follow.state,
+        "endpos": format_lsn(follow.progress.endpos),
+        "replay_lsn": format_lsn(follow.progress.replay_lsn),
+        "lag_bytes": follow.progress.lag_bytes,
+        "lag_seconds": round(follow.progress.lag_seconds, 3),
+    }
+
+
+def _heading(progress: CopyProgress, follow: FollowStanding | None) -> str:
+    """Return what runs: a copy that is done says nothing of the follow, which then comes first."""
+    if follow is None:
+        return _copy_heading(progress)
+    text = f"pgcopydb {follow.command}: {_FOLLOWS.get(follow.state, follow.state)}"
+    lines = [text, progress_line(follow.progress)]
+    if progress.command is not None:
+        lines.append(f"\nbase copy: {progress.state} in {duration(progress.seconds)}")
+    return "\n".join(lines)
+
+
+_FOLLOWS: Final = {
+    "running": "the base copy is complete, following",
+    "done": "done, everything up to its end is applied",
+    "failed": "following ended with an error, or was stopped; it can be resumed",
+    "interrupted": "following was killed; it can be resumed",
+}
+
+
+def _copy_heading(progress: CopyProgress) -> str:
     if progress.command is None:
         return "nothing was copied with this work directory yet"
     text = f"pgcopydb {progress.command}: {progress.state}"

@@ -16,6 +16,7 @@ from pgcopydb.model.results import (
     DatabaseOutcome,
     FollowProgress,
     FollowSummary,
+    OnlineSummary,
     PhaseSummary,
     PruneSummary,
     StepSummary,
@@ -171,10 +172,17 @@ def follow_summary(summary: FollowSummary) -> str:
     """Return the report of a follow: how much was applied, and up to where."""
     end = "none" if summary.endpos is None else format_lsn(summary.endpos)
     return (
-        f"{summary.transactions} transactions with {summary.changes} changes applied "
-        f"in {duration(summary.seconds)}, up to {format_lsn(summary.applied_lsn)} "
-        f"(end position: {end})"
+        f"{summary.transactions:,} transactions with {summary.changes:,} changes applied since the"
+        f" capture began, up to {format_lsn(summary.applied_lsn)} (end position: {end})"
     )
+
+
+def online_summary(summary: OnlineSummary, *, all_tables: bool = False) -> str:
+    """Return the report of an online migration: its base copy, if one was made, and its follow."""
+    followed = follow_summary(summary.follow)
+    if summary.copy is None:
+        return followed
+    return f"{clone_summary(summary.copy, all_tables=all_tables)}\n{followed}"
 
 
 def conflict_list(conflicts: Sequence[Conflict], *, as_json: bool) -> str:
@@ -254,16 +262,15 @@ def follow_progress(progress: FollowProgress, *, as_json: bool) -> str:
 
 
 def progress_line(progress: FollowProgress) -> str:
-    """Return where a follow is as one line, which is redrawn on a terminal."""
+    """Return where a follow is as one line of 80 columns, which is redrawn on a terminal."""
+    end = f" of {format_lsn(progress.endpos)}" if progress.endpos else ""
     parts = [
-        f"applied {format_lsn(progress.transform_lsn)}",
+        f"applied {format_lsn(progress.transform_lsn)}{end}",
         f"lag {size(progress.lag_bytes)}, {duration(progress.lag_seconds)}",
         f"{progress.transactions_per_second:,} transactions/s",
-        f"{progress.changes_per_second:,} changes/s",
-        f"{progress.changes:,} changes",
     ]
-    if progress.endpos:
-        parts.append(f"end {format_lsn(progress.endpos)}")
+    if not end:
+        parts.append(f"{progress.changes_per_second:,} changes/s")
     if not progress.apply and not progress.transform_lsn:
         parts = [f"stored {format_lsn(progress.flush_lsn)}", parts[1], "nothing applied yet"]
     return "  ".join(parts)

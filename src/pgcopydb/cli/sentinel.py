@@ -3,7 +3,15 @@
 import click
 
 from pgcopydb.cli.command import CommandGroup, OptionGroup, command
-from pgcopydb.cli.options import EXISTING_WORK, JSON, OPTIONAL_SOURCE, SOURCE_URI, flag, missing
+from pgcopydb.cli.options import (
+    EXISTING_WORK,
+    JSON,
+    NEEDS_NO_SOURCE,
+    OPTIONAL_SOURCE,
+    SOURCE_URI,
+    flag,
+    missing,
+)
 from pgcopydb.cli.types import LSN
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint, Side
@@ -39,7 +47,7 @@ _SELECTED = OptionGroup(
 )
 
 
-@command("setup", EXISTING_WORK, _START, _END)
+@command("setup", NEEDS_NO_SOURCE, EXISTING_WORK, _START, _END)
 def setup(*, work: WorkOptions, start: int, end: int) -> None:
     """Create the sentinel by hand.
 
@@ -52,7 +60,7 @@ def setup(*, work: WorkOptions, start: int, end: int) -> None:
         setup_sentinel(directory, start, end)
 
 
-@command("get", EXISTING_WORK, _SELECTED, JSON)
+@command("get", NEEDS_NO_SOURCE, EXISTING_WORK, _SELECTED, JSON)
 def get(*, work: WorkOptions, names: tuple[str, ...], as_json: bool) -> None:
     """Show where a follow is, and how far the target is behind.
 
@@ -73,7 +81,7 @@ def get(*, work: WorkOptions, names: tuple[str, ...], as_json: bool) -> None:
         click.echo(follow_progress(progress, as_json=as_json))
 
 
-@command("startpos", EXISTING_WORK, _POSITION)
+@command("startpos", NEEDS_NO_SOURCE, EXISTING_WORK, _POSITION)
 def set_startpos(*, work: WorkOptions, position: int) -> None:
     """Set the position where the capture began."""
     from pgcopydb.cdc.steering import set_startpos as set_start
@@ -103,7 +111,7 @@ def set_endpos(
         click.echo(format_lsn(set_end(directory, source, position)))
 
 
-@command("apply", EXISTING_WORK)
+@command("apply", NEEDS_NO_SOURCE, EXISTING_WORK)
 def set_apply(*, work: WorkOptions) -> None:
     """Let a follow apply the changes that it stores."""
     from pgcopydb.cdc.steering import set_apply as allow_apply
@@ -113,7 +121,7 @@ def set_apply(*, work: WorkOptions) -> None:
         allow_apply(directory)
 
 
-@command("prefetch", EXISTING_WORK)
+@command("prefetch", NEEDS_NO_SOURCE, EXISTING_WORK)
 def set_prefetch(*, work: WorkOptions) -> None:
     """Let a follow store changes only: applying pauses until set apply."""
     from pgcopydb.cdc.steering import set_prefetch as only_store

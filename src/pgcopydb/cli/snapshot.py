@@ -3,12 +3,12 @@
 import click
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import FOLLOW_IF_ASKED, SELECTION, SOURCE, WORK
+from pgcopydb.cli.options import FOLLOW_IF_ASKED, NEEDS_NO_TARGET, SELECTION, SOURCE, WORK
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 
 
-@command("snapshot", SOURCE, WORK, SELECTION, FOLLOW_IF_ASKED)
+@command("snapshot", SOURCE, NEEDS_NO_TARGET, WORK, SELECTION, FOLLOW_IF_ASKED)
 def snapshot(
     *, source: Endpoint, work: WorkOptions, copy: CopyOptions, follow: FollowOptions | None
 ) -> None:

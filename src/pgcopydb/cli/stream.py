@@ -12,10 +12,14 @@ from pgcopydb.cli.options import (
     EXISTING_WORK,
     FOLLOW,
     JSON,
+    NEEDS_NO_SERVER,
+    NEEDS_NO_SNAPSHOT,
+    NEEDS_NO_SOURCE,
     OPTIONAL_TARGET,
     SELECTION,
     SOURCE,
     TARGET,
+    TARGET_ALONE,
     WORK,
     flag,
 )
@@ -36,7 +40,7 @@ _OUTPUT = click.Argument(["output"], required=False, type=PLACE, metavar="[OUT]"
 _SQL = click.Argument(["statements"], required=False, type=PLACE, metavar="[FILE]")
 
 
-@command("setup", SOURCE, TARGET, WORK, SELECTION, FOLLOW)
+@command("setup", SOURCE, TARGET, WORK, SELECTION, FOLLOW, NEEDS_NO_SNAPSHOT)
 def setup(
     *,
     source: Endpoint,
@@ -57,7 +61,7 @@ def setup(
         set_up(directory, source, target, follow, copy.filters)
 
 
-@command("cleanup", SOURCE, TARGET, WORK, FOLLOW)
+@command("cleanup", SOURCE, TARGET, WORK, FOLLOW, NEEDS_NO_SNAPSHOT)
 def cleanup(
     *, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions
 ) -> None:
@@ -73,7 +77,7 @@ def cleanup(
         clean_up(directory, source, target, follow)
 
 
-@command("prune", OPTIONAL_TARGET, EXISTING_WORK, _DRY_RUN)
+@command("prune", NEEDS_NO_SOURCE, OPTIONAL_TARGET, EXISTING_WORK, _DRY_RUN)
 def prune(*, target: Endpoint | None, work: WorkOptions, dry_run: bool) -> None:
     """Remove stored changes that are applied.
 
@@ -106,7 +110,16 @@ def conflicts(*, work: WorkOptions, as_json: bool) -> None:
     click.echo(conflict_list(found, as_json=as_json))
 
 
-@command("receive", SOURCE, OPTIONAL_TARGET, WORK, SELECTION, FOLLOW, _TO_STDOUT)
+@command(
+    "receive",
+    SOURCE,
+    OPTIONAL_TARGET,
+    WORK,
+    SELECTION,
+    FOLLOW,
+    _TO_STDOUT,
+    NEEDS_NO_SNAPSHOT,
+)
 def receive(
     *,
     source: Endpoint,
@@ -145,7 +158,7 @@ def _existing_directory(options: WorkOptions) -> "Iterator[WorkDirectory | None]
         yield directory
 
 
-@command("transform", WORK, FOLLOW, _INPUT, _OUTPUT)
+@command("transform", NEEDS_NO_SERVER, WORK, FOLLOW, _INPUT, _OUTPUT, NEEDS_NO_SNAPSHOT)
 def transform(
     *,
     changes: Path | Literal["-"] | None,
@@ -169,7 +182,7 @@ def transform(
         transform_command(directory, None, place, follow)
 
 
-@command("apply", TARGET, WORK, FOLLOW, _SQL)
+@command("apply", TARGET_ALONE, WORK, FOLLOW, _SQL, NEEDS_NO_SNAPSHOT)
 def apply(
     *,
     target: Endpoint,
@@ -199,46 +212,69 @@ def apply(
             apply_command(directory, target, None, follow)
 
 
-@command("prefetch", SOURCE, OPTIONAL_TARGET, WORK, FOLLOW)
+@command("prefetch", SOURCE, OPTIONAL_TARGET, WORK, SELECTION, FOLLOW, NEEDS_NO_SNAPSHOT)
 def prefetch(
-    *, source: Endpoint, target: Endpoint | None, work: WorkOptions, follow: FollowOptions
+    *,
+    source: Endpoint,
+    target: Endpoint | None,
+    work: WorkOptions,
+    copy: CopyOptions,
+    follow: FollowOptions,
 ) -> None:
     """Store changes in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import prefetch as store_changes
     from pgcopydb.cli.live import live_line
     from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
+    from pgcopydb.workdir.filters import effective_filters
 
     prepare()
     with open_directory(work, command="stream prefetch") as directory, live_line() as observe:
+        effective_filters(directory, copy.filters)
         store_changes(directory, source, target, follow, observe)
 
 
-@command("catchup", SOURCE, TARGET, WORK, FOLLOW)
+@command("catchup", SOURCE, TARGET, WORK, SELECTION, FOLLOW, NEEDS_NO_SNAPSHOT)
 def catchup(
-    *, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions
+    *,
+    source: Endpoint,
+    target: Endpoint,
+    work: WorkOptions,
+    copy: CopyOptions,
+    follow: FollowOptions,
 ) -> None:
     """Apply the changes stored in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import catchup as apply_changes
     from pgcopydb.cli.live import live_line
     from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
+    from pgcopydb.workdir.filters import effective_filters
 
     prepare()
     with open_directory(work, command="stream catchup") as directory, live_line() as observe:
+        effective_filters(directory, copy.filters)
         apply_changes(directory, source, target, follow, observe)
 
 
-@command("replay", SOURCE, TARGET, WORK, FOLLOW)
-def replay(*, source: Endpoint, target: Endpoint, work: WorkOptions, follow: FollowOptions) -> None:
+@command("replay", SOURCE, TARGET, WORK, SELECTION, FOLLOW, NEEDS_NO_SNAPSHOT)
+def replay(
+    *,
+    source: Endpoint,
+    target: Endpoint,
+    work: WorkOptions,
+    copy: CopyOptions,
+    follow: FollowOptions,
+) -> None:
     """Store and apply changes at the same time, up to the end position."""
     from pgcopydb.cdc.follow import replay as replay_changes
     from pgcopydb.cli.live import live_line
     from pgcopydb.runtime.fork_server import prepare
     from pgcopydb.workdir.directory import open_directory
+    from pgcopydb.workdir.filters import effective_filters
 
     prepare()
     with open_directory(work, command="stream replay") as directory, live_line() as observe:
+        effective_filters(directory, copy.filters)
         replay_changes(directory, source, target, follow, observe)
 
 

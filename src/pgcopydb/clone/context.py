@@ -135,6 +135,7 @@ def open_run(
                     hint=f"give the --{side} of that migration, or another --dir",
                 )
         header = replace(known, source=ours["source"], target=ours["target"])
+        work.discard_previous()
         write_header(store, header)
     return header
 

@@ -19,7 +19,12 @@ from pgcopydb.preflight.look import look
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters, keep_filters
-from pgcopydb.workdir.store import RunHeader, write_started_over
+from pgcopydb.workdir.store import (
+    RunHeader,
+    read_started_over,
+    update_header,
+    write_started_over,
+)
 
 _CHECKED: Final = "target checked"
 _REPLACES: Final = "target left by the run that is started over"
@@ -92,8 +97,10 @@ def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyO
         claim_target(copying)
         if _replaces_previous(work, sides.target_facts):
             copying.mark_done(_REPLACES)
+        with work.store() as store:
+            update_header(store, target_claimed=True)
         copying.mark_done(_CHECKED)
-        _forget_previous(work, header)
+        _forget_previous(work)
     return copying
 
 
@@ -178,22 +185,19 @@ def _replaces_previous(work: WorkDirectory, target: ServerFacts) -> bool:
     """Tell whether ``--restart`` begins again a copy into this target that was never finished.
 
     The target was empty, or the user's to give, when that run began. What a finished copy made is
-    the user's again.
+    the user's again, and so is what was there before changes were only captured.
     """
     return any(one.target == identity(target) and _is_unfinished(one) for one in work.previous)
 
 
 def _is_unfinished(previous: RunHeader) -> bool:
-    return previous.target is not None and not previous.copy_finished
+    return previous.target_claimed and not previous.copy_finished
 
 
-def _forget_previous(work: WorkDirectory, header: RunHeader) -> None:
-    """Forget the runs of before, whose traces are removed.
-
-    Their slots are removed by a capture only; without one they are left to ``stream cleanup``.
-    """
-    left = () if header.consistent_point is not None else work.previous
+def _forget_previous(work: WorkDirectory) -> None:
+    """Forget the runs of before, but for slots and publications that could not be dropped."""
     with work.store() as store:
+        left = read_started_over(store)
         write_started_over(
             store, tuple(one for one in left if one.slot_created or one.publication_created)
         )

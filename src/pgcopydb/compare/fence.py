@@ -13,8 +13,9 @@ from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CompareOptions, WorkOptions
 from pgcopydb.postgres.selection import read_selection
 from pgcopydb.rules.selection import Selection
-from pgcopydb.workdir.directory import WorkDirectory, attach_directory, working_command
+from pgcopydb.workdir.directory import WorkDirectory, attach_directory
 from pgcopydb.workdir.filters import effective_filters, read_filters
+from pgcopydb.workdir.locks import working_command
 from pgcopydb.workdir.sentinel import read_sentinel
 
 Session = psycopg.Connection[Any]

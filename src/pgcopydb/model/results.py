@@ -79,7 +79,14 @@ class FollowSummary:
     applied_lsn: int
     transactions: int
     changes: int
-    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineSummary:
+    """What an online migration did; ``copy`` is None where the base copy was made before."""
+
+    copy: CloneSummary | None
+    follow: FollowSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +115,15 @@ class FollowProgress:
     changes: int
     transactions_per_second: int
     changes_per_second: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowStanding:
+    """The latest command that applies changes, how it is doing or ended, and where it is."""
+
+    command: str
+    state: str
+    progress: FollowProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,8 +69,9 @@ def require_slot(connection: Connection, endpoint: Endpoint, name: str, plugin: 
     if slot is None:
         raise StateError(
             f'source: replication slot "{name}" does not exist',
-            hint="create it with snapshot --follow or stream setup --create-slot, or correct"
-            " --slot-name; changes that a dropped slot held back are gone: clone again",
+            hint="correct --slot-name; or if somebody has dropped it, start over with"
+            " clone --follow --restart: the changes that it held back are gone, and a new slot"
+            " does not bring them back",
         )
     if slot.plugin is None:
         raise StateError(

@@ -34,4 +34,4 @@ def remedy(finding: Finding) -> str | None:
         shown = "run the statements that 'pgcopydb check' prints"
     if shown and finding.restart:
         shown += " and restart the server"
-    return "; ".join(filter(None, (shown, finding.advice))) or None
+    return "; ".join(filter(None, (shown.removesuffix(";"), finding.advice))) or None

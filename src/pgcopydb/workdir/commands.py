@@ -27,10 +27,13 @@ class CommandRun:
 
 
 def last_command(connection: sqlite3.Connection, role: str) -> CommandRun | None:
-    """Return the latest command in ``role``, None where there was none yet."""
+    """Return the latest command that worked in ``role``, None where there was none yet.
+
+    A cleanup takes the roles to keep others out, and does none of their work.
+    """
     row = connection.execute(
         "select command, pid, started, outcome from command_run"
-        " where role = ? order by id desc limit 1",
+        " where role = ? and command <> 'stream cleanup' order by id desc limit 1",
         (role,),
     ).fetchone()
     if row is None:

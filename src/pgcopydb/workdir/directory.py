@@ -12,10 +12,7 @@ Several commands of one migration may work in one directory at once (a snapshot 
 prefetch), each in roles of its own; two commands in the same role exclude each other.
 """
 
-import fcntl
-import logging
 import os
-import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -26,9 +23,14 @@ from pathlib import Path
 from pgcopydb.errors import StateError
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.workdir import store
+from pgcopydb.workdir.locks import lock
+from pgcopydb.workdir.restart import (
+    discard_previous,
+    remembered,
+    settle_interrupted,
+    started_over,
+)
 from pgcopydb.workdir.store import RunHeader
-
-log = logging.getLogger(__name__)
 
 PHASES = (
     "dump schema",
@@ -92,8 +94,8 @@ class WorkDirectory:
     """An open work directory.
 
     ``resume`` says that a previous run is to be continued; ``previous`` are the headers of the
-    migrations that ``--restart`` has removed, newest first, whose slots, origins and rows may still
-    be there: a run that failed before it came to that leaves them to the next one.
+    migrations that ``--restart`` started over, newest first, whose slots, origins and rows may
+    still be there: a run that failed before it came to that leaves them to the next one.
     """
 
     path: Path
@@ -127,6 +129,13 @@ class WorkDirectory:
         with self.store() as connection:
             return store.read_header(connection)
 
+    def discard_previous(self) -> None:
+        """Remove what ``--restart`` has set aside, before anything that it needs is dropped.
+
+        Until then a command that is refused puts it back.
+        """
+        discard_previous(self.path)
+
 
 def default_directory() -> Path:
     """Return the directory used without ``--dir``: ``$TMPDIR/pgcopydb``, else /tmp/pgcopydb."""
@@ -145,57 +154,24 @@ def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirect
     os.umask(0o077)  # everything that this process and its children write here is private
     _make_private(path)
     roles = ROLES.get(command, ())
-    with ExitStack() as locks:
+    with ExitStack() as stack:
         for role in roles:
-            locks.enter_context(_lock(path, role, command))
-        removed = _remove_previous(path, roles) if options.restart else ()
+            stack.enter_context(lock(path, role, command))
+        settle_interrupted(path)
+        removed: tuple[RunHeader, ...] = ()
+        if options.restart:
+            others = sorted({role for known in ROLES.values() for role in known} - set(roles))
+            removed = stack.enter_context(started_over(path, command, others))
         work = WorkDirectory(
             path=path,
             resume=options.resume,
             not_consistent=options.not_consistent,
-            previous=_started_over(path, removed),
+            previous=remembered(path, removed),
         )
         work.schema.mkdir(mode=0o700, exist_ok=True)
         work.cdc.mkdir(mode=0o700, exist_ok=True)
         with _recorded(work, options, command, roles):
             yield work
-
-
-def working_command(path: Path, role: str) -> str | None:
-    """Return which command is at work in ``role`` in a directory, None for none.
-
-    Looking takes no lock that a command which begins right now could trip over, unless the process
-    that the lock file names is gone and its number was given to another one.
-    """
-    try:
-        descriptor = os.open(path / f"{role}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        holder = os.read(descriptor, 200).decode(errors="replace").strip()
-        return holder if _is_alive(holder.rpartition(" ")[2]) and _is_locked(descriptor) else None
-    finally:
-        os.close(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _is_alive(pid: str) -> bool:
-    if not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextmanager
@@ -257,93 +233,6 @@ def _refuse_unsafe(path: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path, role: str, command: str) -> Iterator[None]:
-    """Hold the lock of ``role``; raise StateError naming the process that already does."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path / f"{role}.lock", flags, 0o600)
-    except OSError as error:
-        raise StateError(
-            f"{path / role}.lock cannot be opened: {error.strerror}",
-            hint="it is no file of this program's making: look at it, then remove it, or use"
-            " another --dir",
-        ) from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            raise StateError(
-                f"the work directory {path} is in use: {holder}",
-                hint="wait for it to end, stop it, or use another --dir",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pgcopydb {command}, pid {os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_previous(path: Path, roles: Sequence[str]) -> tuple[RunHeader, ...]:
-    """Remove what a previous run left; return its header, for what it owns on the servers.
-
-    With it come those of the runs before whose traces it did not come to remove.
-    """
-    with ExitStack() as others:
-        for role in sorted({role for known in ROLES.values() for role in known} - set(roles)):
-            if role != "snapshot":  # a holder of the snapshot to use may well be running
-                others.enter_context(_lock(path, role, "restart"))
-        headers = _salvage_headers(path)
-        if _held(path, "snapshot"):
-            raise StateError(
-                f"the work directory {path} is in use by a running snapshot command",
-                hint="stop it before starting over with --restart",
-            )
-        for entry in path.iterdir():
-            if entry.suffix == ".lock":
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-    return headers
-
-
-def _held(path: Path, role: str) -> bool:
-    try:
-        with _lock(path, role, "probe"):
-            return False
-    except StateError:
-        return True
-
-
-def _salvage_headers(path: Path) -> tuple[RunHeader, ...]:
-    """Return the header of the run in ``path``, and those it keeps, if they can still be read."""
-    catalogue = path / "catalogue.db"
-    if not catalogue.exists():
-        return ()
-    try:
-        with store.open_store(catalogue) as connection:
-            header = store.read_header(connection)
-            kept = store.read_started_over(connection)
-            return kept if header is None else (header, *kept)
-    except (StateError, sqlite3.Error):
-        log.warning("the catalogue of the previous run cannot be read; it is removed unread")
-        return ()
-
-
-def _started_over(path: Path, removed: tuple[RunHeader, ...]) -> tuple[RunHeader, ...]:
-    """Write down the headers of the runs that were removed just now, or return those of before."""
-    catalogue = path / "catalogue.db"
-    if not removed and not catalogue.exists():
-        return ()
-    with store.open_store(catalogue) as connection:
-        if removed:
-            store.write_started_over(connection, removed)
-        return store.read_started_over(connection)
-
-
-@contextmanager
 def _recorded(
     work: WorkDirectory, options: WorkOptions, command: str, roles: Sequence[str]
 ) -> Iterator[None]:
@@ -372,7 +261,7 @@ def _recorded(
     finally:
         with work.store() as connection:
             idle = command in PHASES and _finished_steps(connection) == begun
-            if outcome == "failed" and (idle or not has_begun(connection)):
+            if outcome == "failed" and (idle or not store.has_begun(connection)):
                 # refused before anything was done: the same command may simply be given again
                 connection.executemany(
                     "delete from command_run where id = ?", [(number,) for number in numbers]
@@ -382,15 +271,6 @@ def _recorded(
                 " finished = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') where id = ?",
                 [(outcome, number) for number in numbers],
             )
-
-
-def has_begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether the migration kept here owns something on a server, or has copied anything."""
-    header = store.read_header(connection)
-    if header is None:
-        return False
-    copied = connection.execute("select 1 from fact where name like 'copy step: %'").fetchone()
-    return header.consistent_point is not None or header.slot_created or copied is not None
 
 
 def _finished_steps(connection: sqlite3.Connection) -> int:

@@ -7,8 +7,8 @@ from typing import Final
 from pgcopydb.errors import ConfigurationError, StateError
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.rules.filters import parse_filters
-from pgcopydb.workdir.directory import WorkDirectory, has_begun
-from pgcopydb.workdir.store import read_fact, read_header, write_fact
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.store import has_begun, read_fact, read_header, write_fact
 
 _FACT: Final = "filters"
 

@@ -82,6 +82,8 @@ class RunHeader:
     progress: str | None = None
     """How the target records what is applied: ``origin`` or ``table`` (ruling 22)."""
     consistent_point: int | None = None
+    target_claimed: bool = False
+    """Whether a whole copy was begun into a target that was empty, or may be replaced."""
     copy_finished: bool = False
     constraints_deferred: bool = False
     """Whether foreign keys and triggers are created after the drain (ruling 21)."""
@@ -200,6 +202,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:  # SQLite itself ends it when the disk is full
             connection.execute("rollback")
         raise
+
+
+def has_begun(connection: sqlite3.Connection) -> bool:
+    """Tell whether the migration kept here owns something on a server, or has copied anything."""
+    header = read_header(connection)
+    if header is None:
+        return False
+    copied = connection.execute("select 1 from fact where name like 'copy step: %'").fetchone()
+    return header.consistent_point is not None or header.slot_created or copied is not None
 
 
 def read_header(connection: sqlite3.Connection) -> RunHeader | None:

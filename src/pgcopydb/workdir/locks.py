@@ -1,0 +1,86 @@
+"""The locks of a work directory: a file for each role, which names who holds it.
+
+A lock is a ``flock``, so it ends with its process, whatever becomes of that.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgcopydb.errors import StateError
+
+
+@contextmanager
+def lock(path: Path, role: str, command: str) -> Iterator[None]:
+    """Hold the lock of ``role``; raise StateError naming the process that already does."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path / f"{role}.lock", flags, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"{path / role}.lock cannot be opened: {error.strerror}",
+            hint="it is no file of this program's making: look at it, then remove it, or use"
+            " another --dir",
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+            raise StateError(
+                f"the work directory {path} is in use: {holder}",
+                hint="wait for it to end, stop it, or use another --dir",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pgcopydb {command}, pid {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path, role: str) -> bool:
+    """Tell whether somebody holds the lock of ``role``, by taking it for a moment."""
+    try:
+        with lock(path, role, "probe"):
+            return False
+    except StateError:
+        return True
+
+
+def working_command(path: Path, role: str) -> str | None:
+    """Return which command is at work in ``role`` in a directory, None for none.
+
+    Looking takes no lock that a command which begins right now could trip over, unless the process
+    that the lock file names is gone and its number was given to another one.
+    """
+    try:
+        descriptor = os.open(path / f"{role}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        holder = os.read(descriptor, 200).decode(errors="replace").strip()
+        return holder if _is_alive(holder.rpartition(" ")[2]) and _is_locked(descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

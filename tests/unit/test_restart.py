@@ -1,0 +1,132 @@
+"""``--restart``: what a previous run left is gone when the new one has begun, and not before."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pgcopydb.errors import SourceError, StateError
+from pgcopydb.model.options import WorkOptions
+from pgcopydb.workdir.directory import attach_directory, open_directory
+from pgcopydb.workdir.locks import lock
+from pgcopydb.workdir.sentinel import create_sentinel, update_sentinel
+from pgcopydb.workdir.store import RunHeader, write_header
+
+CAPTURED = RunHeader(run_id="first", slot_name="mine", slot_created=True, consistent_point=100)
+ADOPTED = replace(CAPTURED, slot_created=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+def begin(path: Path, header: RunHeader, *, flushed: int = 100, applied: int = 0) -> None:
+    """Leave a capture in ``path``, with a file of stored changes."""
+    with open_directory(WorkOptions(directory=path), command="clone --follow") as work:
+        with work.store() as store:
+            write_header(store, header)
+            create_sentinel(store, startpos=100)
+            update_sentinel(store, flush_lsn=flushed, replay_lsn=applied)
+        (work.cdc / "000000000001.db").write_text("changes")
+
+
+def run_of(path: Path) -> str | None:
+    with attach_directory(WorkOptions(directory=path)) as work:
+        header = work.header()
+    return None if header is None else header.run_id
+
+
+def restart(path: Path, command: str, *, fail: bool = False, discard: bool = False) -> None:
+    options = WorkOptions(directory=path, restart=True)
+    with open_directory(options, command=command) as work:
+        assert work.header() is None
+        assert [one.run_id for one in work.previous] == ["first"]
+        assert list(work.cdc.iterdir()) == []
+        if discard:
+            work.discard_previous()
+        if fail:
+            raise SourceError("refused")
+
+
+def stored(path: Path) -> list[str]:
+    return [file.name for file in (path / "cdc").iterdir()]
+
+
+def test_a_command_that_is_refused_puts_everything_back(path: Path) -> None:
+    begin(path, CAPTURED)
+    with pytest.raises(SourceError):
+        restart(path, "clone --follow", fail=True)
+    assert run_of(path) == "first"
+    assert stored(path) == ["000000000001.db"]
+    assert not (path / "previous-run").exists()
+
+
+def test_nothing_comes_back_once_it_is_discarded(path: Path) -> None:
+    begin(path, CAPTURED)
+    with pytest.raises(SourceError):
+        restart(path, "clone --follow", fail=True, discard=True)
+    assert run_of(path) is None
+    assert stored(path) == []
+
+
+def test_a_command_that_ends_well_removes_the_first_run(path: Path) -> None:
+    begin(path, CAPTURED)
+    restart(path, "snapshot")
+    assert run_of(path) is None
+    assert not (path / "previous-run").exists()
+
+
+def test_what_a_killed_command_set_aside_is_put_back_by_the_next(path: Path) -> None:
+    begin(path, CAPTURED)
+    aside = path / "previous-run"
+    aside.mkdir()
+    for name in ("catalogue.db", "cdc", "schema"):
+        (path / name).rename(aside / name)
+    with lock(path, "restart", "clone"):  # not yet killed: it is not ours to put back
+        with open_directory(WorkOptions(directory=path), command="stream prefetch") as work:
+            assert work.header() is None
+        assert aside.exists()
+    with open_directory(WorkOptions(directory=path), command="stream prefetch") as work:
+        assert work.header() == CAPTURED
+    assert not aside.exists()
+    assert stored(path) == ["000000000001.db"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "follow",
+        "stream prefetch",
+        "stream catchup",
+        "stream replay",
+        "stream apply",
+        "stream cleanup",
+    ],
+)
+def test_a_command_that_only_goes_on_does_not_start_over(path: Path, command: str) -> None:
+    begin(path, CAPTURED)
+    with pytest.raises(StateError, match="goes on with the migration"):
+        restart(path, command)
+    assert run_of(path) == "first"
+
+
+@pytest.mark.parametrize("command", ["copy db", "copy data", "dump schema", "stream receive"])
+def test_a_slot_is_not_left_behind(path: Path, command: str) -> None:
+    begin(path, CAPTURED)
+    with pytest.raises(StateError, match='replication slot "mine"'):
+        restart(path, command)
+    assert run_of(path) == "first"
+
+
+def test_changes_of_a_foreign_slot_are_not_thrown_away(path: Path) -> None:
+    begin(path, ADOPTED, flushed=200, applied=150)
+    with pytest.raises(StateError, match="nowhere else"):
+        restart(path, "stream receive")
+    assert stored(path) == ["000000000001.db"]
+
+
+def test_changes_of_a_foreign_slot_that_are_applied_may_go(path: Path) -> None:
+    begin(path, ADOPTED, flushed=200, applied=200)
+    restart(path, "stream receive")
+    assert stored(path) == []
