@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from pgcopydb.errors import Interrupted, PgcopydbError, WorkerError, first_line
 from pgcopydb.runtime import fork_server, logs, signals
+from pgcopydb.runtime.standstill import StandstillWatch
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class WorkerGroup:
 
     def __init__(self) -> None:
         self._running: list[_Running] = []
+        self._standstill = StandstillWatch()
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +88,7 @@ class WorkerGroup:
             time.sleep(timeout)
         signals.raise_if_stopped()
         self._reap()
+        self._standstill.look((one.name, one.process.pid) for one in self._running)
 
     def wait(self) -> None:
         """Wait until every worker has ended well; raise as :meth:`poll` does."""

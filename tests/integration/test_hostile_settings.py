@@ -1,0 +1,240 @@
+"""What administrators of either server set, do or take away while a migration is under way."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.migration import assert_alone
+from tests.support.clock import wait_for
+from tests.support.commands import Pgcopydb, PgcopydbBackground, Running
+from tests.support.equality import differences, differing_tables
+from tests.support.requirements import missing
+from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
+from tests.support.steps import Stream
+
+SCHEMA = "create table item (id integer primary key, name text)"
+
+IMPATIENT = """
+alter database "{0}" set statement_timeout = '300ms';
+alter database "{0}" set lock_timeout = '300ms';
+alter database "{0}" set idle_in_transaction_session_timeout = '300ms';
+alter database "{0}" set idle_session_timeout = '300ms';
+alter database "{0}" set default_transaction_isolation = 'serializable';
+alter database "{0}" set default_transaction_deferrable = on;
+alter database "{0}" set wal_sender_timeout = '2s';
+"""
+
+SLOW = """
+create function slowly(integer) returns integer immutable language plpgsql as
+    'begin perform pg_catalog.pg_sleep(0.01); return $1; end';
+create table few (id integer primary key, n integer);
+insert into few select g, g from generate_series(1, 200) g;
+create index slow on few (slowly(n));
+create materialized view slow_view as select slowly(id) as id from few;
+create table big (id integer primary key, pad text);
+insert into big select g, repeat(md5(g::text), 8) from generate_series(1, 60000) g;
+"""
+"""What takes seconds to build on the target, and to read."""
+
+_RECEIVE = re.compile(r"^\S+ (\d+) \w+ +receiving from", re.MULTILINE)
+
+
+@pytest.fixture
+def stream(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> Stream:
+    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SLOW)], indirect=True)
+def test_time_limits_and_isolation_of_others_end_nothing(
+    source_target: SourceTarget, stream: Stream
+) -> None:
+    """Limits of 300 ms on both sides, serializable and deferrable by default."""
+    pair = source_target
+    for database in (pair.source, pair.target):
+        database.execute(IMPATIENT.format(database.name))
+    pair.target.execute(f"alter database {pair.target.name} set transaction_timeout = '300ms'")
+    with stream.start("clone", "--follow") as running:
+        said = "the base copy is complete"
+        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
+        with pair.target.connect() as other:
+            other.execute("set lock_timeout = 0; set idle_in_transaction_session_timeout = 0")
+            other.execute("set statement_timeout = 0; set transaction_timeout = 0")
+            other.execute("begin isolation level read committed; lock table big")
+            pair.source.execute("update big set pad = 'changed' where id = 7")
+            assert wait_for(lambda: _waits_for_a_lock(pair.target))
+            time.sleep(3)  # longer than any limit, and than the source waits for an answer
+            other.execute("commit")
+        stream.set_endpos()
+        finished = running.wait(90)
+    assert finished.status == 0, finished.stderr
+    assert "connecting again" not in finished.stderr
+    for database in (pair.source, pair.target):  # whoever compares has patience
+        with database.cluster.connect() as connection:
+            connection.execute(f"alter database {database.name} reset all".encode())
+    assert differences(pair.source, pair.target) == []
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    query = (
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+        " and application_name like 'pgcopydb apply%'"
+    )
+    return bool(database.rows(query))
+
+
+def test_a_right_that_is_taken_away_stops_it_and_given_again_it_goes_on(stream: Stream) -> None:
+    pair = stream.pair
+    stream.both(SCHEMA)
+    role = f"mover_{pair.target.name}"
+    pair.target.execute(
+        f"create role {role} login; alter table item owner to {role};"
+        f" grant create on database {pair.target.name} to {role};"
+        f" revoke insert on item from {role}"
+    )
+    stream.pair = SourceTarget(pair.source, AsRole(pair.target.cluster, pair.target.name, role))
+    stream.set_up()
+    pair.source.execute("insert into item values (1, 'one')")
+    stream.set_endpos()
+    refused = stream.run("stream", "replay", status=7)
+    assert "permission denied for table item" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert stream.count("item") == 0
+    pair.target.execute(f"grant insert on item to {role}")
+    stream.replay()
+    stream.pair = pair
+
+
+@contextmanager
+def failing_to_sync(pid: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Let the next attempt of a process to bring a file to disk fail with EIO."""
+    strace = shutil.which("strace")
+    if strace is None or os.geteuid() != 0:
+        missing("only root can let system calls of another process fail, with strace")
+    calls = "fsync,fdatasync"
+    command = [strace, "-f", "-p", str(pid), "-e", f"trace={calls}"]
+    command += ["-e", f"inject={calls}:error=EIO:when=1", "-o", "/dev/null"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracing:
+        assert tracing.stderr is not None
+        assert b"attached" in tracing.stderr.readline()
+        try:
+            yield tracing
+        finally:
+            tracing.terminate()
+
+
+def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stored(
+    stream: Stream,
+) -> None:
+    """EIO when stored changes are brought to disk: the page cache cannot be trusted after that."""
+    stream.both(SCHEMA)
+    stream.set_up()
+    with stream.start("stream", "prefetch") as running:
+        assert wait_for(lambda: _RECEIVE.search(running.stderr) is not None)
+        found = _RECEIVE.search(running.stderr)
+        assert found is not None
+        with failing_to_sync(int(found.group(1))):
+            with stream.pair.source.connect() as connection:
+                connection.execute("begin; insert into item values (1, 'one')")
+                row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
+                connection.execute("commit")
+            finished = running.wait(30)
+    assert row is not None
+    assert finished.status == 3, finished.stderr
+    assert "I/O error" in finished.stderr
+    assert_alone(running)
+    confirmed = f"select confirmed_flush_lsn <= '{row[0]}' from pg_replication_slots"
+    assert stream.pair.source.rows(confirmed) == [(True,)]
+    stream.replay()
+
+
+def _walsender(database: Database) -> int | None:
+    rows = database.rows("select active_pid from pg_replication_slots where active")
+    return rows[0][0] if rows else None
+
+
+@pytest.fixture
+def own(stream: Stream, make_cluster: MakeCluster) -> Stream:
+    """The same with a source server of the test's own, that keeps 32 MB of log for a slot."""
+    settings = {"max_slot_wal_keep_size": "32MB", "max_wal_size": "64MB", "min_wal_size": "32MB"}
+    cluster = make_cluster(16, settings=settings)
+    cluster.create_database("app")
+    stream.pair = SourceTarget(Database(cluster, "app"), stream.pair.target)
+    stream.both(SCHEMA)
+    stream.set_up()
+    return stream
+
+
+def test_a_source_that_is_shut_down_is_not_held_up_and_waited_for(own: Stream) -> None:
+    cluster = own.pair.source.cluster
+    with own.start("stream", "replay") as running:
+        assert wait_for(lambda: _walsender(own.pair.source) is not None)
+        own.pair.source.execute("insert into item values (1, 'before')")
+        began = time.monotonic()
+        cluster.stop()
+        # A walsender waits, without limit, until its client has confirmed the last record.
+        assert time.monotonic() - began < 20
+        cluster.start()
+        own.pair.source.execute("insert into item values (2, 'after')")
+        own.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    own.assert_equal()
+
+
+def test_a_slot_that_is_lost_while_its_walsender_stands_still(own: Stream) -> None:
+    source = own.pair.source
+    with own.start("stream", "prefetch") as running:
+        assert wait_for(lambda: _walsender(source) is not None)
+        walsender = _walsender(source)
+        assert walsender is not None
+        os.kill(walsender, signal.SIGSTOP)
+        try:
+            for _ in range(6):
+                source.execute("insert into item select coalesce(max(id), 0) + 1 from item")
+                source.execute("select pg_switch_wal()")
+            # The checkpoint waits for the walsender, which it has told to end.
+            with source.connect() as connection:
+                connection.execute("set statement_timeout = '2s'")
+                with pytest.raises(Exception, match="statement timeout"):
+                    connection.execute("checkpoint")
+        finally:
+            os.kill(walsender, signal.SIGCONT)
+        finished = running.wait(30)
+    assert finished.status == 3, finished.stderr
+    assert "is lost" in finished.stderr
+    assert_alone(running)
+    assert differing_tables(source, own.pair.target) != []
+
+
+def test_a_process_that_stands_still_is_named_and_ends_with_the_others(stream: Stream) -> None:
+    stream.both(SCHEMA)
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        assert wait_for(lambda: _RECEIVE.search(running.stderr) is not None)
+        found = _RECEIVE.search(running.stderr)
+        assert found is not None
+        pid = int(found.group(1))
+        os.kill(pid, signal.SIGSTOP)
+        assert wait_for(lambda: f"receive (process {pid}) stands still" in running.stderr)
+        assert _stops_within_ten_seconds(running)
+    assert_alone(running)
+
+
+def _stops_within_ten_seconds(running: Running) -> bool:
+    asked = time.monotonic()
+    running.send_signal(signal.SIGTERM)
+    finished = running.wait(15)
+    return finished.status == 128 + signal.SIGTERM and time.monotonic() - asked < 12
