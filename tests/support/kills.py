@@ -164,6 +164,8 @@ class KillRun:
             if random.random() < 0.3:
                 self.faults["source server"] += 1
                 self._restart(migration.pair.source)
+            elif random.random() < 0.4:
+                running = self._after(self._kill_everything(running), running, command, options)
             self._drain(running, command, options)
         migration.judge()
 
@@ -187,6 +189,7 @@ class KillRun:
         ways: dict[str, Callable[[Running], None]] = {
             "receive": lambda one: self._kill_worker(one, "receiving from"),
             "apply": lambda one: self._kill_worker(one, "applying from"),
+            "fork server": lambda one: self._kill_worker(one, "receiving from", its_parent=True),
             "supervisor": lambda one: one.send_signal(signal.SIGKILL),
             "whole group": Running.kill_all,
             "walsender": lambda _: self._terminate(self._migration.pair.source, _RECEIVING),
@@ -200,11 +203,24 @@ class KillRun:
         ways[way](running)
         return way
 
-    def _kill_worker(self, running: Running, message: str) -> None:
+    def _kill_worker(self, running: Running, message: str, *, its_parent: bool = False) -> None:
         pids = [int(pid) for pid, text in _LINE.findall(running.stderr) if message in text]
-        if pids and _session_of(pids[-1]) == running.pid:
-            with suppress(ProcessLookupError):
-                os.kill(pids[-1], signal.SIGKILL)
+        found = _parent_and_session(pids[-1]) if pids else None
+        if found is None or found[1] != running.pid:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(found[0] if its_parent else pids[-1], signal.SIGKILL)
+
+    def _kill_everything(self, running: Running) -> str:
+        """Kill both servers and the command at once; to be done when nobody writes any more."""
+        way = "group and both servers"
+        self.faults[way] += 1
+        running.kill_all()
+        for database in (self._migration.pair.source, self._migration.pair.target):
+            database.cluster.kill()
+        for database in (self._migration.pair.source, self._migration.pair.target):
+            database.cluster.start()
+        return way
 
     def _terminate(self, database: Database, sessions: str) -> None:
         database.rows(f"select pg_terminate_backend(pid) from ({sessions}) as s (pid)")
@@ -237,12 +253,12 @@ class KillRun:
         draining: bool = False,
     ) -> Running:
         """Return the command that runs on, or another that resumes it."""
-        if way in {"receive", "apply", "supervisor", "whole group", "group and target"}:
+        if way in _ENDED_BY:
             wait_for(lambda: not running.is_running, seconds=15)
         else:
             # it should go on by itself, when it has connected again
             wait_for(lambda: not running.is_running, seconds=1.5)
-        if running.is_running and (way not in {"receive", "apply"} or draining):
+        if running.is_running and (way not in _OF_WORKERS or draining):
             self.survived += 1
             return running
         if running.is_running:  # there was no such process at that moment
@@ -263,13 +279,23 @@ class KillRun:
         return running
 
 
-def _session_of(pid: int) -> int | None:
-    """Return the session of a process, None when it has ended."""
+_OF_WORKERS = {"receive", "apply", "fork server"}
+_ENDED_BY = {
+    *_OF_WORKERS,
+    "supervisor",
+    "whole group",
+    "group and target",
+    "group and both servers",
+}
+
+
+def _parent_and_session(pid: int) -> tuple[int, int] | None:
+    """Return the parent and the session of a process, None when it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return int(fields[3])
+    return int(fields[1]), int(fields[3])
 
 
 def _answers(database: Database) -> bool:
