@@ -21,6 +21,9 @@ SCHEDULES ?= 200
 # Faults of the network in each of as many migrations.
 CAMPAIGN_CUTS ?= 6
 
+# Damaged places of each kind of file.
+DAMAGES ?= 2000
+
 .PHONY: help demo test campaign bench check format clean
 
 help:
@@ -46,7 +49,8 @@ campaign: $(INSTALLED)
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/regression_database.py
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_CUTS=$(CAMPAIGN_CUTS) \
-		$(BIN)/pytest -q -s -p no:randomly tests/campaign/cut_follow.py
+		$(BIN)/pytest -q -s -p no:randomly tests/campaign/cut_follow.py tests/campaign/cut_copy.py
+	DAMAGES=$(DAMAGES) $(BIN)/pytest -q -n 0 tests/unit/test_damage.py
 
 bench: $(INSTALLED)
 	$(BIN)/python bench/cdc.py $(BENCH)

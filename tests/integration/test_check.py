@@ -352,6 +352,27 @@ def test_a_pooler_in_the_path(pg16: Cluster, make_database: MakeDatabase, mode: 
     assert (found.severity is Severity.FATAL) == (mode == "transaction")
 
 
+def test_sessions_that_a_server_keeps_for_others(make_cluster: MakeCluster) -> None:
+    """Reserved ones, from 16 on, and what a database takes; a superuser meets neither limit."""
+    cluster = make_cluster(16, settings={"max_connections": "20", "reserved_connections": "8"})
+    cluster.create_database("source")
+    cluster.create_database("target")
+    scene = Scene(Database(cluster, "source"), Database(cluster, "target"))
+    assert "source connections" not in checks(scene.look(COPIED).findings)
+    scene.as_source = role(scene.source, "check few")
+    scene.target.execute("alter database target connection limit 3")
+    scene.as_target = make_conninfo(scene.target.conninfo, user="check few")
+    found = [one for one in scene.look(COPIED).findings if one.check == "connections"]
+    assert [(one.side, one.message.partition(" sessions free")[0][-2:]) for one in found] == [
+        (Side.SOURCE, " 8"),
+        (Side.TARGET, " 8"),
+        (Side.TARGET, " 2"),
+    ]
+    scene.target.execute('grant pg_use_reserved_connections to "check few"')
+    scene.mend([found[2]])
+    assert "source connections" not in checks(scene.look(COPIED).findings)
+
+
 def test_both_sides_are_one(pg16: Cluster, make_database: MakeDatabase) -> None:
     database = make_database(pg16)
     assert checks(Scene(database, database).look(COPIED).fatal) == {"here same-database"}

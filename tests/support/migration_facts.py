@@ -53,6 +53,8 @@ ROOM = ServerRoom(
     reserved_connections=3,
     used_connections=5,
     role_connections=-1,
+    database_connections=-1,
+    used_in_database=2,
     max_locks_per_transaction=64,
     lock_room=6400,
 )

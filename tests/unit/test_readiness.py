@@ -143,6 +143,13 @@ SOURCE_CASES = [
         room={"role_connections": 5},
     ),
     at_source(
+        "connections",
+        WARNING,
+        'the connection limit of database "d"b" leaves 3 sessions free, and up to 12 are',
+        'ALTER DATABASE "d""b" CONNECTION LIMIT 14;',
+        room={"database_connections": 5},
+    ),
+    at_source(
         "read-tables",
         FATAL,
         's a.T"x|--filters',
@@ -638,7 +645,9 @@ NOT_FOUND = {
         source=source(facts={"is_superuser": True}, room={"used_connections": 88})
     ),
     "as many connections as needed": Scene(
-        source=source(room={"used_connections": 85, "role_connections": 12})
+        source=source(
+            room={"used_connections": 85, "role_connections": 12, "database_connections": 14}
+        )
     ),
     "as many locks as there is room for": Scene(
         source=source(tables=MANY, room={"lock_room": 112})

@@ -79,13 +79,17 @@ class Trigger:
 class ServerRoom:
     """How many sessions a server takes, how many are there, and its lock table.
 
-    ``role_connections`` is the role's own limit, -1 for none.
+    ``reserved_connections`` are those that this role cannot have, unless it is a superuser.
+    ``role_connections`` and ``database_connections`` are limits, below 0 for none;
+    ``used_in_database`` are the sessions that count for the latter.
     """
 
     max_connections: int
     reserved_connections: int
     used_connections: int
     role_connections: int
+    database_connections: int
+    used_in_database: int
     max_locks_per_transaction: int
     lock_room: int
 

@@ -80,6 +80,20 @@ def _connections(side: Side, facts: ServerFacts, room: ServerRoom, lanes: int) -
             restart=True,
             advice="or use fewer --table-jobs and --index-jobs",
         )
+    free = room.database_connections - room.used_in_database
+    if room.database_connections >= 0 and free < needed and not facts.is_superuser:
+        limit = room.database_connections + needed - free
+        yield Finding(
+            severity=Severity.WARNING,
+            side=side,
+            check="connections",
+            message=f'the connection limit of database "{facts.database}" leaves {max(free, 0)}'
+            f" sessions free, and up to {needed} are needed",
+            statements=(
+                Statement("ALTER DATABASE {} CONNECTION LIMIT {};", Name(facts.database), limit),
+            ),
+            advice="or use fewer --table-jobs and --index-jobs",
+        )
     if 0 <= room.role_connections < needed and not facts.is_superuser:
         yield Finding(
             severity=Severity.WARNING,
