@@ -13,14 +13,24 @@ from typing import Final
 
 import msgspec
 
+from pgcopydb.cdc.capture import read_facts, refuse_other_source
+from pgcopydb.cdc.drift import differing_tables
 from pgcopydb.cdc.session import ApplySession
 from pgcopydb.cdc.strict import StrictWriter, explain
+from pgcopydb.cdc.target_setup import refuse_other_target
 from pgcopydb.errors import ConflictError
 from pgcopydb.model.changes import UNCHANGED, Change, Delete, Insert, Relation, Row, Update
+from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import OnConflict
 from pgcopydb.model.results import Conflict
+from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.pipeline import StatementFailure
-from pgcopydb.workdir.conflicts import ConflictLog, count_conflicts
+from pgcopydb.workdir.conflicts import (
+    ConflictLog,
+    conflicting_tables,
+    count_conflicts,
+    forget_conflicts,
+)
 from pgcopydb.workdir.directory import WorkDirectory
 
 log = logging.getLogger(__name__)
@@ -202,8 +212,35 @@ def refuse_conflicts(work: WorkDirectory) -> None:
     raise ConflictError(
         f"target: {total} change{'' if total == 1 else 's'} met a row that was not what the source"
         f" says it was: {told}",
-        hint=f"list them, and put those rows right: pgcopydb stream conflicts --dir {work.path}",
+        hint=f"list them with 'pgcopydb stream conflicts --dir {work.path}', put those rows right,"
+        " say so with --resolved, then go on with --resume",
     )
+
+
+def settle_conflicts(work: WorkDirectory, source: Endpoint, target: Endpoint) -> int:
+    """Remove the list of conflicts, once its tables are the same on both sides; return its length.
+
+    Raises ConflictError naming the tables that differ: as long as the source's writers have not
+    stopped, or changes are not applied, tables differ for that reason.
+    """
+    refuse_other_source(work, source)
+    header = work.header()
+    with connect(target, purpose="check") as connection:
+        if header is not None:
+            refuse_other_target(header, read_facts(connection, target))
+    with work.store() as store:
+        tables = conflicting_tables(store)
+        total = sum(count_conflicts(store).values())
+    different = differing_tables(work, source, target, tables)
+    if different:
+        raise ConflictError(
+            f"target: rows are not right yet, tables differ: {different}",
+            hint="put them right with the source's writers stopped and everything applied;"
+            " 'pgcopydb compare data' names the rows",
+        )
+    with work.store() as store:
+        forget_conflicts(store)
+    return total
 
 
 def _is_conflict(failure: StatementFailure) -> bool:

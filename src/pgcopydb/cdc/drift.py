@@ -108,6 +108,19 @@ def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) ->
         log.log(level, "source: %s.%s %s; it is equal on the target", *name, reason)
 
 
+def differing_tables(
+    work: WorkDirectory, source: Endpoint, target: Endpoint, names: Iterable[Name]
+) -> str:
+    """Read tables whole on both sides; say which of them differ and in what, "" for none.
+
+    To be called when everything is applied and the source's writers have stopped.
+    """
+    capture = read_capture(work)
+    with connect(source, purpose="final check") as connection:
+        tables = read_tables(connection, source, capture.filters)
+        return _explained(_compare(connection, source, target, tables, names))
+
+
 def _compare(
     connection: Connection,
     source: Endpoint,

@@ -15,17 +15,21 @@ from pgcopydb.cli.options import (
     NEEDS_NO_SERVER,
     NEEDS_NO_SNAPSHOT,
     NEEDS_NO_SOURCE,
+    OPTIONAL_SOURCE,
     OPTIONAL_TARGET,
     SELECTION,
     SOURCE,
+    SOURCE_URI,
     TARGET,
     TARGET_ALONE,
+    TARGET_URI,
     WORK,
     flag,
+    missing,
 )
 from pgcopydb.cli.sentinel import sentinel
 from pgcopydb.cli.types import PLACE
-from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 _STANDARD: Final = "-"
 
 _TO_STDOUT = flag("--to-stdout", help="Print the changes as JSON lines instead of storing them.")
+_RESOLVED = flag("--resolved", help="Remove the list, when its tables are the same on both sides.")
 _DRY_RUN = flag("--dry-run", help="Remove nothing, and print what would be.")
 _INPUT = click.Argument(["changes"], required=False, type=PLACE, metavar="[IN]")
 _OUTPUT = click.Argument(["output"], required=False, type=PLACE, metavar="[OUT]")
@@ -94,13 +99,24 @@ def prune(*, target: Endpoint | None, work: WorkOptions, dry_run: bool) -> None:
     click.echo(prune_summary(summary))
 
 
-@command("conflicts", EXISTING_WORK, JSON)
-def conflicts(*, work: WorkOptions, as_json: bool) -> None:
+@command("conflicts", OPTIONAL_SOURCE, OPTIONAL_TARGET, EXISTING_WORK, JSON, _RESOLVED)
+def conflicts(
+    *,
+    source: Endpoint | None,
+    target: Endpoint | None,
+    work: WorkOptions,
+    as_json: bool,
+    resolved: bool,
+) -> None:
     """List the changes that met a row which is not what the source says it was.
 
     These were left out, or overwrote the row, as --on-conflict asked for. The list holds the keys
-    of the rows.
+    of the rows, and keeps a follow from ending with status 0. When the rows are right, --resolved
+    removes it: it reads the tables on the list whole on both sides, and refuses when they differ.
     """
+    if resolved:
+        _settle_conflicts(source, target, work)
+        return
     from pgcopydb.cli.render import conflict_list
     from pgcopydb.workdir.conflicts import read_conflicts
     from pgcopydb.workdir.directory import attach_directory
@@ -108,6 +124,19 @@ def conflicts(*, work: WorkOptions, as_json: bool) -> None:
     with attach_directory(work) as directory, directory.store() as store:
         found = list(read_conflicts(store))
     click.echo(conflict_list(found, as_json=as_json))
+
+
+def _settle_conflicts(source: Endpoint | None, target: Endpoint | None, work: WorkOptions) -> None:
+    if source is None:
+        raise missing(Side.SOURCE, SOURCE_URI)
+    if target is None:
+        raise missing(Side.TARGET, TARGET_URI)
+    from pgcopydb.cdc.conflicts import settle_conflicts
+    from pgcopydb.workdir.directory import attach_directory, open_directory
+
+    with attach_directory(work), open_directory(work, command="stream conflicts") as directory:
+        count = settle_conflicts(directory, source, target)
+    click.echo(f"{count} conflicts are settled: their tables are the same on both sides")
 
 
 @command(

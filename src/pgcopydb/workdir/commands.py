@@ -29,11 +29,12 @@ class CommandRun:
 def last_command(connection: sqlite3.Connection, role: str) -> CommandRun | None:
     """Return the latest command that worked in ``role``, None where there was none yet.
 
-    A cleanup takes the roles to keep others out, and does none of their work.
+    Commands that take the roles only to keep others out do none of their work.
     """
     row = connection.execute(
         "select command, pid, started, outcome from command_run"
-        " where role = ? and command <> 'stream cleanup' order by id desc limit 1",
+        " where role = ? and command not in ('stream cleanup', 'stream conflicts')"
+        " order by id desc limit 1",
         (role,),
     ).fetchone()
     if row is None:

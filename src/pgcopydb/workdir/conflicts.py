@@ -89,6 +89,21 @@ def count_conflicts(connection: sqlite3.Connection) -> dict[str, int]:
     )
 
 
+def conflicting_tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the tables, as the target names them, that a conflict was met in."""
+    return list(
+        connection.execute(
+            "select distinct schema_name, table_name from conflict where lsn < ? order by 1, 2",
+            (_UNDER_WAY,),
+        )
+    )
+
+
+def forget_conflicts(connection: sqlite3.Connection) -> None:
+    """Remove the list."""
+    connection.execute("delete from conflict where lsn < ?", (_UNDER_WAY,))
+
+
 def read_conflicts(connection: sqlite3.Connection) -> Iterator[Conflict]:
     """Give the conflicts in the order in which they were met."""
     rows = connection.execute(

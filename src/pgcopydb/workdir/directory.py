@@ -70,6 +70,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "stream receive": ("receive",),
     "stream prefetch": ("receive",),
     "stream catchup": ("apply",),
+    "stream conflicts": ("apply",),
     "stream apply": ("apply",),
     "stream replay": ("receive", "apply"),
 }
@@ -83,6 +84,7 @@ _REPEATABLE = {
     "stream cleanup",
     "stream prefetch",
     "stream catchup",
+    "stream conflicts",
     "stream apply",
     "stream replay",
 }
