@@ -52,6 +52,8 @@ def clone(
         copying.check(work, source, target, copy)
         _drop_previous(work, source, target)
     captured = header is not None and header.consistent_point is not None
+    if header is not None and captured and header.origin is not None:
+        refuse_foreign_origin(target, header.origin, header)  # before the copy, not after it
     if captured and copy.snapshot is not None and _defer_constraints(work, target, copy):
         copying.check(work, source, target, copy)
         summary = copying.copy_database(

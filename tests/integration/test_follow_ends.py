@@ -12,7 +12,7 @@ from pgcopydb.lsn import parse_lsn
 from tests.support.clock import wait_for
 from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
 from tests.support.equality import differing_tables
-from tests.support.servers import SourceTarget
+from tests.support.servers import MakeDatabase, SourceTarget
 
 SCHEMA = """
 create table item (id integer primary key, name text);
@@ -41,6 +41,9 @@ class Steps:
         options = self.pair.options if "--dir" in words else self._options()
         if "sentinel" in words:
             options = options[:2]
+        return self.run_with(options, *words, status=status)
+
+    def run_with(self, options: list[str], *words: str, status: int = 0) -> Finished:
         finished = self._command(*words, *options, timeout=60)
         assert finished.status == status, finished.stderr
         return finished
@@ -287,7 +290,20 @@ def test_a_restart_that_is_refused_loses_no_changes(steps: Steps) -> None:
     steps.run("stream", "setup", "--create-slot", "--restart")
     (slots,) = steps.pair.source.rows("select count(*) from pg_replication_slots")
     assert slots == (1,)
-    steps.run("stream", "cleanup")
+
+
+def test_a_cleanup_leaves_nothing_also_on_one_side_alone(steps: Steps) -> None:
+    steps.run("stream", "setup", "--create-slot")
+    steps.set_endpos()
+    gone = ["--source", "host=127.0.0.1 port=1 dbname=gone", *steps.pair.options[2:]]
+    words = ["stream", "cleanup", "--dir", str(steps.directory)]
+    assert "the target is cleaned up" in steps.run_with(gone, *words, status=6).stderr
+    assert steps.pair.target.rows("select roname from pg_replication_origin") == []
+    assert "removed" in steps.run("stream", "cleanup").stderr
+    assert steps.pair.source.rows("select slot_name from pg_replication_slots") == []
+    assert "nothing was left" in steps.run("stream", "cleanup").stderr
+    for command in ("prefetch", "catchup", "replay"):
+        assert "was cleaned up" in steps.run("stream", command, status=3).stderr
 
 
 def test_changes_of_a_slot_of_somebody_else_are_received_once(steps: Steps) -> None:
@@ -306,6 +322,24 @@ def test_changes_of_a_slot_of_somebody_else_are_received_once(steps: Steps) -> N
     assert "beyond endpos" in steps.run(*elsewhere, status=3).stderr
     steps.run("stream", "apply")
     steps.assert_equal()
+
+
+def test_the_text_pipeline_goes_on_where_a_follow_ended_over_an_idle_log(
+    steps: Steps, make_database: MakeDatabase
+) -> None:
+    """The slot is beyond the target's origin then, and what is between was seen to be nothing."""
+    source = steps.pair.source
+    elsewhere = make_database(source.cluster)
+    steps.run("stream", "setup", "--create-slot")
+    source.execute("insert into item values (1, 'followed')")
+    elsewhere.execute("create table unrelated as select generate_series(1, 1000)")
+    steps.set_endpos(source.rows("select pg_current_wal_flush_lsn()::text")[0][0])
+    steps.run("stream", "replay")
+    source.execute("insert into item values (2, 'as text')")
+    end = source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
+    printed = steps.run("stream", "receive", "--to-stdout", "--endpos", end)
+    assert "as text" in printed.stdout
+    assert "followed" not in printed.stdout
 
 
 def test_changes_do_not_go_on_from_a_copy_that_was_not_made(steps: Steps) -> None:

@@ -61,11 +61,17 @@ Observe: TypeAlias = Callable[[FollowProgress], None]
 def settle(work: WorkDirectory, follow: FollowOptions) -> FollowOptions:
     """Return the options as this migration began them; what was not given now need not be.
 
-    Raises StateError when an option given now contradicts what the migration was begun with.
+    Raises StateError when an option given now contradicts what the migration was begun with, and
+    when that is cleaned up already.
     """
     header = work.header()
     if header is None or header.consistent_point is None:
         return follow
+    if header.cleaned_up:
+        raise StateError(
+            f"the migration in {work.path} was cleaned up: its slot and its origin are removed",
+            hint="nothing can go on with it; begin another one in another --dir, or with --restart",
+        )
     begun = replace(
         follow,
         plugin=Plugin(header.plugin) if header.plugin else follow.plugin,

@@ -8,14 +8,14 @@ from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.source_setup import allow_writing, create_capture, drop_left_by
 from pgcopydb.cdc.target_setup import drop_left_by as drop_left_on_target
 from pgcopydb.cdc.target_setup import drop_run, prepare_target, refuse_other_target
-from pgcopydb.errors import StateError
+from pgcopydb.errors import SourceError, StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions
 from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.sentinel import read_sentinel, update_sentinel
-from pgcopydb.workdir.store import update_header, write_started_over
+from pgcopydb.workdir.store import RunHeader, update_header, write_started_over
 
 log = logging.getLogger(__name__)
 
@@ -54,24 +54,48 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
             f"{work.path} holds no migration to clean up after",
             hint="give the --dir of the migration",
         )
+    try:
+        _clean_source(work, header, source)
+    except SourceError as error:
+        # it may be gone for good, which is no reason to leave anything on the target
+        _clean_target(work, header, target)
+        error.hint = f"the target is cleaned up, the source is not: {error.hint or 'run it again'}"
+        raise
+    _clean_target(work, header, target)
+    give_back_triggers(work, target)
+    with work.store() as store:
+        update_header(
+            store,
+            slot_created=False,
+            publication_created=False,
+            origin_created=False,
+            cleaned_up=True,
+        )
+        write_started_over(store, ())
+    if header.cleaned_up:
+        log.info("nothing was left to remove")
+    else:
+        log.info("removed slot, publication, origin and the schema pgcopydb")
+
+
+def _clean_source(work: WorkDirectory, header: RunHeader, source: Endpoint) -> None:
     with connect(source, purpose="cleanup") as connection:
         allow_writing(connection, source)
-        if header.source not in {None, identify(read_facts(connection, source))}:
+        facts = read_facts(connection, source)
+        if header.source not in {None, identify(facts)}:
             raise StateError(
                 f"{work.path} belongs to a migration of another source database",
                 hint="give the --source of that migration",
             )
         for one in (header, *work.previous):
-            drop_left_by(one, connection, source, read_facts(connection, source))
+            drop_left_by(one, connection, source, facts)
+
+
+def _clean_target(work: WorkDirectory, header: RunHeader, target: Endpoint) -> None:
     with connect(target, purpose="cleanup") as connection:
         refuse_other_target(header, read_facts(connection, target))
         for one in (header, *work.previous):
             drop_run(one, connection, target)
-    give_back_triggers(work, target)
-    with work.store() as store:
-        update_header(store, slot_created=False, publication_created=False, origin_created=False)
-        write_started_over(store, ())
-    log.info("removed slot, publication, origin and the schema pgcopydb")
 
 
 def enable_apply(work: WorkDirectory) -> None:

@@ -69,12 +69,16 @@ def _create_progress(header: RunHeader, connection: Connection, target: Endpoint
     return "origin"
 
 
-def refuse_foreign_origin(target: Endpoint, name: str) -> None:
-    """Raise StateError when an origin of that name is there before the migration is begun."""
+def refuse_foreign_origin(target: Endpoint, name: str, header: RunHeader | None = None) -> None:
+    """Raise StateError when an origin of that name is there and is not that of ``header``."""
     with connect(target, purpose="check") as connection:
         if not progress.may_use_origins(connection):
             return
-        if progress.read_origin(connection, target, name) is not None:
+        if progress.read_origin(connection, target, name) is None:
+            return
+        with reporting(target, "looking for the schema pgcopydb"):
+            known = helper_schema.helper_schema_exists(connection)
+        if header is None or not known or not _owns_origin(connection, target, header):
             raise _foreign_origin(name)
 
 

@@ -88,6 +88,8 @@ class RunHeader:
     constraints_deferred: bool = False
     """Whether foreign keys and triggers are created after the drain (ruling 21)."""
     sequences_synchronized: bool = False
+    cleaned_up: bool = False
+    """Whether what it had on the servers is removed: nothing can go on with it."""
 
 
 @contextmanager

@@ -48,6 +48,7 @@ from pgcopydb.postgres.slot import read_slot, refuse_advanced, require_slot
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters
+from pgcopydb.workdir.sentinel import read_sentinel
 from pgcopydb.workdir.store import RunHeader
 
 log = logging.getLogger(__name__)
@@ -130,7 +131,8 @@ def _print_changes(
         confirmed = (
             stack.enter_context(_Confirmed.of(target, options.origin)) if target else _Nothing()
         )
-        start = max(found.slot.confirmed_flush, _refuse_gap(found, confirmed()))
+        applied = _with_what_was_heard(work, confirmed())
+        start = max(found.slot.confirmed_flush, _refuse_gap(found, applied))
         if options.endpos is not None and options.endpos < start:
             raise StateError(
                 f"endpos {format_lsn(options.endpos)} is in the past: the slot's changes begin at"
@@ -160,6 +162,22 @@ def _find(
         filters,
     )
     return replace(found, capture=read_capture(work)), options
+
+
+def _with_what_was_heard(work: WorkDirectory | None, applied: int) -> int:
+    """Return how far a target is that has applied up to ``applied``.
+
+    Behind its last commit the log of an idle source goes on, and a follow lets the slot go with it.
+    Every transaction up to ``received_lsn`` was stored in ``work`` (ruling 10): a target that has
+    the last of these has everything up to there.
+    """
+    if work is None or not applied:
+        return applied
+    with work.store() as store:
+        sentinel = read_sentinel(store)
+    if sentinel is None or applied < sentinel.flush_lsn:
+        return applied
+    return max(applied, sentinel.received_lsn)
 
 
 def _refuse_gap(found: FoundSlot, applied: int) -> int:
