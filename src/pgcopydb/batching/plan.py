@@ -110,8 +110,10 @@ class Planner:
         return TableRows(partial(table.insert, route), partial(table.update, route))
 
     def complete(self, completed: Completed) -> None:
-        """Note that the transactions whose changes were added last are complete."""
+        """Note that the transactions whose changes were added last are complete, if any are."""
         self._batch.changes += completed.rows
+        if not completed.transactions:
+            return
         self._batch.transactions += completed.transactions
         self._batch.end_lsn = completed.end_lsn
         self._batch.commit_time = completed.commit_time

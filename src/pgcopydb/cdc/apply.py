@@ -269,6 +269,8 @@ class _Applier:
 
     def _plan(self, chunk: Chunk) -> None:
         """Add a chunk to the batch; send the batch off when it is large enough."""
+        if not chunk.final:
+            self._begin_pieces()
         try:
             self._transactions.plan(chunk, self._planner)
         except StateError:
@@ -296,9 +298,8 @@ class _Applier:
 
     def _collect(self, piece: Piece) -> None:
         """Add a piece to the batch; send the batch off when it is large enough."""
-        if not piece.end_lsn and not self._in_pieces:
-            self._flush()  # what is complete is committed before a transaction too large for memory
-            self._in_pieces = True
+        if not piece.end_lsn:
+            self._begin_pieces()
         try:
             self._planner.add(piece.changes)
         except StateError:
@@ -308,6 +309,12 @@ class _Applier:
             self._in_pieces = False
             self._planner.complete(Completed(piece.end_lsn, piece.commit_time, 1, 0))
         self._send_when_large()
+
+    def _begin_pieces(self) -> None:
+        """Let what is complete be committed before a transaction that is too large for memory."""
+        if not self._in_pieces:
+            self._flush()
+            self._in_pieces = True
 
     def _refuse_after(self, end_lsn: int) -> None:
         """Let what the target cannot take, of those up to ``end_lsn``, be found one by one.

@@ -102,16 +102,17 @@ class TransactionReader:
         self._stands_after_chunk = chunk.final and chunk.end_lsn == self._position
 
     def may_plan(self, chunk: Chunk) -> bool:
-        """Tell whether the chunk just read is nothing but whole transactions after the position.
+        """Tell whether the chunk just read may be taken as a whole, without looking for its ends.
 
-        Not so the first one that is read, and the first one of a session.
+        It is nothing but whole transactions after the position, or a slice from the middle of a
+        large one, whose begin and end are read one by one. Not so the first chunk that is read,
+        and the first one of a session.
         """
-        return (
-            isinstance(self._decoder, PgoutputDecoder)
-            and chunk.session == self._session
-            and chunk.slice is None
-            and self._stands_after_chunk
-        )
+        if not isinstance(self._decoder, PgoutputDecoder) or chunk.session != self._session:
+            return False
+        if chunk.slice is None:
+            return self._stands_after_chunk
+        return chunk.slice > 0 and not chunk.final and not self._changes
 
     def plan(self, chunk: Chunk, planner: Planner) -> None:
         """Let ``planner`` collect all of the chunk just read, for which :meth:`may_plan` holds."""
@@ -130,7 +131,10 @@ class TransactionReader:
             messages.data, messages.start, messages.lengths, rows, add
         )
         planner.complete(completed)
-        self._position = completed.end_lsn
+        if chunk.final:
+            self._position = completed.end_lsn
+        else:
+            self._continued = True
 
     def _decode(self, chunk: Chunk) -> Iterator[Piece | Void]:
         decode = self._decoder.decode
