@@ -79,6 +79,65 @@ def test_whole_transactions_decode_to_the_same_changes() -> None:
     assert 0 < completed.rows < len(found)
 
 
+def test_the_middle_of_a_transaction_decodes_to_the_same_changes() -> None:
+    """As the slices of one that is too large for a chunk: first and last message come apart."""
+    one_by_one, at_once = make_decoder(Plugin.PGOUTPUT), PgoutputDecoder()
+    expected: list[Change] = []
+    found: list[Change] = []
+    middle: list[bytes] = []
+    for frame in MESSAGES:
+        change = one_by_one.decode(frame[MESSAGE_HEADER:], 0)
+        if frame[MESSAGE_HEADER] not in b"BC":
+            middle.append(frame)
+            expected += [change] if change is not None else []
+            continue
+        changes, completed = decode_at_once(middle, at_once)
+        assert (completed.transactions, completed.end_lsn) == (0, 0)
+        found += changes
+        middle = []
+        at_once.decode(frame[MESSAGE_HEADER:], 0)
+    assert found == expected
+
+
+def wide_row(kind: bytes, values: Sequence[bytes | object | None]) -> bytes:
+    """Return a change of relation 7, with as many columns as ``values``."""
+    parts = []
+    for value in values:
+        if isinstance(value, bytes):
+            parts.append(b"t" + struct.pack(">I", len(value)) + value)
+        else:
+            parts.append(b"n" if value is None else b"u")
+    payload = kind + struct.pack(">I", 7) + b"N" + struct.pack(">H", len(values)) + b"".join(parts)
+    return message((0, payload))
+
+
+LONG = st.integers(0, 3).flatmap(
+    lambda n: st.sampled_from([b"", b"x" * 255, b"x" * 256, b"\0t" * 40_000][n : n + 1])
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from([b"I", b"U"]),
+            st.lists(st.one_of(LONG, st.none(), st.just(UNCHANGED)), min_size=2, max_size=2),
+        ),
+        max_size=8,
+    )
+)
+def test_wide_rows_decode_to_the_same_changes(
+    rows: list[tuple[bytes, list[bytes | object | None]]],
+) -> None:
+    columns = b"".join(b"\0" + name + b"\0" + struct.pack(">Ii", 25, -1) for name in (b"a", b"b"))
+    relation = b"R" + struct.pack(">I", 7) + b"public\0wide\0d" + struct.pack(">H", 2) + columns
+    messages = [message((0, relation)), *(wide_row(kind, values) for kind, values in rows)]
+    decoder = make_decoder(Plugin.PGOUTPUT)
+    decoded = [decoder.decode(one[MESSAGE_HEADER:], 0) for one in messages]
+    found, _ = decode_at_once(messages)
+    assert found == [change for change in decoded if change is not None]
+
+
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_a_damaged_message_among_them_is_a_protocol_error_or_changes(data: st.DataObject) -> None:
