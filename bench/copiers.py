@@ -111,10 +111,15 @@ def _run(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> _Cos
         )
         timer = threading.Timer(_LIMIT, process.kill)
         timer.start()
-        assert process.stderr is not None
-        errors = process.stderr.read().decode(errors="replace")
-        _, status, usage = os.wait4(process.pid, 0)
-        timer.cancel()
+        try:
+            assert process.stderr is not None
+            errors = process.stderr.read().decode(errors="replace")
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stderr.close()
         if process.returncode:

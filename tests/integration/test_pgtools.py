@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from pgcopydb.errors import ConfigurationError, ExternalToolError
-from pgcopydb.model.endpoint import Side
+from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.pgtools.process import run_tool
 from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_entries
 from pgcopydb.postgres.children import child_environment
+from pgcopydb.postgres.durability import make_durable
 from pgcopydb.rules.toc import without_publications
-from tests.support.servers import Database, SourceTarget, bindir
+from tests.support.servers import Database, MakeCluster, SourceTarget, bindir
 
 SCHEMA = """
 create schema "Odd S";
@@ -268,3 +270,29 @@ def test_a_quoted_statement_is_not_repeated(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ExternalToolError, match="cannot start"):
         run_tool([tmp_path / "none"], {})
+
+
+def test_what_did_not_wait_for_the_disk_is_brought_there(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    cluster = make_cluster(16, settings={"wal_writer_delay": "10s"})
+    cluster.create_database("lazy")
+    endpoint = Endpoint(Side.TARGET, cluster.conninfo("lazy"))
+    program = str(cluster.bindir / "psql")
+    with child_environment(endpoint, tmp_path, durable=False) as access:
+        shown = subprocess.run(
+            [program, "-XAtqc", "show synchronous_commit", access.conninfo],
+            env=dict(access.environment),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    assert shown.stdout.strip() == "off"
+    with cluster.connect("lazy") as connection:
+        connection.execute("set synchronous_commit to off")
+        connection.execute("create table t (i integer)")
+        (written,) = connection.execute("select pg_current_wal_insert_lsn()").fetchone() or ("",)
+        reached = "select pg_current_wal_flush_lsn() >= %s::pg_lsn"
+        assert connection.execute(reached, [written]).fetchone() == (False,)
+        make_durable(endpoint)
+        assert connection.execute(reached, [written]).fetchone() == (True,)

@@ -5,8 +5,8 @@ complete; the archive's entries for them are left out by their oids. Whatever th
 build, pg_restore does, so nothing that pg_dump knows is ever lost.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +18,7 @@ from pgcopydb.clone import extensions
 from pgcopydb.clone.context import Restoring, archive
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.errors import ExternalToolError, StateError, TargetError
+from pgcopydb.model.access import ChildAccess
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ConstraintKind, Extension, ServerFacts
 from pgcopydb.pgtools.dump import dump_schema
@@ -26,6 +27,7 @@ from pgcopydb.pgtools.restore import Section, check_archive, list_archive, resto
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
 from pgcopydb.rules.selection import Selection
 from pgcopydb.rules.toc import TocEntry, ids_of, without_publications
@@ -160,10 +162,18 @@ def restore_before_data(copying: Restoring) -> None:
     _restore_before_data(copying, entries, "pre-data.list", replacing=replacing)
 
 
+@contextmanager
+def _writing(run: Restoring) -> Iterator[ChildAccess]:
+    """Yield how pg_restore reaches the target; what it made is on disk when the block is left."""
+    with child_environment(run.target, run.work.path, durable=False) as access:
+        yield access
+    make_durable(run.target)
+
+
 def _restore_before_data(
     run: Restoring, entries: Sequence[TocEntry], list_name: str, *, replacing: bool
 ) -> None:
-    with child_environment(run.target, run.work.path) as access:
+    with _writing(run) as access:
         restore_entries(
             run.tools,
             access,
@@ -218,7 +228,7 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
     copying.mark_done(begun)
     entries = [entry for entry in remaining if _group(entry) is what]
     if entries:
-        with child_environment(copying.target, copying.work.path) as access:
+        with _writing(copying) as access:
             restore_entries(
                 copying.tools,
                 access,

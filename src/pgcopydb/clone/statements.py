@@ -19,6 +19,7 @@ from psycopg import Connection
 from pgcopydb.clone.context import Restoring, require_finished
 from pgcopydb.errors import PgcopydbError, WorkerError, first_line
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.predecessors import SessionIdentity, end_session, session_identity
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.jobs import Job, JobQueue
@@ -82,6 +83,7 @@ def run_pool(copying: Restoring, pool: str, perform: Perform) -> None:
                 sleep(_LOOK_EVERY)
             threads.poll()
         require_finished(queue, pool)
+    make_durable(copying.target)
 
 
 class StatementPool:

@@ -10,23 +10,6 @@ from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.workdir.jobs import JobQueue
 
 
-def make_durable(copying: Copying) -> None:
-    """Have all that was committed so far on the target's disk.
-
-    Lanes and builders commit without waiting for the disk; one commit that waits covers them all.
-    """
-    with (
-        connect(copying.target, purpose="verify") as connection,
-        reporting(copying.target, "flushing what was copied"),
-        connection.transaction(),
-    ):
-        connection.execute("set local synchronous_commit to on")
-        connection.execute(
-            "update pgcopydb.run set created_at = created_at where run_id = %s",
-            (copying.header.run_id,),
-        )
-
-
 def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
     """Raise TargetError unless the marker of every part that had rows is on the target."""
     with copying.work.store() as store:

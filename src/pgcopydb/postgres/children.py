@@ -21,26 +21,36 @@ from pgcopydb.model.access import ChildAccess, without_libpq
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres import session
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.pooling import find_pooling
 from pgcopydb.postgres.resolve import ResolvedServer, resolved_server
 
 PREFIX: Final = "access-"
 """How the folders begin; one that a killed run left behind holds secrets and should be removed."""
+
+_NOT_DURABLE: Final = {"synchronous_commit": "off"}
+"""pg_restore commits each object by itself: 2,500 empty tables are 5,000 waits for the disk."""
 
 _LONGEST_VALUE: Final = 900
 """libpq reads a service file in lines of at most 1023 bytes."""
 
 
 @contextmanager
-def child_environment(endpoint: Endpoint, directory: Path) -> Iterator[ChildAccess]:
+def child_environment(
+    endpoint: Endpoint, directory: Path, *, durable: bool = True
+) -> Iterator[ChildAccess]:
     """Yield how a child reaches ``endpoint``; the files exist, below ``directory``, only inside.
 
     Connects once to resolve the parameters and to see which settings of the role or database the
-    child must override. Raises as ``connect`` does.
+    child must override. Without ``durable`` the child's commits need not wait for the disk: the
+    caller makes them durable afterwards. Raises as ``connect`` does.
     """
     with connect(endpoint, purpose="prepare a child") as connection:
         server = resolved_server(endpoint, connection)
         with reporting(endpoint, "reading the session's default settings"):
             overrides = session.child_overrides(connection, endpoint.side)
+        # A pooler may refuse options at the start, and without these nothing goes wrong.
+        if not durable and not find_pooling(endpoint, connection).pooled:
+            overrides |= _NOT_DURABLE
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))  # 0700
     try:
         yield _written(server, overrides, folder)
