@@ -45,6 +45,8 @@ test: $(INSTALLED)
 campaign: $(INSTALLED)
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
+	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
+		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_clone.py
 	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/regression_database.py

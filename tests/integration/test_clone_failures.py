@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgcopydb.clone import verify
 from pgcopydb.clone.context import Copying
 from pgcopydb.errors import PgcopydbError, SourceError, SqlError, StateError, TargetError
 from pgcopydb.postgres.transfer import ATTEMPTS
@@ -260,6 +261,30 @@ def test_killed_after_a_step_and_resumed(
     monkeypatch.setattr(Copying, "mark_done", original)
     not_consistent = moment == "jobs planned"
     run_clone(source_target, tmp_path / "work", resume=True, not_consistent=not_consistent)
+    assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_what_a_crash_of_the_target_took_is_built_again(
+    source_target: SourceTarget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Indexes are committed without waiting for the disk, so their jobs may know too much."""
+
+    class Crashed(Exception):
+        pass
+
+    def crash(*_: object) -> None:
+        raise Crashed
+
+    monkeypatch.setattr(verify, "verify_parts", crash)
+    with pytest.raises(Crashed):
+        run_clone(source_target, tmp_path / "work")
+    monkeypatch.undo()
+    source_target.target.execute(
+        "drop index shop.items_gin; alter table shop.items drop constraint items_sku_unique;"
+        " alter table shop.events drop constraint events_pkey cascade; drop index shop.events_body"
+    )
+    run_clone(source_target, tmp_path / "work", resume=True)
     assert differences(source_target.source, source_target.target) == []
 
 

@@ -92,6 +92,35 @@ def test_rows_that_failed_are_copied_when_the_reason_is_gone(phases: Phases) -> 
         assert target.rows(query) == source.rows(query)
 
 
+REFERENCED = """
+create table parents (id integer primary key, pad text);
+create table children (id integer primary key, parent integer references parents);
+insert into parents select g, repeat(md5(g::text), 20) from generate_series(1, 30000) g;
+insert into children select g, g from generate_series(1, 1000) g;
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, REFERENCED)], indirect=True)
+def test_rows_of_another_moment_into_tables_with_foreign_keys(
+    phases: Phases, pgcopydb_background: PgcopydbBackground
+) -> None:
+    """The parts of ``parents`` that are there must go, though ``children`` references them."""
+    source, target = phases.pair.source, phases.pair.target
+    phases.run("copy", "schema")
+    copied = "select from pgcopydb.copy_marker where table_name = 'parents'"
+    options = ["--dir", str(phases.directory), *phases.pair.options]
+    options += ["--table-jobs", "1", "--split-tables-larger-than", "1MB"]
+    with pgcopydb_background("copy", "table-data", *options) as running:
+        helper = "select from pg_namespace where nspname = 'pgcopydb'"
+        assert wait_for(lambda: bool(target.rows(helper) and target.rows(copied)))
+        running.kill_all()
+        running.wait(5)
+    assert "--not-consistent" in phases.run("copy", "table-data", "--resume", status=3).stderr
+    source.execute("update parents set pad = 'new' where id % 2 = 0")
+    phases.run("copy", "table-data", "--resume", "--not-consistent")
+    assert differing_tables(source, target) == []
+
+
 @pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
 def test_all_parts_are_of_the_moment_of_a_running_snapshot(
     phases: Phases, pgcopydb_background: PgcopydbBackground

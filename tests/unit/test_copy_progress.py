@@ -95,6 +95,14 @@ def test_a_copy_under_way(work: WorkDirectory) -> None:
     assert progress.seconds_left is not None
 
 
+def test_of_empty_tables_nothing_is_foretold(work: WorkDirectory) -> None:
+    with work.store() as store:
+        store.execute("update job set weight = 0, state = 'done' where pool = ?", (COPY,))
+        store.execute("update job set weight = 0 where pool = ?", (BUILD,))
+        begin_step(store, "indexes, constraints, vacuum")
+    assert measure(work).seconds_left is None
+
+
 def test_the_same_after_its_process_was_killed_and_at_its_end(work: WorkDirectory) -> None:
     with work.store() as store:
         store.execute("update command_run set pid = 4194304 + 1")  # beyond any process

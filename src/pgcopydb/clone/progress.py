@@ -154,7 +154,9 @@ def _seconds_left(
         return bytes_left / rate if rate else None
     begun = _begun(steps, BUILD_STEP)
     weight_left = build.weight - build.weight_done
-    if begun is None or build.weight_done < build.weight * _TELLING_SHARE:
+    if begun is None or not build.weight_done:
+        return None
+    if build.weight_done < build.weight * _TELLING_SHARE:
         return None
     return weight_left * (now - begun) / build.weight_done
 

@@ -3,14 +3,16 @@ target, whose markers were committed together with the rows."""
 
 import logging
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from psycopg import sql
 
-from pgcopydb.clone.context import COPY, Copying, Restoring
-from pgcopydb.clone.plan import BuiltIndex, Remainder
+from pgcopydb.clone.context import BUILD, COPY, Copying, Restoring
+from pgcopydb.clone.plan import Build, BuiltIndex, Remainder, Step
 from pgcopydb.errors import StateError
 from pgcopydb.postgres import helper_schema
 from pgcopydb.postgres.connect import connect, reporting
@@ -102,6 +104,32 @@ def count_markers(copying: Copying, queue: JobQueue) -> None:
     queue.repeat(redo)
 
 
+def repeat_lost_builds(queue: JobQueue, missing: Sequence[BuiltIndex]) -> None:
+    """Have the indexes and key constraints among ``missing`` made again whose jobs count as done.
+
+    They were committed without waiting for the disk, and a crash of the target took them.
+    """
+    lost = {(index.schema, index.name) for index in missing}
+    if not lost:
+        return
+    queue.repeat(
+        job
+        for job in queue.jobs(BUILD, state="done")
+        if job.kind == "attach"
+        or any(_makes(step, lost) for step in msgspec.json.decode(job.parameters, type=Build).steps)
+    )
+
+
+def _makes(step: Step, lost: AbstractSet[tuple[str, str]]) -> bool:
+    """Tell whether ``step`` makes one of the indexes ``lost``, or a constraint of its name."""
+    if step.index is not None:
+        return step.index in lost
+    if step.constraint is None:
+        return False
+    schema, _, name = step.constraint
+    return (schema, name) in lost
+
+
 def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
     """Return the locked snapshot of the run that is resumed, or a new one where that is allowed.
 
@@ -127,18 +155,25 @@ def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
     return locked_snapshot(copying.source, filters=copying.filters)
 
 
-def start_tables_over(copying: Copying, queue: JobQueue, oids: Sequence[int]) -> None:
+def start_tables_over(
+    copying: Copying, queue: JobQueue, oids: Sequence[int], *, silenced: bool
+) -> None:
     """Empty the tables that are not complete, and forget their parts: they follow a new snapshot.
 
-    Parts of one table from different snapshots would miss rows, or have them twice.
+    Parts of one table from different snapshots would miss rows, or have them twice. ``silenced``
+    says that the target has foreign keys or triggers, which are kept from acting: a table that
+    another one references cannot be truncated then.
     """
     target = copying.target
     jobs = [job for job in queue.jobs(COPY) if job.oid in set(oids)]
     names = {job.oid: sql.Identifier(job.schema or "", job.name or "") for job in jobs}
+    emptying = sql.SQL("delete from only {}" if silenced else "truncate only {}")
     with connect(target, purpose="clone") as connection:
         for oid, name in names.items():
             with reporting(target, "emptying incomplete tables"), connection.transaction():
-                connection.execute(sql.SQL("truncate only {}").format(name))
+                if silenced:
+                    connection.execute("set local session_replication_role to replica")
+                connection.execute(emptying.format(name))
                 connection.execute(
                     "delete from pgcopydb.copy_marker where run_id = %s and table_oid = %s",
                     (copying.header.run_id, oid),

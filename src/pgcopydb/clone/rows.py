@@ -24,6 +24,7 @@ from pgcopydb.clone.resume import (
     note_remainder,
     note_view,
     read_remainder,
+    repeat_lost_builds,
     snapshot_again,
     start_tables_over,
     views,
@@ -188,6 +189,10 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
 def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
     """Go on with a copy whose jobs are planned; what the target has is not done again."""
     count_markers(copying, queue)
+    if Making.INDEXES in scope.making:
+        repeat_lost_builds(
+            queue, verify.missing_indexes(copying, without_views(read_remainder(copying)))
+        )
     unfinished = [job for job in queue.jobs(COPY) if job.state != "done"]
     with ExitStack() as holding:
         go_on = partial(_copy_and_build, copying, queue, holding=holding, resumed=True, scope=scope)
@@ -196,12 +201,14 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
             go_on(group, lanes=0, locked=None)
             return
         locked = holding.enter_context(snapshot_again(copying))
+        silenced = _silenced(copying, scope)
         if locked.origin != views(copying)[-1].snapshot:
             note_view(copying, View(locked.origin, given=False))
-            start_tables_over(copying, queue, sorted({job.oid or 0 for job in unfinished}))
+            oids = sorted({job.oid or 0 for job in unfinished})
+            start_tables_over(copying, queue, oids, silenced=silenced)
         size = sum(job.weight for job in unfinished)
         lanes = tables.lane_count(len(unfinished), size, copying.options.table_jobs)
-        with _lanes(copying, locked, lanes, silenced=_silenced(copying, scope)) as group:
+        with _lanes(copying, locked, lanes, silenced=silenced) as group:
             go_on(group, lanes=lanes, locked=locked)
 
 

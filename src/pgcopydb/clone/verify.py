@@ -34,6 +34,13 @@ def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
 
 def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:
     """Raise TargetError unless every index and key constraint of ``wanted`` is there and valid."""
+    missing = missing_indexes(copying, wanted)
+    if missing:
+        raise _lacks([f"{index.schema}.{index.name}" for index in missing], "indexes")
+
+
+def missing_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> list[BuiltIndex]:
+    """Return those of ``wanted`` that the target has not, or not valid, or without their key."""
     with (
         connect(copying.target, purpose="verify") as connection,
         reporting(copying.target, "reading the list of indexes"),
@@ -43,13 +50,9 @@ def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:
             for one in discover.list_indexes(connection)
             if one.is_valid
         }
-    missing = [
-        f"{index.schema}.{index.name}"
-        for index in wanted
-        if present.get((index.schema, index.name), "") != index.constraint
+    return [
+        index for index in wanted if present.get((index.schema, index.name), "") != index.constraint
     ]
-    if missing:
-        raise _lacks(missing, "indexes")
 
 
 def _lacks(names: list[str], what: str) -> PgcopydbError:
