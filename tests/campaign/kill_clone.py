@@ -5,8 +5,6 @@ decisions by ``CAMPAIGN_SEED`` (the time of day) and each further one by the nex
 """
 
 import os
-import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,19 +22,6 @@ SEED = int(os.environ.get("CAMPAIGN_SEED", str(int(time.time()))))
 
 
 @pytest.fixture(scope="module")
-def recoveries() -> Iterator[list[float]]:
-    """How long each undisturbed resume took to the end, in seconds; told when all runs are over."""
-    taken: list[float] = []
-    yield taken
-    if len(taken) > 1:
-        hundredths = statistics.quantiles(taken, n=100, method="inclusive")
-        sys.stdout.write(
-            f"{len(taken)} recoveries, from the kill to the end of the copy:"
-            f" p50 {hundredths[49]:.1f} s, p95 {hundredths[94]:.1f} s\n"
-        )
-
-
-@pytest.fixture(scope="module")
 def counted() -> Iterator[Totals]:
     """What happened in all runs."""
     with totals(SEED) as all_runs:
@@ -51,10 +36,6 @@ def test_kills(
     tmp_path: Path,
     seed: int,
     counted: Totals,
-    recoveries: list[float],
 ) -> None:
     run = CloneKillRun(source_target, tmp_path / "work", pgcopydb_background, seed, kills=KILLS)
-    try:
-        counted.add(run, seed)
-    finally:
-        recoveries += run.recoveries
+    counted.add(run, seed)

@@ -100,7 +100,7 @@ class CloneKillRun:
         self.faults: Counter[str] = Counter()
         self.resumed = 0
         self.survived = 0
-        self.recoveries: list[float] = []
+        self.recovered: list[float] = []
         """Seconds from a kill until the command that resumed it, undisturbed, was through."""
 
     def run(self) -> None:
@@ -147,7 +147,7 @@ class CloneKillRun:
                 ended = self._end(running, way)
             if ended.status == 0:
                 if killed_at is not None and way is None:
-                    self.recoveries.append(time.monotonic() - killed_at)
+                    self.recovered.append(time.monotonic() - killed_at)
                 return
             killed_at = time.monotonic() if way else killed_at
             self.resumed += 1

@@ -13,7 +13,8 @@ from typing import Protocol
 class Disturbed(Protocol):
     """A run: its faults by kind, how often it was resumed, how often it went on by itself.
 
-    ``recovered`` are the seconds from a fault to the first later commit that the target shows.
+    ``recovered`` are the seconds from a fault to the first later commit that the target shows;
+    of a base copy, until a later command that nobody disturbed was through.
     """
 
     faults: Counter[str]
