@@ -9,6 +9,7 @@ other. A target that is not equal is shown as such, and the status is then not 0
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -76,9 +77,9 @@ def main() -> int:
     """Run what the command line asks for; return 1 when a target came out wrong."""
     options = _options()
     contenders: dict[str, Copier] = {OURS: ours, DUMP: dump_and_restore}
-    if C_PROGRAM.exists():
+    if C_PROGRAM.exists() and not options.without_c_program:
         contenders[C_NAME] = c_program
-    results: list[Result] = []
+    results = _kept(options.results) if options.keep else []
     source_major, target_major = map(int, options.servers.split(":"))
     with (
         running_servers(source_major, target_major) as servers,
@@ -90,7 +91,10 @@ def main() -> int:
         fsync = fsync_milliseconds(servers.target.directory)
         conditions = f"PostgreSQL {servers.versions}; {facts}; fsync p50 {fsync:.2f} ms"
         for name in options.data_sets:
-            results += _measure(servers, DATA_SETS[name], contenders, options, Path(directory))
+            results = [
+                *(one for one in results if one.data_set.name != name),
+                *_measure(servers, DATA_SETS[name], contenders, options, Path(directory)),
+            ]
             _save(options.results, conditions, options.scale, results)
     show(_text(conditions, options.scale, results), sys.stdout)
     return (
@@ -113,7 +117,7 @@ def _measure(
         with servers.source.connect() as connection:
             connection.execute("checkpoint")
         expected = _contents(servers.source, database)
-        results = []
+        results: list[Result] = []
         for jobs in options.jobs:
             several = {name: Result(data_set, size, jobs, name) for name in contenders}
             for number in range(1, options.rounds + 1):
@@ -259,10 +263,34 @@ def _save(directory: Path, conditions: str, scale: float, results: Sequence[Resu
     (directory / "base_copy.md").write_text(_text(conditions, scale, results) + "\n")
     fewest = min(one.jobs for one in results)
     shown: dict[str, dict[str, float]] = {}
+    theirs = {
+        one.data_set.name: one for one in results if (one.contender, one.jobs) == (DUMP, fewest)
+    }
     for one in (one for one in results if one.jobs == fewest):
-        shown.setdefault(f"{one.size:,} {one.data_set.unit}", {})[one.contender] = one.seconds
-    chart = bar_chart(f"Copying a database with {fewest} jobs", "seconds", shown)
+        share = one.seconds / theirs[one.data_set.name].seconds
+        if not math.isnan(share):
+            label = f"{one.data_set.name}: {one.size:,} {one.data_set.unit}"
+            shown.setdefault(label, {})[one.contender] = share
+    title = f"Copying a database with {fewest} jobs"
+    chart = bar_chart(title, f"share of the time of {DUMP}", shown)
     (directory / "base_copy.svg").write_text(chart)
+
+
+def _kept(directory: Path) -> list[Result]:
+    """Return what an earlier run found, which this one adds to."""
+    path = directory / "base_copy.json"
+    if not path.exists():
+        return []
+    return [
+        Result(
+            DATA_SETS[one["data_set"]],
+            one["size"],
+            one["jobs"],
+            one["contender"],
+            [Copied(**run) for run in one["runs"]],
+        )
+        for one in json.loads(path.read_text())["results"]
+    ]
 
 
 def _names(text: str) -> Sequence[str]:
@@ -283,6 +311,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=_numbers, default=[2, 4])
     parser.add_argument("--data-sets", type=_names, default=list(DATA_SETS))
+    parser.add_argument("--without-c-program", action="store_true")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep what is in the results of other data sets"
+    )
     parser.add_argument("--servers", default="16:18", help="majors of source and target")
     parser.add_argument("--results", type=Path, default=Path("bench/results"))
     return parser.parse_args()

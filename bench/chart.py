@@ -53,7 +53,7 @@ def bar_chart(title: str, along: str, groups: Mapping[str, Mapping[str, float]])
                 f'<rect x="{_BARS_FROM}" y="{y:.1f}" width="{width:.1f}" height="{_BAR - 3}"'
                 f' fill="{colour}"/>'
             )
-            parts.append(_text(_BARS_FROM + width + 5, y + _BAR - 5, f"{value:.1f}"))
+            parts.append(_text(_BARS_FROM + width + 5, y + _BAR - 5, f"{value:.2g}"))
         top += _bar_group(bars)
     parts.append(_text(_WIDTH / 2, height - 12, along, anchor="middle"))
     return "\n".join([*parts, "</svg>"]) + "\n"
