@@ -172,6 +172,8 @@ def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirect
         )
         work.schema.mkdir(mode=0o700, exist_ok=True)
         work.cdc.mkdir(mode=0o700, exist_ok=True)
+        # Who closes a SQLite file last empties and removes its log, with three waits for the disk.
+        stack.enter_context(work.store())
         with _recorded(work, options, command, roles):
             yield work
 
