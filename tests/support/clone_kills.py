@@ -71,7 +71,10 @@ _SPARED_SHARE = 0.5
 _SNAPSHOT_GONE = 3
 _IN_RECOVERY = ("starting up", "not yet accepting", "recovery mode", "shutting down")
 
-_OURS = "select pid from pg_stat_activity where application_name like 'pgcopydb%' and {}"
+_SESSIONS = """
+select pid from pg_stat_activity
+ where datname = current_database() and application_name like 'pgcopydb%'
+"""
 
 
 class CloneKillRun:
@@ -97,6 +100,7 @@ class CloneKillRun:
         self._kills = kills
         self._in_phases = self._random.random() < _PHASES_SHARE if in_phases is None else in_phases
         self._longest = 2.0
+        self._spared: set[int] = set()
         self.faults: Counter[str] = Counter()
         self.resumed = 0
         self.survived = 0
@@ -129,6 +133,7 @@ class CloneKillRun:
         source = ["--source", self._pair.source.conninfo, "--dir", str(self._directory)]
         with self._background("snapshot", *source) as holding:
             assert wait_for(lambda: holding.stdout.endswith("\n")), holding.stderr
+            self._spared = self._sessions(self._pair.source)
             yield
 
     def _finish(self, words: Sequence[str], options: list[str], *, held: bool) -> None:
@@ -184,10 +189,8 @@ class CloneKillRun:
             "supervisor": _kill_supervisor,
             "whole group": _kill_group,
             "a process": self._kill_child,
-            "target session": lambda _: self._terminate(self._pair.target, "true"),
-            "source session": lambda _: self._terminate(
-                self._pair.source, "application_name not like '%snapshot%'"
-            ),
+            "target session": lambda _: self._terminate(self._pair.target),
+            "source session": lambda _: self._terminate(self._pair.source),
             "target server": lambda _: self._restart_target(),
         }
         way = self._random.choice(list(ways))
@@ -208,13 +211,15 @@ class CloneKillRun:
             os.kill(self._random.choice(children), signal.SIGKILL)
         return True
 
-    def _terminate(self, database: Database, which: str) -> bool:
-        query = _OURS.format(f"datname = current_database() and {which}")
-        found = [pid for (pid,) in database.rows(query)]
+    def _terminate(self, database: Database) -> bool:
+        found = sorted(self._sessions(database) - self._spared)
         if not found:
             return False
         database.rows(f"select pg_terminate_backend({self._random.choice(found)})")
         return True
+
+    def _sessions(self, database: Database) -> set[int]:
+        return {pid for (pid,) in database.rows(_SESSIONS)}
 
     def _restart_target(self) -> bool:
         self._pair.target.cluster.kill()
