@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pgcopydb.clone.context import Copying
 from pgcopydb.compare.data import compare_data
 from pgcopydb.compare.schema import compare_schema
 from pgcopydb.errors import ConfigurationError, StateError
@@ -224,3 +225,39 @@ def test_an_extension_that_is_taken_brings_its_schema(
     run_clone(source_target, tmp_path / "work", copy)
     assert differences(expected, source_target.target) == []
     assert target_extensions(source_target) == {"citext", "hstore", "plpgsql"}
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)
+@pytest.mark.parametrize(
+    "moment", ["schema before the data begun", "jobs planned", "objects after the data", "triggers"]
+)
+def test_interrupted_it_goes_on_with_the_same_part(
+    source_target: SourceTarget,
+    expected: Database,
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The run ends right after a step is noted; without the file, what it said still holds."""
+    expected.execute(
+        "drop table old.things, old.measures_2023;"
+        "drop view old.looks_at_kept; drop function util.touch cascade"
+    )
+    original = Copying.mark_done
+
+    class Killed(Exception):
+        pass
+
+    def mark_done(copying: Copying, step: str) -> None:
+        original(copying, step)
+        if step == moment:
+            raise Killed
+
+    monkeypatch.setattr(Copying, "mark_done", mark_done)
+    copy = filtered(tmp_path, "[exclude-schema]\nold\nutil")
+    with pytest.raises(Killed):
+        run_clone(source_target, tmp_path / "work", copy)
+    monkeypatch.undo()
+    again = moment == "jobs planned"
+    run_clone(source_target, tmp_path / "work", TWO_JOBS, resume=True, not_consistent=again)
+    assert differences(expected, source_target.target) == []
