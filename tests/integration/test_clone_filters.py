@@ -1,19 +1,24 @@
 """A clone with filters is what the source would be if PostgreSQL had dropped the rest."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pgcopydb.clone import rows
 from pgcopydb.clone.context import Copying
 from pgcopydb.compare.data import compare_data
 from pgcopydb.compare.schema import compare_schema
 from pgcopydb.errors import ConfigurationError, StateError
-from pgcopydb.model.endpoint import Side
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.options import CompareOptions, CopyOptions, WorkOptions
+from pgcopydb.postgres import selection
+from pgcopydb.rules.selection import Selection
 from tests.integration.test_clone import TWO_JOBS, run_clone
 from tests.support.equality import differences
-from tests.support.servers import AsRole, Database, MakeDatabase, SourceTarget
+from tests.support.servers import AsRole, Connection, Database, MakeDatabase, SourceTarget
 
 SCRIPT = (Path(__file__).parents[1] / "support" / "filtered.sql").read_text()
 
@@ -225,6 +230,26 @@ def test_an_extension_that_is_taken_brings_its_schema(
     run_clone(source_target, tmp_path / "work", copy)
     assert differences(expected, source_target.target) == []
     assert target_extensions(source_target) == {"citext", "hstore", "plpgsql"}
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)
+def test_what_follows_from_filters_is_found_once_before_the_snapshot_and_once_in_it(
+    source_target: SourceTarget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: list[str] = []
+    original = selection.read_selection
+
+    def noting(where: str) -> Callable[[Endpoint, Connection, Filters], Selection]:
+        def read_selection(source: Endpoint, session: Connection, filters: Filters) -> Selection:
+            read.append(where)
+            return original(source, session, filters)
+
+        return read_selection
+
+    monkeypatch.setattr(selection, "read_selection", noting("before"))
+    monkeypatch.setattr(rows, "read_selection", noting("in it"))
+    run_clone(source_target, tmp_path / "work", filtered(tmp_path, "[exclude-schema]\nold"))
+    assert read == ["before", "in it"]
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, SCRIPT)], indirect=True)

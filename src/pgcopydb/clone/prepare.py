@@ -37,24 +37,29 @@ def check(
     target: Endpoint,
     copy: CopyOptions,
     follow: FollowOptions | None = None,
-) -> None:
+    *,
+    tell: bool = False,
+) -> Filters | None:
     """Refuse what cannot go well, before anything is created on either side.
 
-    Raises one error that names everything that is in the way of the copy, and of a capture that
-    is to begin with it; nothing is looked at where the copy has begun already.
+    Returns the filters with what follows from them on the source, which :func:`prepare` takes; with
+    ``tell`` what a person should know of that is logged. Raises one error that names everything
+    that is in the way of the copy, and of a capture that is to begin with it. Where the copy has
+    begun already nothing is looked at, and None returned.
     """
     required_versions(copy)
     if is_done(work, _CHECKED):
-        return
+        return None
     intent = Intent(
         copy=copy,
         follow=follow,
-        filters=_filters(work, source, copy, tell=False),
+        filters=_filters(work, source, copy, tell=tell),
         left_in=next((one.target for one in work.previous if _is_unfinished(one)), None),
         replaces_capture=follow is not None
         and any(one.slot_name == follow.slot_name for one in work.previous),
     )
     refuse_unfit(look(source, target, intent, work.path))
+    return intent.filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +81,21 @@ def _look_at(source: Endpoint, target: Endpoint) -> _Sides:
     return _Sides(source, target, source_facts, target_facts, tools)
 
 
-def prepare(work: WorkDirectory, source: Endpoint, target: Endpoint, copy: CopyOptions) -> Copying:
-    """Look at both sides, and begin or find the run; :func:`check` comes before."""
+def prepare(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    filters: Filters | None = None,
+) -> Copying:
+    """Look at both sides, and begin or find the run; :func:`check` comes before.
+
+    Without ``filters``, as that gave them, the source's catalogue is read for what follows from
+    those of the options.
+    """
     sides = _look_at(source, target)
-    filters = _filters(work, sides.source, copy)
+    if filters is None:
+        filters = _filters(work, sides.source, copy)
     header = open_run(work, source=sides.source_facts, target=sides.target_facts)
     copying = Copying(
         work=work,

@@ -57,8 +57,8 @@ def clone(
     """
     with signals.stop_on_signals():
         started = monotonic()
-        check(work, source, target, copy)
-        copying = prepare(work, source, target, copy)
+        filters = check(work, source, target, copy, tell=True)
+        copying = prepare(work, source, target, copy, filters)
         _copy_base(copying, copy.snapshot or copying.header.snapshot)
         finish(copying, unchecked=False)
         set_properties(copying)
