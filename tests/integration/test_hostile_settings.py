@@ -238,3 +238,22 @@ def _stops_within_ten_seconds(running: Running) -> bool:
     running.send_signal(signal.SIGTERM)
     finished = running.wait(15)
     return finished.status == 128 + signal.SIGTERM and time.monotonic() - asked < 12
+
+
+@pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
+@pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
+def test_a_writer_that_was_forgotten_at_the_cut_over_is_told(stream: Stream, plugin: str) -> None:
+    stream.plugin = plugin
+    stream.both(SCHEMA)
+    stream.set_up()
+    stream.sentinel("set", "apply")  # there is no base copy to wait for
+    source = stream.pair.source
+    source.execute("insert into item values (1, 'before')")
+    stream.set_endpos()
+    source.execute("select pg_logical_emit_message(true, 'app', 'nothing that is followed')")
+    finished = stream.run("follow")
+    assert "does somebody still write there?" not in finished.stderr
+    source.execute("insert into item values (2, 'after')")
+    finished = stream.run("follow", "--resume")
+    assert "does somebody still write there?" in finished.stderr
+    assert stream.count("item") == 1

@@ -21,6 +21,7 @@ from pgcopydb.cdc.conflicts import refuse_conflicts
 from pgcopydb.cdc.drift import refuse_uncarried
 from pgcopydb.cdc.lag import measure
 from pgcopydb.cdc.large_objects import refuse_changed_large_objects
+from pgcopydb.cdc.late_writers import tell_late_writers
 from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.silence import give_back_triggers
@@ -343,6 +344,7 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
     refuse_uncarried(work, source, target)
     refuse_lost_numbers(work, source, target)
     refuse_changed_large_objects(work, source, target)
+    tell_late_writers(work, source)
     give_back_triggers(work, target)
     synchronize_sequences(source, target, read_capture(work).filters)
     with work.store() as store:
