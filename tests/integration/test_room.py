@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pgcopydb.cdc.room import stored_bytes
+from pgcopydb.errors import StateError
+from pgcopydb.workdir.store import open_store
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differing_tables
@@ -149,6 +151,20 @@ def test_a_full_disk_stops_receive_with_nothing_confirmed_that_is_not_stored(
     assert source_target.source.rows(confirmed) == [(True,)]
     subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
     capture.drain()
+
+
+def test_a_catalogue_on_a_full_disk_is_not_taken_for_a_damaged_one(
+    source_target: SourceTarget,
+    small_disk: Path,
+) -> None:
+    """Whoever is told to start over then loses the migration for nothing."""
+    catalogue = small_disk / "catalogue.db"
+    with open_store(catalogue):
+        pass
+    leave(small_disk, 0)
+    with pytest.raises(StateError, match="has no room") as caught, open_store(catalogue):
+        pass
+    assert "--restart" not in (caught.value.hint or "")
 
 
 def test_receive_pauses_while_the_disk_is_nearly_full(

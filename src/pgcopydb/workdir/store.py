@@ -113,14 +113,21 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         else:
             _refuse_incomplete(path, connection)
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, str(error)) from error
+        refuse_full_disk(path, error)
+        if _primary_code(error) in _DAMAGED:
+            raise _unusable(path, str(error)) from error
+        raise StateError(
+            f"{path} cannot be opened: {error}",
+            hint="look at the rights and the state of that disk, then run it again; nothing is lost"
+            " by that",
+        ) from error
     except UnicodeDecodeError as error:  # of a message that quotes what it cannot read
         raise _unusable(path, "its schema is damaged") from error
     try:
         yield connection
     except sqlite3.DatabaseError as error:
         refuse_full_disk(path, error)
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        if _primary_code(error) in _DAMAGED:
             raise _unusable(path, str(error)) from error
         raise
     except msgspec.DecodeError as error:
@@ -165,8 +172,7 @@ def refuse_full_disk(path: Path, error: sqlite3.Error, *, needed: int = 0) -> No
 
     ``needed`` is how many bytes were to be written.
     """
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:  # the primary result code
+    if _primary_code(error) not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
         return
     size = f"{needed / (1 << 20):,.1f} MB more" if needed else "more"
     raise StateError(
@@ -174,6 +180,11 @@ def refuse_full_disk(path: Path, error: sqlite3.Error, *, needed: int = 0) -> No
         hint="make room on that disk, then go on with --resume: what could not be stored has not"
         " been confirmed to the source, which keeps it",
     ) from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code, without what the extended one says beside it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def connect_sqlite(path: Path, *, create: bool = True) -> sqlite3.Connection:
