@@ -204,7 +204,7 @@ def source(**changes: Any) -> SourceFacts:
         replication=SETTINGS,
         blockers=(),
         plugin_error=None,
-        slot_exists=False,
+        slot=None,
         publications=(),
         named_objects=(),
     )

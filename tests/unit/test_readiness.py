@@ -16,6 +16,7 @@ from pgcopydb.model.readiness import (
     LocalFacts,
     Pooling,
     PublicationState,
+    SlotState,
     SourceFacts,
     TargetFacts,
     Trigger,
@@ -248,10 +249,17 @@ SOURCE_CASES = [
     at_source(
         "slot-name",
         FATAL,
-        '"my\'slot" already exists|--slot-name',
+        '"my\'slot" already exists, of the database|--slot-name',
         "SELECT pg_catalog.pg_drop_replication_slot('my''slot');",
-        slot_exists=True,
+        slot=SlotState(database='a"b', active=False),
         intent=following(slot_name="my'slot"),
+        status=3,
+    ),
+    at_source(
+        "slot-name",
+        FATAL,
+        "somebody reads from it|--slot-name",
+        slot=SlotState(database="d", active=True),
         status=3,
     ),
     at_source(
@@ -676,7 +684,7 @@ NOT_FOUND = {
     "a capture that is there": Scene(
         source=source(
             tables=(keyless(readable=False), GENERATED),
-            slot_exists=True,
+            slot=SlotState(database="d", active=False),
             replication={"used_slots": 10, "may_create": False},
             unowned=frozenset({100}),
             blockers=(PREPARED, OLD),
@@ -685,7 +693,7 @@ NOT_FOUND = {
         intent=CAPTURED,
     ),
     "a capture that is started over": Scene(
-        source=source(slot_exists=True, replication={"used_slots": 10}),
+        source=source(slot=SlotState(database="d", active=False), replication={"used_slots": 10}),
         target=target(origin_exists=True),
         intent=REPLACED,
     ),

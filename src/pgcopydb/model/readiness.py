@@ -135,6 +135,14 @@ class Pooling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotState:
+    """A replication slot: whose it is, and whether somebody reads from it now."""
+
+    database: str | None
+    active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
     """The source, as a migration sees it."""
 
@@ -165,7 +173,8 @@ class SourceFacts:
     blockers: tuple[Blocker, ...]
     plugin_error: str | None
     """Why the server cannot load the output plugin, where the role may try."""
-    slot_exists: bool
+    slot: SlotState | None
+    """The slot of the name that the capture is to have, where there is one."""
     publications: tuple[PublicationState, ...]
     named_objects: tuple[NamedObject, ...]
     """Functions, types, views and what else lives in no table, as text."""

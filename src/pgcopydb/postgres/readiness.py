@@ -20,6 +20,7 @@ from pgcopydb.model.readiness import (
     PublicationState,
     ReplicationSettings,
     ServerRoom,
+    SlotState,
     SourceFacts,
     TargetFacts,
     Trigger,
@@ -95,11 +96,19 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
             replication=_replication(connection),
             blockers=_read(connection, "blockers", Blocker),
             plugin_error=_plugin_error(connection, facts, follow),
-            slot_exists=follow is not None
-            and read_slot(connection, source, follow.slot_name) is not None,
+            slot=_slot(connection, source, follow),
             publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
         )
+
+
+def _slot(
+    connection: Connection, source: Endpoint, follow: FollowOptions | None
+) -> SlotState | None:
+    slot = None if follow is None else read_slot(connection, source, follow.slot_name)
+    if slot is None:
+        return None
+    return SlotState(database=slot.database, active=slot.active_pid is not None)
 
 
 def read_target(target: Endpoint, connection: Connection, intent: Intent) -> TargetFacts:

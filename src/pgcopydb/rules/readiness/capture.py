@@ -149,16 +149,21 @@ def plugin_installed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
 def slot_name(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the slot's name is free."""
     follow = new_capture(intent)
-    if follow is None or intent.replaces_capture or not source.slot_exists:
+    if follow is None or intent.replaces_capture or source.slot is None:
         return
-    name = follow.slot_name
+    name, slot = follow.slot_name, source.slot
+    whose = f', of the database "{slot.database}"' if slot.database else ""
+    drop = Statement("SELECT pg_catalog.pg_drop_replication_slot({});", name)
     yield Finding(
         severity=Severity.FATAL,
         side=Side.SOURCE,
         check="slot-name",
-        message=f'replication slot "{name}" already exists',
-        statements=(Statement("SELECT pg_catalog.pg_drop_replication_slot({});", name),),
-        advice="only if it is left from an earlier migration; else choose another with --slot-name",
+        message=f'replication slot "{name}" already exists{whose}'
+        + (", and somebody reads from it" if slot.active else ""),
+        statements=() if slot.active else (drop,),
+        advice="choose another with --slot-name"
+        if slot.active
+        else "only if it is left from an earlier migration; else choose another with --slot-name",
         status=3,
     )
 
