@@ -144,7 +144,7 @@ begin;
 update accounts set logins = logins + 1 where id = :id;
 insert into accounts (email, phone) values ('new' || :other || '@example.com', :other + 100000)
   on conflict do nothing;
-update accounts set email = 'user' || :other || '@example.org' where id = :id;
+update accounts set email = 'user' || :other || '.' || :id || '@example.org' where id = :id;
 commit;
 """
 

@@ -268,7 +268,8 @@ def test_a_chunk_larger_than_a_row_of_sqlite_is_stored_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ruling 4: a value of SQLite ends at 10⁹ bytes."""
-    monkeypatch.setattr("pgcopydb.workdir.changelog._MOST_BYTES", 100)
+    for user in ("writer", "reader"):
+        monkeypatch.setattr(f"pgcopydb.workdir.changelog.{user}.MOST_BYTES", 100)
     writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
     payloads = [bytes([n]) * size for n, size in enumerate((67, 66, 167, 250, 1000, 1, 3))]
     for number, payload in enumerate(payloads, start=1):

@@ -1,0 +1,82 @@
+"""The form in which a chunk is kept: XLogData messages as they came, and where each begins."""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pgcopydb.decoding import MESSAGE_HEADER
+from pgcopydb.errors import StateError
+
+_COUNT = struct.Struct(">I")
+"""A chunk begins with the number of its messages and the length of each."""
+
+_WAL_START = struct.Struct(">Q").unpack_from
+
+
+Frame = tuple[int, bytes]
+"""WAL start and payload of one XLogData message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The XLogData messages of a chunk: the first begins at ``start`` of ``data``."""
+
+    data: bytes
+    start: int
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Stored frames: whole transactions (``slice`` is None), or one slice of a large one.
+
+    ``end_lsn`` is the end of the last commit in it, 0 for a slice that is not final.
+    """
+
+    id: int
+    session: int
+    slice: int | None
+    final: bool
+    end_lsn: int
+    transactions: int
+    frames: bytes
+
+    def packed(self) -> Packed:
+        """Return where the messages are; raise StateError when the chunk is damaged."""
+        data = self.frames
+        try:
+            (count,) = _COUNT.unpack_from(data)
+            lengths = struct.unpack_from(f">{count}I", data, _COUNT.size)
+        except struct.error:
+            raise damaged() from None
+        start = _COUNT.size * (1 + count)
+        if start + sum(lengths) != len(data) or min(lengths, default=0) <= MESSAGE_HEADER:
+            raise damaged()
+        return Packed(data, start, lengths)
+
+    def unpack(self) -> Iterator[Frame]:
+        """Give the frames one by one; raise StateError when the chunk is damaged."""
+        packed = self.packed()
+        data, at = packed.data, packed.start
+        for length in packed.lengths:
+            following = at + length
+            yield _WAL_START(data, at + 1)[0], data[at + MESSAGE_HEADER : following]
+            at = following
+
+
+def pack_messages(messages: Sequence[bytes]) -> bytes:
+    """Return XLogData messages, as they came, in the form in which a chunk keeps them."""
+    count = len(messages)
+    head = struct.pack(f">{count + 1}I", count, *map(len, messages))
+    return b"".join((head, *messages))
+
+
+def damaged() -> StateError:
+    """Return the error for a chunk whose messages do not fill it."""
+    return StateError("a stored chunk of changes is damaged: its messages are not as long as told")
+
+
+def checksum(numbers: Iterable[int | None], data: bytes = b"") -> int:
+    """Return the checksum of a row of numbers, of which some may be null, and bytes."""
+    return zlib.crc32(data, zlib.crc32(repr(tuple(numbers)).encode()))
