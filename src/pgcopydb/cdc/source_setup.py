@@ -271,7 +271,13 @@ def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> N
         )
         return
     with work.store() as store:
-        update_header(store, slot_created=False, publication_created=False, snapshot=None)
+        update_header(
+            store,
+            slot_created=False,
+            slot_dropped=True,
+            publication_created=False,
+            snapshot=None,
+        )
 
 
 def drop_previous(work: WorkDirectory, source: Endpoint) -> None:

@@ -113,7 +113,8 @@ def _refuse_loss(path: Path, command: str, header: RunHeader, sentinel: Sentinel
             f" pgcopydb {command} would leave behind on the source",
             hint="drop it with 'pgcopydb stream cleanup', then start over; or use another --dir",
         )
-    if captured and not header.slot_created and sentinel is not None:
+    foreign = not (header.slot_created or header.slot_dropped)
+    if captured and foreign and sentinel is not None:
         _refuse_losing_changes(path, sentinel)
 
 

@@ -75,6 +75,8 @@ class RunHeader:
     plugin: str | None = None
     slot_name: str | None = None
     slot_created: bool = False
+    slot_dropped: bool = False
+    """Whether a copy that failed took its slot along: what is stored of it fits no other copy."""
     publication: str | None = None
     publication_created: bool = False
     origin: str | None = None
