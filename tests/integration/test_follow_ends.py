@@ -292,6 +292,15 @@ def test_a_restart_that_is_refused_loses_no_changes(steps: Steps) -> None:
     assert slots == (1,)
 
 
+def test_where_nothing_came_nothing_is_missed(steps: Steps) -> None:
+    """That changes are gone is no thing to tell somebody who has lost none."""
+    steps.run("stream", "setup", "--create-slot")
+    steps.set_endpos(steps.sentinel("get", "--startpos"))
+    steps.run("stream", "prefetch")
+    assert "WARNING" not in steps.run("stream", "prefetch").stderr
+    assert steps.sentinel("get", "--flush-lsn") == steps.sentinel("get", "--startpos")
+
+
 def test_a_cleanup_leaves_nothing_also_on_one_side_alone(steps: Steps) -> None:
     steps.run("stream", "setup", "--create-slot")
     steps.set_endpos()

@@ -141,9 +141,9 @@ def distrust_lost(work: WorkDirectory) -> None:
     what is left, if the slot still has it, and nobody may take the old position for a proof. To be
     called while nobody receives.
     """
-    left = stored_end(work.cdc)
     with work.store() as store:
         sentinel = require_sentinel(store)
+        left = max(stored_end(work.cdc), sentinel.startpos)  # before which nothing was to be stored
         if left >= sentinel.flush_lsn:
             return
         log.warning(
