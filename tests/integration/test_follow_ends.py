@@ -301,6 +301,16 @@ def test_where_nothing_came_nothing_is_missed(steps: Steps) -> None:
     assert steps.sentinel("get", "--flush-lsn") == steps.sentinel("get", "--startpos")
 
 
+def test_an_end_before_the_start_is_refused_before_anything_is_copied(steps: Steps) -> None:
+    before = steps.pair.source.rows("select pg_current_wal_flush_lsn()::text")[0][0]
+    steps.pair.source.execute("insert into item values (1, 'later')")
+    words = ["clone", "--follow", "--drop-if-exists", "--endpos", before]
+    refused = steps.run(*words, status=3).stderr
+    assert "is in the past" in refused
+    assert "copying" not in refused
+    assert steps.pair.source.rows("select slot_name from pg_replication_slots") == []
+
+
 def test_a_cleanup_leaves_nothing_also_on_one_side_alone(steps: Steps) -> None:
     steps.run("stream", "setup", "--create-slot")
     steps.set_endpos()

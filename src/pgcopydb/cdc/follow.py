@@ -223,7 +223,7 @@ class Following:
 def _log_progress(progress: FollowProgress, level: int) -> None:
     log.log(
         level,
-        "received %s, applied %s (%s bytes, %.1f s behind), %d transactions, %d changes (%d/s)",
+        "received %s, applied %s (%s bytes, %.1f s behind), %d transactions, %d changes (%d/s)%s",
         format_lsn(progress.received_lsn),
         format_lsn(progress.transform_lsn),
         f"{progress.lag_bytes:,}",
@@ -231,7 +231,18 @@ def _log_progress(progress: FollowProgress, level: int) -> None:
         progress.transactions,
         progress.changes,
         progress.changes_per_second,
+        _until(progress),
     )
+
+
+def _until(progress: FollowProgress) -> str:
+    """Say where the end position is; one beyond the log may be waited for without an end."""
+    if not progress.endpos:
+        return ""
+    end = f", until {format_lsn(progress.endpos)}"
+    if progress.endpos <= progress.source_lsn:
+        return end
+    return f"{end}, to which the source's log does not reach yet"
 
 
 def follow(

@@ -131,6 +131,7 @@ def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
             start, snapshot = _create_slot_or_explain(walsender, source, follow)
         step.undo.callback(_forget, work)
         step.undo.callback(drop_slot, step.connection, source, follow.slot_name)
+        _refuse_past(start, follow.endpos)
         capture = capture_in_snapshot(source, snapshot, start, step.filters)
         with work.store() as store:
             write_fact(store, CAPTURE_FACT, capture)
@@ -150,6 +151,17 @@ def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
         )
         yield NewSlot(start, snapshot)
         step.undo.pop_all()  # from here on it is the migration's own, and stream cleanup drops it
+
+
+def _refuse_past(start: int, endpos: int | None) -> None:
+    """Raise StateError for an end before the start: before hours of copying, not after them."""
+    if endpos is not None and endpos < start:
+        raise StateError(
+            f"endpos {format_lsn(endpos)} is in the past: the capture begins at"
+            f" {format_lsn(start)}",
+            hint="leave --endpos out, and set it when the copy is made: pgcopydb stream sentinel"
+            " set endpos --current",
+        )
 
 
 def _forget(work: WorkDirectory) -> None:
