@@ -286,3 +286,57 @@ def test_interrupted_it_goes_on_with_the_same_part(
     again = moment == "jobs planned"
     run_clone(source_target, tmp_path / "work", TWO_JOBS, resume=True, not_consistent=again)
     assert differences(expected, source_target.target) == []
+
+
+GAPS = """
+create table parent (id int primary key);
+create table child (id int primary key, parent int references parent);
+create table spread (id int primary key) partition by range (id);
+create table spread_1 partition of spread for values from (0) to (10);
+create table spread_2 partition of spread for values from (10) to (20);
+create table of_spread (id int primary key references spread);
+create materialized view filled as select count(*) from child;
+create view over as select * from filled;
+create materialized view above as select * from over;
+create function seen() returns event_trigger language plpgsql as $$ begin end $$;
+create schema gone;
+alter function seen() set schema gone;
+create event trigger watching on ddl_command_end execute function gone.seen();
+insert into parent values (1), (2);
+insert into child values (1, 1), (2, 2);
+insert into spread values (1), (11);
+insert into of_spread values (1), (11);
+refresh materialized view filled;
+refresh materialized view above;
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, GAPS)], indirect=True)
+def test_what_refers_to_rows_that_are_left_out_is_made_and_no_error(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    copy = filtered(
+        tmp_path,
+        "[exclude-schema]\ngone\n"
+        "[exclude-table-data]\npublic.parent\npublic.spread_2\npublic.filled\n",
+    )
+    run_clone(source_target, tmp_path / "work", copy)
+    target = source_target.target
+    assert target.rows(
+        "select conname::text, convalidated from pg_constraint"
+        " where contype = 'f' and conparentid = 0 order by 1"
+    ) == [("child_parent_fkey", False), ("of_spread_id_fkey", False)]
+    assert target.rows("select count(*) from child") == [(2,)]
+    unfilled = "select relname::text from pg_class where not relispopulated order by 1"
+    assert target.rows(unfilled) == [("above",), ("filled",)]
+    assert_compared_equal(source_target, copy)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, GAPS)], indirect=True)
+def test_a_view_that_nobody_can_fill_stays_unfilled(
+    source_target: SourceTarget, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source_target.source.execute("refresh materialized view filled with no data")
+    run_clone(source_target, tmp_path / "work", CopyOptions())
+    assert "the materialized view public.above stays unfilled" in caplog.text
+    assert source_target.target.rows("select count(*) from child") == [(2,)]

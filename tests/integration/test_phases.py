@@ -63,6 +63,7 @@ def test_data_into_a_whole_schema(phases: Phases) -> None:
     # It is ENABLE ALWAYS, which no role can keep silent.
     refused = phases.run("copy", "data", status=3)
     assert 'trigger "always_touch" of shop.people would act on the rows' in refused.stderr
+    assert "DISABLE TRIGGER" in refused.stderr
     target = phases.pair.target
     target.execute("alter table shop.people disable trigger always_touch")
     phases.run("copy", "data")

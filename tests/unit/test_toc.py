@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgcopydb.rules.toc import KINDS, parse_list, render_list, without_publications
+from pgcopydb.rules.toc import KINDS, parse_list, render_list
 
 # Printed by pg_restore 15.20, 16.14 and 18.4 alike, apart from the header.
 LISTED = """\
@@ -91,12 +91,6 @@ def test_a_list_written_back_holds_the_chosen_lines() -> None:
         "7; 2615 16467 SCHEMA - Odd S postgres\n3458; 0 0 COMMENT - SCHEMA app postgres\n"
     )
     assert parse_list(render_list(parsed)) == parsed
-
-
-def test_only_the_named_publication_is_left_out() -> None:
-    kept = {entry.dump_id for entry in without_publications(parse_list(LISTED), ["pgcopydb"])}
-    assert {3447, 3450}.isdisjoint(kept)
-    assert {3448, 3451, 3452, 7} <= kept
 
 
 _word = st.text(st.characters(codec="utf-8", exclude_characters=" \n\r"), min_size=1)

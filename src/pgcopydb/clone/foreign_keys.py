@@ -2,6 +2,7 @@
 
 Where the source's own rows violate one (they were written with triggers off), it is created NOT
 VALID, as far as the target can, and reported; the run then does not end with status 0.
+Where filters leave out rows that one refers to it is made in the same way, as was asked for.
 """
 
 import logging
@@ -63,9 +64,13 @@ def validate(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> 
 
 
 def unvalidated(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> list[ForeignKey]:
-    """Return those of ``keys`` that the source counts as valid and the target does not."""
+    """Return those of ``keys`` that the source counts as valid and the target does not.
+
+    Those that refer to rows which filters leave out do not count.
+    """
+    counted = [key for key in keys if key.validate is not None and not key.is_gapped]
     with reporting(target, "reading the state of the foreign keys"):
-        return [key for key in keys if key.validate is not None and not _validated(session, key)]
+        return [key for key in counted if not _validated(session, key)]
 
 
 def refuse_unvalidated(target: Endpoint, session: Session, keys: Sequence[ForeignKey]) -> None:
@@ -113,7 +118,8 @@ def _run_or_leave_out(session: Session, key: ForeignKey, statement: str) -> None
 
 def _warn(key: ForeignKey, error: psycopg.Error) -> None:
     log.warning(
-        'rows of the source violate foreign key "%s" of %s.%s, which %s: %s',
+        '%s foreign key "%s" of %s.%s, which %s: %s',
+        "filters leave out rows for" if key.is_gapped else "rows of the source violate",
         key.name,
         key.schema,
         key.table,

@@ -74,13 +74,15 @@ def must_silence(copying: Copying) -> bool:
             f'trigger "{one.name}" of {one.schema}.{one.table}'
             for one in triggers.firing_triggers(session, target, silenced=True)
         ]
+        mended = "disable them meanwhile: ALTER TABLE ... DISABLE TRIGGER"
         if not triggers.may_silence(session, target):
             stubborn = acting
+            mended = "let the role set session_replication_role"
     if stubborn:
         raise StateError(
             f"target: {some_of(stubborn)} would act on the rows that are copied",
             hint="copy the rows before that is made: restore pre-data, copy data, restore"
-            " post-data; or let the role set session_replication_role",
+            f" post-data; or {mended}",
         )
     return True
 

@@ -44,7 +44,8 @@ def _refresh(copying: Restoring, session: Session, views: Sequence[Table]) -> No
     """Refresh ``views``, postponing those that read one not filled yet.
 
     A view is usually older than those that read it, so the order of oids needs a second look only
-    where a plain view between two was replaced later.
+    where a plain view between two was replaced later. One that reads a view which the source has
+    not filled either stays empty: nobody can fill it.
     """
     waiting = sorted(views, key=lambda view: view.oid)
     while waiting:
@@ -57,8 +58,14 @@ def _refresh(copying: Restoring, session: Session, views: Sequence[Table]) -> No
             except psycopg.Error as error:
                 raise _failed(copying, view, error) from error
         if len(postponed) == len(waiting):
-            view, reason = postponed[0]
-            raise _failed(copying, view, reason) from reason
+            for view, reason in postponed:
+                log.warning(
+                    "target: the materialized view %s.%s stays unfilled: %s",
+                    view.schema,
+                    view.name,
+                    reason.diag.message_primary,
+                )
+            return
         waiting = [view for view, _ in postponed]
 
 

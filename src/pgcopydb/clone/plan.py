@@ -97,6 +97,8 @@ class ForeignKey:
     lock: str
     validate: str | None
     """None for a foreign key that is not validated on the source either."""
+    is_gapped: bool = False
+    """Whether filters leave out rows of the table that it refers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,13 @@ def plan_copy(
     key_bounds: KeyBounds,
     making: frozenset[Making] = EVERYTHING,
     empty: frozenset[int] = frozenset(),
+    gapped: frozenset[int] = frozenset(),
     same_types: bool = True,
 ) -> Plan:
     """Return the jobs of ``making`` for ``tables``, which are those of the snapshot.
 
-    Those whose oids are in ``empty`` are made without their rows. ``same_types`` says that the
-    target's tables are made by this copy.
+    Those whose oids are in ``empty`` are made without their rows, those in ``gapped`` without some
+    of them. ``same_types`` says that the target's tables are made by this copy.
     """
     known = {table.oid: table for table in tables}
     own = [index for index in indexes if index.table_oid in known and _is_dumped(index)]
@@ -192,7 +195,10 @@ def plan_copy(
             )
     jobs += _attach_jobs(own, making)
     if Making.FOREIGN_KEYS in making:
-        jobs += [_foreign_key_job(key, known, target) for key in foreign_keys]
+        jobs += [
+            _foreign_key_job(key, known, target, gapped=key.referenced_oid in gapped)
+            for key in foreign_keys
+        ]
     return Plan(
         jobs=tuple(jobs),
         remainder=_remainder(known, own, foreign_keys, empty),
@@ -571,7 +577,9 @@ def _below(root: Table, children: Mapping[int, Sequence[Table]]) -> list[Table]:
 # -- foreign keys -------------------------------------------------------------------------------
 
 
-def _foreign_key_job(key: Constraint, known: Mapping[int, Table], target: ServerFacts) -> NewJob:
+def _foreign_key_job(
+    key: Constraint, known: Mapping[int, Table], target: ServerFacts, *, gapped: bool
+) -> NewJob:
     table = known[key.table_oid]
     assert key.referenced_oid is not None
     referenced = known[key.referenced_oid]
@@ -603,6 +611,7 @@ def _foreign_key_job(key: Constraint, known: Mapping[int, Table], target: Server
                 validate=ddl.validate_constraint(key.table_schema, key.table_name, key.name)
                 if checked_here
                 else None,
+                is_gapped=gapped,
             )
         ),
     )

@@ -343,6 +343,7 @@ def plan_under(
             for table in tables_to_copy
             if not filters.copies_data(table.schema, table.name)
         ),
+        gapped=frozenset(oid for catalog, oid in selection.gapped if catalog == PG_CLASS),
     )
 
 

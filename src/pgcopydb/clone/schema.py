@@ -30,7 +30,7 @@ from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
 from pgcopydb.rules.selection import Selection
-from pgcopydb.rules.toc import TocEntry, ids_of, without_publications
+from pgcopydb.rules.toc import TocEntry, ids_of
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import read_fact, write_fact
@@ -76,6 +76,8 @@ class Dumped:
     unowned: tuple[tuple[int, int], ...] = ()
     """Sequences that are made without the table that owns them."""
     extensions: tuple[Extension, ...] = ()
+    publications: tuple[tuple[int, int], ...] = ()
+    """Catalog and oid of the capture's own publications, and of what they publish."""
 
 
 def dump(
@@ -100,6 +102,7 @@ def dump(
         import_snapshot(source, session, snapshot)
         relations = list_relations(session)
         installed = tuple(discover.list_extensions(session))
+        publications = _own_publications(work, session)
     taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
     with child_environment(source, work.path) as access:
         try:
@@ -126,6 +129,7 @@ def dump(
             left_out=tuple(selection.left_out),
             unowned=tuple(selection.unowned),
             extensions=installed,
+            publications=publications,
         )
         write_fact(store, _DUMPED, dumped)
 
@@ -280,9 +284,10 @@ def remaining_after_data(
 
     ``built`` are catalog and oid of what this program makes itself, None when it makes nothing.
     """
-    own = frozenset(built or ())
+    # The capture's own publications serve this migration and mean nothing on the target.
+    own = frozenset(built or ()) | frozenset(read_dumped(copying.work).publications)
     filtered = _filtered(copying)
-    remaining = [
+    return [
         entry
         for entry in after_data(copying)
         # An INDEX ATTACH has no oid of its own; it is part of building the indexes.
@@ -290,11 +295,16 @@ def remaining_after_data(
         and entry.object_key not in own
         and entry.dump_id not in filtered
     ]
-    publication = copying.header.publication
-    if publication is None:
-        return remaining
-    # The capture's own publications serve this migration and mean nothing on the target.
-    return list(without_publications(remaining, [publication, f"{publication}_insert"]))
+
+
+def _own_publications(work: WorkDirectory, session: Session) -> tuple[tuple[int, int], ...]:
+    """Return catalog and oid of the capture's publications, and of each table in them."""
+    header = work.header()
+    if header is None or header.publication is None:
+        return ()
+    names = [header.publication, f"{header.publication}_insert"]
+    rows = session.execute(_OWN_PUBLICATIONS, {"names": names})
+    return tuple((row[0], row[1]) for row in rows)
 
 
 def _filtered(run: Restoring) -> frozenset[int]:
@@ -322,6 +332,15 @@ def _left_out(extensions: bool, comments: bool, collations: bool) -> Callable[[T
 
     return left_out
 
+
+_OWN_PUBLICATIONS: Final = (
+    "select 'pg_catalog.pg_publication'::regclass::oid::bigint, p.oid::bigint"
+    " from pg_catalog.pg_publication as p where p.pubname = any (%(names)s)"
+    " union all"
+    " select 'pg_catalog.pg_publication_rel'::regclass::oid::bigint, r.oid::bigint"
+    " from pg_catalog.pg_publication_rel as r"
+    " join pg_catalog.pg_publication as p on p.oid = r.prpubid where p.pubname = any (%(names)s)"
+)
 
 _RELATIONS: Final = (
     "select c.relkind::text, n.nspname::text, c.relname::text"

@@ -12,6 +12,7 @@ from pgcopydb.compare.moments import read_facts, read_moment
 from pgcopydb.compare.readers import Readers, open_readers, stopping
 from pgcopydb.model.comparison import Found, ObjectDifference, SchemaComparison
 from pgcopydb.model.definition import Definition
+from pgcopydb.model.dependencies import PG_CLASS
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CompareOptions, WorkOptions
 from pgcopydb.postgres.definitions import KINDS, order, read_definitions, schema_names
@@ -22,6 +23,7 @@ from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime import signals
 
 _PUBLISHED: Final = frozenset({"tables", "schemas"})
+_OF_CHECKED: Final = frozenset({"validated", "definition"})
 
 _RELATIONS: Final = frozenset({"table", "view", "materialized view", "foreign table"})
 
@@ -143,17 +145,27 @@ class _Comparing:
 
     def _follows_from_filters(self, here: Definition, name: str) -> bool:
         """Tell whether a property must differ because something else is left out."""
+        if name in _OF_CHECKED and self._lacks_rows(here):
+            return True
         if name == "owned by":
             return here.address in self.selection.unowned
         if name == "populated":
             return not self.selection.filters.copies_data(here.schema or "", here.table or "")
         return here.publication is not None and name in _PUBLISHED and bool(self.selection.left_out)
 
+    def _lacks_rows(self, here: Definition) -> bool:
+        """Tell whether filters leave out rows that a foreign key refers to."""
+        return here.referenced is not None and (
+            (PG_CLASS, here.referenced) in self.selection.gapped
+        )
+
     def _missing(
         self, here: Definition | None, there: Definition | None
     ) -> Iterator[ObjectDifference]:
         one = here or there
         assert one is not None
+        if here is not None and self._lacks_rows(here):
+            return
         if not self.absent.isdisjoint({(one.schema, None), (one.schema, one.table)}):
             return
         if one.kind == "schema" or one.kind in _RELATIONS:

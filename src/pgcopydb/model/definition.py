@@ -39,4 +39,6 @@ class Definition:
     publication: str | None = None
     address: Key | None = None
     """Catalog and oid on its own server, where filters decide by what depends on what."""
+    referenced: int | None = None
+    """Oid of the table that a foreign key refers to, on its own server."""
     privileges: Privileges | None = field(default=None)

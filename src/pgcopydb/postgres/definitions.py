@@ -57,7 +57,8 @@ _KEY: Final = sql.SQL(
 _ABOUT = frozenset(
     {
         "kind", "identity", "key", "schema_name", "table_name", "index_name", "extension_name",
-        "event_trigger_name", "publication_name", "catalog", "object", "acl",
+        "event_trigger_name", "publication_name", "catalog", "object", "referenced",
+        "acl",
         "default_acl", "acl_owner",
     }
 )  # fmt: skip
@@ -70,10 +71,11 @@ def order(definition: Definition) -> bytes:
 
 
 def schema_names(connection: Session, endpoint: Endpoint) -> frozenset[str]:
-    """Return all schemas, as SQL prints their names."""
+    """Return the schemas, as SQL prints their names, that no relation is called like too."""
     with reporting(endpoint, "reading the list of schemas"):
         rows = connection.execute(
-            "select pg_catalog.quote_ident(nspname) from pg_catalog.pg_namespace"
+            "select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_namespace as n"
+            " where not exists (select from pg_catalog.pg_class as c where c.relname = n.nspname)"
         ).fetchall()
     return frozenset(name for (name,) in rows)
 
@@ -128,6 +130,7 @@ def _definition(row: dict[str, Any]) -> Definition:
         event_trigger=row.get("event_trigger_name"),
         publication=row.get("publication_name"),
         address=(row["catalog"], row["object"]) if "object" in row else None,
+        referenced=row.get("referenced"),
         privileges=_privileges(row),
     )
 

@@ -45,7 +45,8 @@ _ALIASED = re.compile(
 class Definitions:
     """How definitions are compared.
 
-    ``schemas`` are those of either side as they are printed. ``versions_differ`` allows for what
+    ``schemas`` are those of either side, as they are printed, whose names are no table's too: a
+    qualifier that is one of them is no table. ``versions_differ`` allows for what
     servers of two major versions print differently; ``unknown_privileges`` are those that only the
     newer one knows, which ``GRANT ALL`` gives there.
     """

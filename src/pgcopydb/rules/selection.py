@@ -51,12 +51,14 @@ class Selection:
     filters: Filters
     left_out: frozenset[Key]
     unowned: frozenset[Key]
+    gapped: frozenset[Key]
+    """Tables that are made and lack rows that the source's have."""
     dependents: tuple[Dependent, ...]
     remarks: tuple[str, ...]
     """What a person should know, each as one line."""
 
 
-NOTHING_LEFT_OUT: Final = Selection(EVERYTHING, frozenset(), frozenset(), (), ())
+NOTHING_LEFT_OUT: Final = Selection(EVERYTHING, frozenset(), frozenset(), frozenset(), (), ())
 """What follows from no rules."""
 
 
@@ -102,6 +104,7 @@ def select(filters: Filters, objects: Sequence[CatalogObject], needs: Iterable[N
         filters=completed,
         left_out=frozenset(out),
         unowned=frozenset(key for key in rescued if graph.owner(key) in out),
+        gapped=frozenset(_gapped(completed, graph, out)),
         dependents=tuple(_dependents(graph, out, roots)),
         remarks=(*remarks, *index_remarks, *_partition_remarks(graph, out)),
     )
@@ -139,6 +142,13 @@ class _Graph:
     def tables(self) -> Iterator[CatalogObject]:
         """Give all that ``include-only-table`` chooses from."""
         return (one for one in self.objects.values() if one.kind in _WITH_ROWS)
+
+    def views(self, need: Need) -> Iterator[Key]:
+        """Give the view, plain or materialised, whose query is what has a need."""
+        for part in self.needs[need.dependent]:
+            one = self.objects.get(part.needed)
+            if part.is_part and part.needed != need.needed and one is not None and one.kind in "vm":
+                yield part.needed
 
     def owner(self, sequence: Key) -> Key | None:
         """Return the table with the column that owns a sequence."""
@@ -397,6 +407,34 @@ def _without_data(
         above = (graph.objects[key] for key in graph.ancestors(one.key))
         if any(filters.covers(Section.EXCLUDE_DATA, *parent.qualified) for parent in above):
             yield one.qualified
+    unfilled = _unfilled(graph, [one for one in graph.tables() if _lacks_data(filters, one)])
+    for one in _relations(graph, unfilled - out.keys()):
+        yield one.qualified
+
+
+def _lacks_data(filters: Filters, one: CatalogObject) -> bool:
+    return filters.covers(Section.EXCLUDE_DATA, *one.qualified)
+
+
+def _unfilled(graph: _Graph, without_data: Iterable[CatalogObject]) -> set[Key]:
+    """Return the materialised views that read one that is not filled: no server can fill them."""
+    waiting = deque(one.key for one in without_data if one.kind == "m")
+    reached: set[Key] = set()
+    while waiting:
+        readers = {
+            view for need in graph.needed_by[waiting.popleft()] for view in graph.views(need)
+        }
+        waiting.extend(readers - reached)
+        reached |= readers
+    return {key for key in reached if graph.objects[key].kind == "m"}
+
+
+def _gapped(filters: Filters, graph: _Graph, out: Mapping[Key, object]) -> Iterator[Key]:
+    """Give the tables that are made and lack rows, with those that they are partitions of."""
+    for one in graph.tables():
+        if one.key in out or not filters.copies_data(*one.qualified):
+            yield one.key
+            yield from graph.ancestors(one.key)
 
 
 def _relations(graph: _Graph, keys: Iterable[Key]) -> list[CatalogObject]:

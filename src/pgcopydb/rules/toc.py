@@ -7,7 +7,7 @@ spaces and a missing schema as ``-``. Reading the list back, it looks at nothing
 """
 
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -158,31 +158,6 @@ def ids_of(
         if added or given:
             gone.add(entry.dump_id)
     return frozenset(gone)
-
-
-def without_publications(
-    entries: Iterable[TocEntry], publications: Iterable[str]
-) -> Iterator[TocEntry]:
-    """Yield ``entries`` without the named publications and the tables added to them."""
-    listed = list(entries)
-    unwanted = {_one_line(name) for name in publications}
-    names = {entry.name for entry in listed if entry.kind == "PUBLICATION"} | unwanted
-    for entry in listed:
-        if entry.kind not in _OF_PUBLICATIONS or _publication(entry, names) not in unwanted:
-            yield entry
-
-
-_OF_PUBLICATIONS: Final = frozenset(
-    {"PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA"}
-)
-
-
-def _publication(entry: TocEntry, names: set[str]) -> str:
-    """Return the publication of an entry that reads ``PUBLICATION`` or ``PUBLICATION TABLE``."""
-    if entry.kind == "PUBLICATION":
-        return entry.name
-    matching = [name for name in names if entry.name.startswith(f"{name} ")]
-    return max(matching, key=len, default="")
 
 
 def _parse_line(line: str, schemas: tuple[str, ...], owners: tuple[str, ...]) -> TocEntry:

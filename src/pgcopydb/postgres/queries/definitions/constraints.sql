@@ -11,6 +11,7 @@ select
   c.relname::text as table_name,
   'pg_catalog.pg_constraint'::regclass::oid::bigint as catalog,
   k.oid::bigint as object,
+  nullif(k.confrelid, 0)::bigint as referenced,
   pg_catalog.pg_get_constraintdef(k.oid) as definition,
   case when k.convalidated then 'yes' else 'no' end as validated,
   case when k.conislocal then 'yes' else 'no' end as "defined here",

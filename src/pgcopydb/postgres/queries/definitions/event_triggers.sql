@@ -5,6 +5,8 @@ select
   null::text as schema_name,
   null::text as table_name,
   t.evtname::text as event_trigger_name,
+  'pg_catalog.pg_event_trigger'::regclass::oid::bigint as catalog,
+  t.oid::bigint as object,
   pg_catalog.pg_get_userbyid(t.evtowner)::text as owner,
   t.evtevent::text as event,
   t.evtfoid::regprocedure::text as function,
