@@ -165,7 +165,7 @@ WORKLOADS = {
         Workload(
             "inserts",
             "single-row inserts",
-            100_000,
+            500_000,
             "transactions",
             2.0,
             _with(_EVENTS),
@@ -177,7 +177,7 @@ WORKLOADS = {
         Workload(
             "toast",
             "wide rows, TOAST updates",
-            50_000,
+            200_000,
             "transactions",
             1.0,
             _with(_TOAST),
@@ -186,7 +186,7 @@ WORKLOADS = {
         Workload(
             "full",
             "identity FULL, no key",
-            5_000,
+            20_000,
             "transactions",
             1.0,
             _with(_KEYLESS),
@@ -195,7 +195,7 @@ WORKLOADS = {
         Workload(
             "unique",
             "two more unique indexes",
-            50_000,
+            200_000,
             "transactions",
             1.0,
             _with(_TWO_UNIQUE),

@@ -8,6 +8,7 @@ transaction at a time behind an idle source, thousands when far behind.
 import logging
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,6 +67,13 @@ _RATES_OVER: Final = 1.0
 _POLL: Final = 0.02
 """Seconds between looks into the changelog where no pipe tells that more is stored."""
 
+_SWITCH_WITHIN: Final = 0.0005
+"""Seconds for which the thread that writes waits at most for the one that decodes.
+
+It has some ten answers of the server to read in each batch. With Python's own 5 ms the server
+would stand still that long after each of them.
+"""
+
 _GIVE_UP_AFTER: Final = 600.0
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
@@ -93,6 +101,7 @@ def apply(task: ApplyTask) -> None:
     signal, ConflictError for a row that is not what the source says, StateError when the stored
     changes do not reach back to the target's position, the target's error when it stays away.
     """
+    sys.setswitchinterval(_SWITCH_WITHIN)
     _wait_for_order(task)
     last_progress = time.monotonic()
     pause = _FIRST_PAUSE
