@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences
 from tests.support.litter import litter
-from tests.support.servers import AsRole, Connection, Database, SourceTarget
+from tests.support.servers import AsRole, Connection, Database, MakeCluster, SourceTarget
 
 BIG = """
 create table big (id bigint primary key, pad text not null);
@@ -286,6 +286,33 @@ def test_what_a_crash_of_the_target_took_is_built_again(
     )
     run_clone(source_target, tmp_path / "work", resume=True)
     assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_unlogged_tables_that_a_crash_of_the_target_emptied_are_copied_again(
+    source_target: SourceTarget,
+    make_cluster: MakeCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Their markers are unlogged too, so that they go with the rows."""
+    cluster = make_cluster(18)
+    cluster.create_database("crashing")
+    pair = SourceTarget(source_target.source, Database(cluster, "crashing"))
+    original = verify.verify_parts
+
+    def crash_before(copying: Copying, snapshots: Iterable[str]) -> None:
+        cluster.kill()
+        cluster.start()
+        original(copying, snapshots)
+
+    monkeypatch.setattr(verify, "verify_parts", crash_before)
+    with pytest.raises(TargetError, match=r"rows that were written .* shop\.scratch") as told:
+        run_clone(pair, tmp_path / "work")
+    assert "--resume" in (told.value.hint or "")
+    monkeypatch.undo()
+    run_clone(pair, tmp_path / "work", resume=True, not_consistent=True)
+    assert differences(pair.source, pair.target) == []
 
 
 @pytest.mark.parametrize("source_target", SIDES, indirect=True)

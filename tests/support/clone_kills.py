@@ -27,8 +27,6 @@ from tests.support.litter import litter, processes
 from tests.support.servers import Database, SourceTarget
 
 _MANY_OF_A_KIND = """
--- A crash of the target empties its unlogged tables, and no marker tells (docs: limits).
-alter table shop.scratch set logged;
 create function public.touch_load() returns trigger language plpgsql as
   'begin return new; end';
 do $$begin for n in 1..30 loop

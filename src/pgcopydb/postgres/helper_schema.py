@@ -2,7 +2,8 @@
 
 ``pgcopydb.copy_marker`` holds a row for every part of a table, written in the transaction that
 wrote the part's rows; a part whose marker is there is copied, whatever happened to the client
-afterwards. Markers of another run or of another snapshot do not count (ruling 13). ``run`` says
+afterwards. Markers of another run or of another snapshot do not count (ruling 13). Those of
+unlogged tables are in an unlogged one themselves: a crash of the server empties both. ``run`` says
 which migrations own something here and ``progress`` is how far a stream is applied, where the role
 may not use replication origins (rulings 14 and 22).
 
@@ -32,8 +33,13 @@ create table if not exists pgcopydb.copy_marker (
   rows bigint,
   bytes bigint,
   copied_at timestamptz not null default pg_catalog.now(),
-  primary key (run_id, snapshot, table_oid, part)
-);
+  unlogged boolean not null,
+  primary key (run_id, snapshot, table_oid, part, unlogged)
+) partition by list (unlogged);
+create table if not exists pgcopydb.copy_marker_logged
+  partition of pgcopydb.copy_marker for values in (false);
+create unlogged table if not exists pgcopydb.copy_marker_unlogged
+  partition of pgcopydb.copy_marker for values in (true);
 create table if not exists pgcopydb.run (
   run_id text primary key,
   origin text,

@@ -50,11 +50,15 @@ _LOCK_NOT_AVAILABLE: Final = "55P03"
 _NO_SUCH_SNAPSHOT: Final = {"22023", "42704", "55000"}
 
 _CLAIM: Final = (
-    "insert into pgcopydb.copy_marker (run_id, snapshot, table_oid, part, schema_name, table_name)"
-    " select $1, $2, p.table_oid, p.part, p.schema_name, p.table_name"
+    "insert into pgcopydb.copy_marker"
+    "  (run_id, snapshot, table_oid, part, schema_name, table_name, unlogged)"
+    " select $1, $2, p.table_oid, p.part, p.schema_name, p.table_name,"
+    "  coalesce(c.relpersistence = 'u', false)"
     " from rows from (pg_catalog.unnest($3::pg_catalog.oid[]),"
-    "  pg_catalog.unnest($4::pg_catalog.int4[]), pg_catalog.unnest($5::pg_catalog.text[]),"
-    "  pg_catalog.unnest($6::pg_catalog.text[])) as p (table_oid, part, schema_name, table_name)"
+    "  pg_catalog.unnest($4::pg_catalog.int4[]), pg_catalog.unnest($5::pg_catalog.name[]),"
+    "  pg_catalog.unnest($6::pg_catalog.name[])) as p (table_oid, part, schema_name, table_name)"
+    " left join pg_catalog.pg_namespace as n on n.nspname = p.schema_name"
+    " left join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = p.table_name"
     " order by 3, 4"
     " on conflict do nothing returning table_oid, part"
 )
