@@ -17,11 +17,12 @@ from pgcopydb import __version__, errors
 from pgcopydb.cli import options, reference
 from pgcopydb.cli.command import OptionGroup, command
 from pgcopydb.cli.main import COMMANDS, root
-from pgcopydb.cli.render import aligned, clone_summary, duration, printable, sentinel_fields, size
+from pgcopydb.cli.render import aligned, clone_summary, duration, sentinel_fields, size
 from pgcopydb.cli.types import parse_size
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CopyOptions, FollowOptions, Plugin, WorkOptions
 from pgcopydb.model.results import CloneSummary, StepSummary, TableSummary
+from pgcopydb.runtime.logs import printable
 from tests.support.commands import Finished, Pgcopydb, clean_environment
 
 SOURCE = ("--source", "postgres://joe:s3cret@source.invalid/db")

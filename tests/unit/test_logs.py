@@ -226,3 +226,15 @@ def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     lines = file.read_text().splitlines()
     assert len(lines) == 900
     assert all(re.search(r" INFO    (\w) \d+ \1{200}$", line) for line in lines)
+
+
+def test_a_name_in_a_message_does_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogOptions())
+    hostile = "a\x1b[2Jb\rc\u202ed\nERROR: forged"
+    logging.getLogger("pgcopydb.test").warning("table %s", hostile, extra={"hint": hostile})
+    written = capsys.readouterr().err
+    assert "\x1b[2J" not in written
+    assert "\r" not in written
+    assert "\u202e" not in written
+    assert r"a\x1b[2Jb\rc\u202ed" in written
+    assert "\nERROR: forged" not in written, "a second line is indented"

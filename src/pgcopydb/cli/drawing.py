@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pgcopydb.cli.progress import of, phase, qualified, share
-from pgcopydb.cli.render import duration, printable, size
+from pgcopydb.cli.render import duration, size
 from pgcopydb.model.results import CopyProgress, UnderWay
+from pgcopydb.runtime.logs import printable
 
 log = logging.getLogger(__name__)
 

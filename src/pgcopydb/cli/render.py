@@ -21,6 +21,7 @@ from pgcopydb.model.results import (
     PruneSummary,
     StepSummary,
 )
+from pgcopydb.runtime.logs import printable
 
 
 def aligned(headings: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
@@ -48,15 +49,6 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
         for cell, width, to_right in zip(cells, widths, right, strict=True)
     )
     return "  ".join(placed).rstrip()
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped: a name must not steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def size(count: int) -> Right:

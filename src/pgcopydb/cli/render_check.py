@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from pgcopydb.cli.render import as_json_text, printable
+from pgcopydb.cli.render import as_json_text
 from pgcopydb.model.findings import Finding, Report, Severity
 from pgcopydb.preflight.text import statement_text, told
+from pgcopydb.runtime.logs import printable
 
 _INDENT = "    "
 

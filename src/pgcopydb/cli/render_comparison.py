@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Final
 from unicodedata import normalize
 
-from pgcopydb.cli.render import as_json_text, duration, printable, size
+from pgcopydb.cli.render import as_json_text, duration, size
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.comparison import (
     ComparisonProgress,
@@ -19,6 +19,7 @@ from pgcopydb.model.comparison import (
     TableDifference,
     ValueDifference,
 )
+from pgcopydb.runtime.logs import printable
 
 _LONGEST: Final = 80
 """Characters of a property that are shown."""

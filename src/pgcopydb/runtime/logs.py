@@ -167,6 +167,19 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """Return ``text`` with control characters escaped: a name must not steer a terminal.
+
+    What is in ``keep`` stays as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 # -- formats ---------------------------------------------------------------------------------------
 
 _COLOURS: Final = {
@@ -192,14 +205,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return ``record`` as text, without a final line end."""
-        message = record.getMessage()
+        message = _said(record.getMessage())
         level = f"{record.levelname:<7}"
         if self._colour:
             level = f"{_COLOURS.get(record.levelno, '')}{level}{_PLAIN}"
         stamp = time.strftime(self._time_format, time.localtime(record.created))
         lines = f"{stamp}.{int(record.msecs):03d} {record.process} {level} {message}"
         if hint := getattr(record, "hint", None):
-            lines += f"\nHINT: {hint}"
+            lines += f"\nHINT: {_said(hint)}"
         if record.exc_text:
             lines += f"\n{record.exc_text.rstrip()}"
         return lines.replace("\n", "\n  ")
@@ -213,7 +226,12 @@ class ReportFormatter(TextFormatter):
         if not getattr(record, "report", False):
             return super().format(record)
         hint = getattr(record, "hint", None)
-        return f"ERROR: {record.getMessage()}" + (f"\nHINT: {hint}" if hint else "")
+        return f"ERROR: {_said(record.getMessage())}" + (f"\nHINT: {_said(hint)}" if hint else "")
+
+
+def _said(text: object) -> str:
+    """Return what a person reads: of several lines, and without anything else that steers."""
+    return printable(str(text), keep="\n\t")
 
 
 class JsonFormatter(logging.Formatter):
