@@ -36,6 +36,13 @@ def say_what_it_has(task: Say) -> None:
     task.to.send((task.what, os.getpid(), sorted(descriptors)))
 
 
+def say_what_others_may_do_with_its_files(task: Say) -> None:
+    """Make a file, and tell its mode."""
+    path = Path(task.what)
+    path.touch()
+    task.to.send(path.stat().st_mode & 0o077)
+
+
 def fail(_: Say) -> None:
     """Fail as a worker does that lost the source."""
     raise SourceError("source: gone", hint="bring it back")
@@ -78,6 +85,14 @@ def test_a_worker_has_its_argument_and_nothing_that_was_open(
     assert what == "hello"
     assert pid != os.getpid()
     assert not [name for name in descriptors if "open in the parent" in name]
+
+
+def test_what_a_worker_writes_is_private(group: WorkerGroup, tmp_path: Path) -> None:
+    ours, theirs = Pipe()
+    task = Say(theirs, str(tmp_path / "rows"))
+    group.start(Worker("write", say_what_others_may_do_with_its_files, task))
+    assert ours.recv() == 0
+    group.wait()
 
 
 def test_errors_come_home(group: WorkerGroup) -> None:

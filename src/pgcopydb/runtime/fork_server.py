@@ -214,6 +214,7 @@ class _Server:
 def _serve(orders: socket.socket, life: int, modules: Iterable[str]) -> None:
     """Import ``modules``, then fork a worker for each order until the supervisor is gone."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    os.umask(0o077)  # what workers write is private, as all that the supervisor writes
     _call_process("pgcopydb workers")
     for module in modules:
         importlib.import_module(module)
