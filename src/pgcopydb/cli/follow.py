@@ -3,6 +3,7 @@
 import click
 
 from pgcopydb.cli.command import command
+from pgcopydb.cli.following import following
 from pgcopydb.cli.options import FOLLOW, NEEDS_NO_SNAPSHOT, SELECTION, SOURCE, TARGET, WORK, flag
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
@@ -32,16 +33,10 @@ def follow(
     there is applied.
     """
     from pgcopydb.cdc.large_objects import skip_large_objects as leave_large_objects
-    from pgcopydb.cli.live import live_line
     from pgcopydb.cli.render import follow_summary
     from pgcopydb.online import follow as follow_source
-    from pgcopydb.runtime.fork_server import prepare
-    from pgcopydb.workdir.directory import open_directory
-    from pgcopydb.workdir.filters import effective_filters
 
-    prepare()
-    with open_directory(work, command="follow") as directory, live_line() as observe:
-        effective_filters(directory, copy.filters)
+    with following("follow", work, copy) as (directory, observe):
         if skip_large_objects:
             leave_large_objects(directory)
         summary = follow_source(directory, source, target, follow, observe)

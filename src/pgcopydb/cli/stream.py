@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from pgcopydb.cli.command import CommandGroup, command
+from pgcopydb.cli.following import following
 from pgcopydb.cli.options import (
     EXISTING_WORK,
     FOLLOW,
@@ -252,14 +253,8 @@ def prefetch(
 ) -> None:
     """Store changes in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import prefetch as store_changes
-    from pgcopydb.cli.live import live_line
-    from pgcopydb.runtime.fork_server import prepare
-    from pgcopydb.workdir.directory import open_directory
-    from pgcopydb.workdir.filters import effective_filters
 
-    prepare()
-    with open_directory(work, command="stream prefetch") as directory, live_line() as observe:
-        effective_filters(directory, copy.filters)
+    with following("stream prefetch", work, copy) as (directory, observe):
         store_changes(directory, source, target, follow, observe)
 
 
@@ -274,14 +269,8 @@ def catchup(
 ) -> None:
     """Apply the changes stored in the work directory, up to the end position."""
     from pgcopydb.cdc.follow import catchup as apply_changes
-    from pgcopydb.cli.live import live_line
-    from pgcopydb.runtime.fork_server import prepare
-    from pgcopydb.workdir.directory import open_directory
-    from pgcopydb.workdir.filters import effective_filters
 
-    prepare()
-    with open_directory(work, command="stream catchup") as directory, live_line() as observe:
-        effective_filters(directory, copy.filters)
+    with following("stream catchup", work, copy) as (directory, observe):
         apply_changes(directory, source, target, follow, observe)
 
 
@@ -296,14 +285,8 @@ def replay(
 ) -> None:
     """Store and apply changes at the same time, up to the end position."""
     from pgcopydb.cdc.follow import replay as replay_changes
-    from pgcopydb.cli.live import live_line
-    from pgcopydb.runtime.fork_server import prepare
-    from pgcopydb.workdir.directory import open_directory
-    from pgcopydb.workdir.filters import effective_filters
 
-    prepare()
-    with open_directory(work, command="stream replay") as directory, live_line() as observe:
-        effective_filters(directory, copy.filters)
+    with following("stream replay", work, copy) as (directory, observe):
         replay_changes(directory, source, target, follow, observe)
 
 
