@@ -32,3 +32,22 @@ def test_a_changed_byte_of_a_stored_row_is_noticed(
     segment.write_bytes(stored)
     stream.run("stream", "catchup")
     stream.assert_equal()
+
+
+def test_a_changed_letter_of_the_dumped_schema_is_noticed(
+    source_target: SourceTarget, tmp_path: Path, pgcopydb_command: Pgcopydb
+) -> None:
+    """Its definitions are plain text, and pg_restore makes of them whatever they say."""
+    source_target.source.execute("create table account (id integer, owed numeric check (owed > 0))")
+    options = ["--dir", str(tmp_path / "work"), *source_target.options]
+    assert pgcopydb_command("dump", "schema", *options).status == 0
+    archive = tmp_path / "work" / "schema" / "schema.dump"
+    dumped = archive.read_bytes()
+    assert dumped.count(b"owed > ") == 1
+    archive.write_bytes(dumped.replace(b"owed > ", b"owed < "))
+    refused = pgcopydb_command("restore", "schema", *options)
+    assert refused.status == 3, refused.stderr
+    assert f"ERROR: {archive} is damaged: its checksum is wrong" in refused.stderr
+    assert source_target.target.rows("select from pg_class where relname = 'account'") == []
+    archive.write_bytes(dumped)
+    assert pgcopydb_command("restore", "schema", *options).status == 0

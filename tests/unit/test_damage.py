@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from pgcopydb.errors import StateError
+from pgcopydb.pgtools.files import checksum_of
 from pgcopydb.workdir.changelog import ChangelogReader, ChangelogWriter, stored_end
+from pgcopydb.workdir.jobs import JobQueue, NewJob
 from pgcopydb.workdir.sentinel import create_sentinel, read_sentinel, update_sentinel
 from pgcopydb.workdir.store import (
     RunHeader,
@@ -183,3 +185,80 @@ def test_what_is_confirmed_rests_on_rows_with_checksums(
         change(store)
     with pytest.raises(StateError, match="damaged: its checksum is wrong"):
         known(path)
+
+
+def _planned(pool: str, oid: int, part: int = 0, waits_for: Sequence[str] = ()) -> NewJob:
+    return NewJob(
+        pool=pool,
+        kind=pool,
+        unit=f"{pool} {oid}",
+        oid=oid,
+        schema="public",
+        name=f"table {oid}",
+        part=part,
+        weight=oid,
+        parameters=b'{"lower": %d, "upper": %d}' % (part * 1000, part * 1000 + 1000),
+        waits_for=waits_for,
+    )
+
+
+def write_plan(path: Path) -> None:
+    """Plan copies in parts, of which some are done, and what is built on the tables."""
+    with open_store(path) as store:
+        queue = JobQueue(store)
+        for oid in range(2000, 2020):
+            queue.add(_planned("copy", oid, part) for part in range(3))
+            queue.add([_planned("build", oid, waits_for=[f"copy {oid}"])])
+        for _ in range(25):
+            claimed = queue.claim("copy")
+            assert claimed is not None
+            queue.finish(claimed, rows=10, bytes=1000)
+
+
+def to_do(path: Path) -> list[Any]:
+    """Return what a run that is resumed does: what is done, and what it claims then."""
+    with open_store(path) as store:
+        refuse_damaged(path, store)
+        queue = JobQueue(store)
+        queue.reset()
+        found = [(job.id, job.state) for job in queue.jobs()]
+        claimed = []
+        for pool in ("copy", "build"):
+            while (job := queue.claim(pool)) is not None:
+                claimed.append((job.oid, job.name, job.part, job.parameters))
+                queue.finish(job)
+        return [found, claimed]
+
+
+def test_of_a_damaged_plan_nothing_else_is_done(tmp_path: Path) -> None:
+    random = Random(SEED)
+    kept, path = tmp_path / "kept.db", tmp_path / "catalogue.db"
+    write_plan(kept)
+    shutil.copy(kept, path)
+    true = to_do(path)
+    assert len(true[1]) == 60 - 25 + 20
+    refused = 0
+    for number in range(DAMAGES):
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.copy(kept, path)
+        done = f"{number} (seed {SEED}): {damage(path, random)}"
+        try:
+            found = to_do(path)
+        except StateError:
+            refused += 1
+            continue
+        assert found == true, done
+    assert refused > DAMAGES / 10
+
+
+def test_every_bit_of_an_archive_counts(tmp_path: Path) -> None:
+    path = tmp_path / "schema.dump"
+    content = Random(SEED).randbytes(3000)
+    path.write_bytes(content)
+    true = checksum_of(path)
+    for bit in range(0, len(content) * 8, 101):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        assert checksum_of(path) != true

@@ -22,6 +22,7 @@ from pgcopydb.model.access import ChildAccess
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ConstraintKind, Extension, ServerFacts
 from pgcopydb.pgtools.dump import dump_schema
+from pgcopydb.pgtools.files import checksum_of
 from pgcopydb.pgtools.find import Tools
 from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_entries
 from pgcopydb.postgres import discover
@@ -78,6 +79,8 @@ class Dumped:
     extensions: tuple[Extension, ...] = ()
     publications: tuple[tuple[int, int], ...] = ()
     """Catalog and oid of the capture's own publications, and of what they publish."""
+    checksum: int
+    """Of the archive: most of it is definitions in plain text, which pg_restore believes."""
 
 
 def dump(
@@ -130,18 +133,24 @@ def dump(
             unowned=tuple(selection.unowned),
             extensions=installed,
             publications=publications,
+            checksum=checksum_of(output),
         )
         write_fact(store, _DUMPED, dumped)
 
 
 def read_dumped(work: WorkDirectory) -> Dumped:
-    """Return what is known of the schema dump; raises StateError when there is none."""
+    """Return what is known of the schema dump; raises StateError when there is none, or not it."""
     with work.store() as store:
         dumped: Dumped | None = read_fact(store, _DUMPED, Dumped)
     if dumped is None or not archive(work).exists():
         raise StateError(
             f"{work.path} holds no schema dump",
             hint="run pgcopydb dump schema first, with the same --dir",
+        )
+    if checksum_of(archive(work)) != dumped.checksum:
+        raise StateError(
+            f"{archive(work)} is damaged: its checksum is wrong",
+            hint="start over with --restart, or use another --dir",
         )
     return dumped
 

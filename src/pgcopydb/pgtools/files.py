@@ -1,7 +1,11 @@
 """Files that hold somebody's schema: private from their first byte."""
 
 import os
+import zlib
 from pathlib import Path
+from typing import Final
+
+_PIECE: Final = 1 << 20
 
 
 def write_private(path: Path, text: str = "") -> None:
@@ -19,3 +23,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checksum_of(path: Path) -> int:
+    """Return the CRC-32 of what a file holds."""
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum

@@ -8,13 +8,21 @@ into an index, however many thousands of jobs wait.
 The queue says what this program knows. Whether a part of a table is on the target is known by the
 target itself (its copy markers), so losing the last moments of the queue in a crash loses nothing,
 and its commits need not wait for the disk.
+
+What a job is to do does not change once it is planned, and has a checksum: SQLite does not notice
+when a byte of its file has changed, and a part with another boundary would leave rows behind.
 """
 
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+from pgcopydb.errors import StateError
 
 JOBS_SCHEMA = """
 create table if not exists job (
@@ -37,7 +45,8 @@ create table if not exists job (
   finished real,
   rows integer,
   bytes integer,
-  error text
+  error text,
+  checksum integer not null
 ) strict;
 create index if not exists job_claimable on job (pool, weight desc, id)
   where state = 'pending' and waits_for = 0;
@@ -61,7 +70,7 @@ end;
 
 _COLUMNS = (
     "id, pool, kind, unit, oid, schema, name, part, weight, items, parameters,"
-    " state, pid, started, finished, rows, bytes, error"
+    " state, pid, started, finished, rows, bytes, error, checksum"
 )
 
 
@@ -170,7 +179,7 @@ class JobQueue:
     def _insert(self, job: NewJob) -> None:
         identity = self._connection.execute(
             "insert into job (pool, kind, unit, oid, schema, name, part, weight, items, parameters,"
-            " state, rows, bytes) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " state, rows, bytes, checksum) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.pool,
                 job.kind,
@@ -185,6 +194,7 @@ class JobQueue:
                 "done" if job.done else "pending",
                 0 if job.done else None,
                 0 if job.done else None,
+                _checksum(job),
             ),
         ).lastrowid
         self._connection.executemany(
@@ -227,7 +237,7 @@ class JobQueue:
             f") returning {_COLUMNS}",
             (os.getpid(), time.time(), pool, count, weight),
         ).fetchall()
-        jobs = [Job(*row) for row in rows]
+        jobs = [_job(row) for row in rows]
         return sorted(jobs, key=lambda job: (-job.weight, job.id))
 
     def finish(self, job: Job, *, rows: int | None = None, bytes: int | None = None) -> None:  # noqa: A002 - the column's name
@@ -313,7 +323,7 @@ class JobQueue:
             " where (?1 is null or pool = ?1) and (?2 is null or state = ?2) order by id",
             (pool, state),
         ).fetchall()
-        return [Job(*row) for row in rows]
+        return [_job(row) for row in rows]
 
     def bytes_since(self, pool: str, moment: float) -> int:
         """Return how much was moved by the jobs of ``pool`` under way or ended since ``moment``."""
@@ -369,3 +379,25 @@ class JobQueue:
             units=units,
             units_done=units - unfinished,
         )
+
+
+_PLANNED: Final = attrgetter(
+    "pool", "kind", "unit", "oid", "schema", "name", "part", "weight", "items", "parameters"
+)
+"""What a job is, and what there is to do."""
+
+
+def _checksum(job: NewJob | Job) -> int:
+    return zlib.crc32(repr(_PLANNED(job)).encode("utf-8", "surrogatepass"))
+
+
+def _job(row: Sequence[Any]) -> Job:
+    """Return the job of a row; raises StateError when it is not what was planned."""
+    job = Job(*row[:-1])
+    if row[-1] != _checksum(job):
+        raise StateError(
+            f"the work directory's plan of the copy is damaged: the checksum of job {job.id} is"
+            " wrong",
+            hint="start over with --restart, or use another --dir",
+        )
+    return job

@@ -22,7 +22,7 @@ from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 LARGE_OBJECTS_COPIED = "large objects copied"
 """The fact that tells a follow whether the copy was to bring the large objects."""
 
-_SCHEMA_VERSION = 5
+_SCHEMA_VERSION = 6
 
 _SCHEMA = """
 create table if not exists header (
@@ -116,7 +116,7 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
             _refuse_incomplete(path, connection)
     except sqlite3.DatabaseError as error:
         refuse_full_disk(path, error)
-        if _primary_code(error) in _DAMAGED:
+        if _is_of_damage(error):
             raise _unusable(path, str(error)) from error
         raise StateError(
             f"{path} cannot be opened: {error}",
@@ -129,7 +129,7 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     except sqlite3.DatabaseError as error:
         refuse_full_disk(path, error)
-        if _primary_code(error) in _DAMAGED:
+        if _is_of_damage(error):
             raise _unusable(path, str(error)) from error
         raise
     except msgspec.DecodeError as error:
@@ -140,6 +140,13 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
 
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 """The last one is what SQLite says of a table or column that a damaged schema does not have."""
+
+
+def _is_of_damage(error: sqlite3.Error) -> bool:
+    # Text that is no UTF-8 is Python's own finding, and has no code of SQLite's.
+    undecodable = isinstance(error, sqlite3.OperationalError) and not _primary_code(error)
+    return undecodable or _primary_code(error) in _DAMAGED
+
 
 _NEEDED: Final = frozenset({"header", "fact", "command_run"})
 
