@@ -142,6 +142,46 @@ def test_a_list_of_hosts_is_pinned_to_the_one_that_answers(pg16: Cluster) -> Non
     assert resolve(pinned).parameters["port"] == str(pg16.port)
     one = Endpoint(Side.SOURCE, pg16.conninfo())
     assert pin(one) is one
+    addresses = Endpoint(Side.SOURCE, several.replace("host=", "host='' hostaddr="))
+    assert resolve(pin(addresses)).parameters["port"] == str(pg16.port)
+
+
+def test_a_list_of_hosts_in_the_environment_is_pinned_too(
+    pg16: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOST", "127.0.0.1,127.0.0.1")
+    monkeypatch.setenv("PGPORT", f"1,{pg16.port}")
+    pinned = pin(Endpoint(Side.SOURCE, "dbname=postgres user=postgres"))
+    monkeypatch.delenv("PGHOST")
+    monkeypatch.delenv("PGPORT")
+    assert resolve(pinned).parameters["port"] == str(pg16.port)
+
+
+def test_of_several_hosts_every_kind_of_connection_reaches_the_one_that_may_write(
+    pg16: Cluster, make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    first = make_cluster(16, settings={"default_transaction_read_only": "on"})
+    endpoint = Endpoint(
+        Side.SOURCE,
+        pg16.conninfo(
+            host="127.0.0.1,127.0.0.1",
+            port=f"{first.port},{pg16.port}",
+            target_session_attrs="read-write",
+        ),
+    )
+    query = "select pg_catalog.current_setting('port')"
+    for given in (endpoint, pin(endpoint)):
+        with connect(given, purpose="test") as connection:
+            ports = connection.execute(query).fetchall()
+        with connect_replication(given, purpose="test") as connection:
+            ports += connection.execute(query).fetchall()
+        ports += asyncio.run(bulk_rows(given, query))
+        with child_environment(given, tmp_path) as access:
+            shown = subprocess.run(
+                [str(pg16.bindir / "psql"), "-XAtc", query, access.conninfo],
+                env=dict(access.environment), capture_output=True, text=True, check=True,
+            )  # fmt: skip
+        assert {*ports, (shown.stdout.strip(),)} == {(str(pg16.port),)}
 
 
 def test_service_and_password_files_serve_every_kind_of_connection(
@@ -261,6 +301,19 @@ class TlsServer:
     def endpoint(self, **parameters: str | int) -> Endpoint:
         return Endpoint(Side.SOURCE, self.conninfo(**parameters))
 
+    def install(self, name: str, to: str) -> None:
+        """Give the server a file of the folder."""
+        owner = self.cluster.data_directory.stat()
+        copy = self.cluster.data_directory / to
+        shutil.copy(self.folder / name, copy)
+        os.chown(copy, owner.st_uid, owner.st_gid)
+        copy.chmod(0o600)
+
+    def show_certificate(self, name: str) -> None:
+        """Let the server show another certificate when it next reads its files."""
+        self.install(f"{name}.crt", "server.crt")
+        self.install(f"{name}.key", "server.key")
+
 
 def _openssl(folder: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
@@ -280,6 +333,42 @@ def _certificate(folder: Path, name: str, common_name: str) -> None:
              "-out", f"{name}.crt")  # fmt: skip
 
 
+_ISSUING = """
+[ca]
+default_ca = issuing
+[issuing]
+database = issued
+unique_subject = no
+serial = issuing.srl
+new_certs_dir = .
+certificate = ca.crt
+private_key = ca.key
+default_md = sha256
+default_crl_days = 2
+policy = anything
+copy_extensions = copy
+[anything]
+commonName = supplied
+"""
+"""An authority that keeps books of what it has issued, which takes back some of it."""
+
+
+def _no_longer_good(folder: Path) -> None:
+    """Make a certificate that has expired, one that is revoked, and the list that says so."""
+    (folder / "issuing.cnf").write_text(_ISSUING)
+    (folder / "issued").touch()
+    (folder / "issuing.srl").write_text("1000\n")
+    issue = ["ca", "-batch", "-notext", "-config", "issuing.cnf"]
+    for name, until in (("expired", "20200102000000Z"), ("revoked", "20490102000000Z")):
+        _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+                 "-addext", "subjectAltName=DNS:localhost",
+                 "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        _openssl(folder, *issue, "-startdate", "20200101000000Z", "-enddate", until,
+                 "-in", f"{name}.csr", "-out", f"{name}.crt")  # fmt: skip
+    _openssl(folder, *issue[:1], "-config", "issuing.cnf", "-revoke", "revoked.crt")
+    _openssl(folder, *issue[:1], "-config", "issuing.cnf", "-gencrl", "-out", "ca.crl")
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two authorities and the first one's certificates for server and client."""
@@ -288,6 +377,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _authority(folder, "other")
     _certificate(folder, "server", "localhost")
     _certificate(folder, "client", "certified")
+    _no_longer_good(folder)
     _openssl(folder, "rsa", "-aes256", "-passout", "pass:k3y", "-in", "client.key",
              "-out", "locked.key")  # fmt: skip
     for path in folder.iterdir():
@@ -307,18 +397,15 @@ def tls_server(make_cluster: MakeCluster, certificates: Path) -> TlsServer:
             "hostnossl replication all all reject",
         ],
     )
-    owner = cluster.data_directory.stat()
-    for name in ("ca.crt", "server.crt", "server.key"):
-        copy = cluster.data_directory / name
-        shutil.copy(certificates / name, copy)
-        os.chown(copy, owner.st_uid, owner.st_gid)
-        copy.chmod(0o600)
+    server = TlsServer(cluster, certificates)
+    server.install("ca.crt", "ca.crt")
+    server.show_certificate("server")
     with cluster.connect() as connection:
         connection.execute("create role certified superuser login")
         connection.execute("alter system set ssl_ca_file = 'ca.crt'")
         connection.execute("alter system set ssl = on")
     cluster.restart()
-    return TlsServer(cluster, certificates)
+    return server
 
 
 IN_TLS = "select ssl from pg_catalog.pg_stat_ssl where pid = pg_catalog.pg_backend_pid()"
@@ -382,6 +469,37 @@ def test_bulk_connections_verify_what_libpq_verifies(
         asyncio.run(bulk_rows(changed, "select 1"))
     with pytest.raises(SourceError):
         connect(Endpoint(Side.SOURCE, changed.conninfo()), purpose="test")
+
+
+def test_a_certificate_that_is_no_longer_good_is_refused_by_every_kind_of_connection(
+    tls_server: TlsServer, tmp_path: Path
+) -> None:
+    """Of several hosts too; what the later ones know is from before the certificate was changed."""
+    folder = tls_server.folder
+    endpoint = tls_server.endpoint(
+        host="elsewhere,localhost",
+        hostaddr="127.0.0.1,127.0.0.1",
+        sslmode="verify-full",
+        sslrootcert=str(folder / "ca.crt"),
+        sslcrl=str(folder / "ca.crl"),
+    )
+    assert encrypted_everywhere(endpoint, tmp_path) == {True}
+    assert encrypted_everywhere(pin(endpoint), tmp_path) == {True}
+    known = resolve(endpoint)
+    tools = find_tools(150000, 150000)
+    with child_environment(endpoint, tmp_path) as access:
+        for name in ("expired", "revoked"):
+            tls_server.show_certificate(name)
+            tls_server.cluster.restart()
+            with connect(tls_server.endpoint(sslmode="require"), purpose="test"):
+                pass  # nothing else is wrong with it
+            for open_it in (connect, connect_replication):
+                with pytest.raises(SourceError, match="certificate verify failed"):
+                    open_it(endpoint, purpose="test")
+            with pytest.raises(PgcopydbError, match=f"certificate (has )?{name}"):
+                asyncio.run(bulk_rows(known, "select 1"))
+            with pytest.raises(PgcopydbError, match="certificate"):
+                dump_schema(tools, access, None, tmp_path / "never.dump")
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,26 @@ def test_a_server_is_not_offered_the_others_secret(
     assert [word for word in said if CANARY in word] == []
 
 
+def test_a_host_of_a_list_is_not_offered_the_secret_of_another(
+    make_cluster: MakeCluster, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """By a password file, which has a line for the second host only."""
+    honest = make_cluster(16, password=SOURCE_SECRET)
+    honest.create_database("other")
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"{LOOPBACK}:{honest.port}:*:postgres:{SOURCE_SECRET}\n")
+    passwords.chmod(0o600)
+    with curious_server() as (port, said):
+        hosts = f"host={LOOPBACK},{LOOPBACK} port={port},{honest.port} user=postgres"
+        options = ["--source", f"{hosts} dbname=postgres", "--target", f"{hosts} dbname=other"]
+        work = ["--dir", str(tmp_path / "work")]
+        for words in (["ping"], ["clone", *work], ["compare", "data", *work]):
+            finished = pgcopydb_command(*words, *options, env={"PGPASSFILE": str(passwords)})
+            assert finished.status == 0, finished.stderr
+    assert said
+    assert set(said) == {b""}
+
+
 def test_a_server_whose_tls_is_stripped_on_the_way_is_refused_by_every_kind_of_connection(
     pg16: Cluster, tmp_path: Path
 ) -> None:

@@ -27,10 +27,11 @@ class Migration:
     plugin: str = "pgoutput"
     ledger: Ledger = field(default_factory=Ledger)
 
-    def workload(self) -> Workload:
+    def workload(self, *, enduring: bool = False) -> Workload:
         """Return the application's writers, to be put to work with ``with``."""
         # Of a number that is none, wal2json tells nothing (see values.SPECIALS).
-        return Workload(self.pair.source, self.ledger, specials=self.plugin != "wal2json")
+        specials = self.plugin != "wal2json"
+        return Workload(self.pair.source, self.ledger, specials=specials, enduring=enduring)
 
     def arguments(self, *words: str) -> list[str]:
         """Return a command's words followed by the options that every command here has."""

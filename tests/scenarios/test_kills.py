@@ -11,4 +11,12 @@ from tests.support.workload import APPLICATION
 @pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
 @pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_it_loses_and_doubles_nothing(migration: Migration, seed: int) -> None:
-    run_and_report(KillRun(migration, seed, kills=3, rows=15_000, pause=1.5), seed)
+    run = KillRun(
+        migration,
+        seed,
+        kills=3,
+        begin_with=("group and both servers", "source server"),
+        rows=15_000,
+        pause=1.5,
+    )
+    run_and_report(run, seed)

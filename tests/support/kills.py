@@ -6,9 +6,11 @@
 
 Whoever runs the command resumes it each time it has ended. What it was told to do is right when the
 target has every transaction that the source acknowledged, once, and no process stays behind or
-waits for ever. The same seed takes the same decisions; the moments are never quite the same.
+waits for ever. The source's server is killed too while the application is at work. The same seed
+takes the same decisions; the moments are never quite the same.
 """
 
+import itertools
 import os
 import re
 import signal
@@ -86,12 +88,15 @@ class LargeTransactions:
         assert not self._thread.is_alive()
 
     def _work(self) -> None:
+        batches = itertools.count(1)
         try:
-            with self._database.connect() as connection:
-                for batch in range(1, 1_000_000):
-                    self._write(connection, batch)
-                    if self._stopped.wait(self._random.uniform(0.1, 2)):
-                        return
+            while not self._stopped.is_set():
+                # the server may crash: what was under way is committed or it is not
+                with suppress(psycopg.OperationalError), self._database.connect() as connection:
+                    while not self._stopped.is_set():
+                        self._write(connection, next(batches))
+                        self._stopped.wait(self._random.uniform(0.1, 2))
+                self._stopped.wait(0.2)
         except BaseException as error:
             self._error = error
 
@@ -123,14 +128,25 @@ class LargeTransactions:
 
 
 class KillRun:
-    """One migration with ``kills`` kills in it. ``rows`` is the size of a large transaction."""
+    """One migration with ``kills`` kills in it, of which the first ones are ``begin_with``.
+
+    ``rows`` is the size of a large transaction.
+    """
 
     def __init__(
-        self, migration: Migration, seed: int, *, kills: int, rows: int = 30_000, pause: float = 3
+        self,
+        migration: Migration,
+        seed: int,
+        *,
+        kills: int,
+        begin_with: tuple[str, ...] = (),
+        rows: int = 30_000,
+        pause: float = 3,
     ) -> None:
         self._migration = migration
         self._random = Random(seed)
         self._kills = kills
+        self._begin_with = begin_with
         self._rows = rows
         self._pause = pause
         self.faults: Counter[str] = Counter()
@@ -147,25 +163,24 @@ class KillRun:
         if random.random() < 0.25:
             options += ["--apply-mode", "transaction"]
         with (
-            migration.workload() as workload,
+            migration.workload(enduring=True) as workload,
             LargeTransactions(migration.pair.source, random, rows=self._rows) as large,
             ExitStack() as command,
             Recovery(migration.pair.target, migration.ledger) as recovery,
         ):
             self.recovered = recovery.seconds
             running = command.enter_context(migration.start_follow(workload, *options))
-            for _ in range(self._kills):
+            told = itertools.chain(self._begin_with, itertools.repeat(None))
+            for wanted in itertools.islice(told, self._kills):
                 time.sleep(random.uniform(0, self._pause))
-                way = self._kill(running)
+                way = self._kill(running, wanted)
                 recovery.after_fault()
                 running = self._after(way, running, command, options)
             workload.stop()
             large.stop()
-            if random.random() < 0.3:
-                self.faults["source server"] += 1
-                self._restart(migration.pair.source)
-            elif random.random() < 0.4:
-                running = self._after(self._kill_everything(running), running, command, options)
+            if random.random() < 0.4:
+                way = self._kill(running, random.choice(["source server", _EVERYTHING]))
+                running = self._after(way, running, command, options)
             self._drain(running, command, options)
         migration.judge()
 
@@ -184,8 +199,8 @@ class KillRun:
 
     # -- what is killed ----------------------------------------------------------------------------
 
-    def _kill(self, running: Running) -> str:
-        """Kill something; return what."""
+    def _kill(self, running: Running, way: str | None = None) -> str:
+        """Kill something, chosen at random unless it is told; return what."""
         ways: dict[str, Callable[[Running], None]] = {
             "receive": lambda one: self._kill_worker(one, "receiving from"),
             "apply": lambda one: self._kill_worker(one, "applying from"),
@@ -197,8 +212,10 @@ class KillRun:
             "target backend": lambda _: self._kill_backend(),
             "target server": lambda _: self._restart(self._migration.pair.target),
             "group and target": self._kill_all,
+            "source server": lambda _: self._restart(self._migration.pair.source),
+            _EVERYTHING: self._kill_everything,
         }
-        way = self._random.choice(list(ways))
+        way = way or self._random.choice(list(ways))
         self.faults[way] += 1
         ways[way](running)
         return way
@@ -211,16 +228,14 @@ class KillRun:
         with suppress(ProcessLookupError):
             os.kill(found[0] if its_parent else pids[-1], signal.SIGKILL)
 
-    def _kill_everything(self, running: Running) -> str:
-        """Kill both servers and the command at once; to be done when nobody writes any more."""
-        way = "group and both servers"
-        self.faults[way] += 1
-        running.kill_all()
-        for database in (self._migration.pair.source, self._migration.pair.target):
-            database.cluster.kill()
-        for database in (self._migration.pair.source, self._migration.pair.target):
-            database.cluster.start()
-        return way
+    def _kill_everything(self, running: Running) -> None:
+        """Kill the command and both servers within a moment, in an order of chance."""
+        pair = self._migration.pair
+        victims = [running.kill_all, pair.source.cluster.kill, pair.target.cluster.kill]
+        for kill in self._random.sample(victims, k=len(victims)):
+            kill()
+        pair.source.cluster.start()
+        pair.target.cluster.start()
 
     def _terminate(self, database: Database, sessions: str) -> None:
         database.rows(f"select pg_terminate_backend(pid) from ({sessions}) as s (pid)")
@@ -279,13 +294,14 @@ class KillRun:
         return running
 
 
+_EVERYTHING = "group and both servers"
 _OF_WORKERS = {"receive", "apply", "fork server"}
 _ENDED_BY = {
     *_OF_WORKERS,
     "supervisor",
     "whole group",
     "group and target",
-    "group and both servers",
+    _EVERYTHING,
 }
 
 

@@ -10,6 +10,9 @@
 Every writer has connections and rows of its own, so that none ever waits for another or fails by
 another's doing: an error in a writer is the migration's fault (oracle O7). A transaction adds one
 row to ``app.ledger``, and an acknowledged commit is recorded in the ledger of the test.
+
+Where the test kills the server too the workload is ``enduring``: a writer that loses its connection
+waits for the server, asks it which of its transactions were committed after all, and goes on.
 """
 
 import threading
@@ -22,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+import psycopg
 from psycopg import sql
 
 from tests.support import values
@@ -90,6 +94,28 @@ class Session:
         asked = time.monotonic()
         connection.execute(statement.encode())
         self.ledger.acknowledge(Commit(self.writer, n, asked, time.monotonic()))
+
+    def connect_again(self) -> None:
+        """Connect to a server that has crashed, and settle what was committed without an answer.
+
+        What a server shows when it has recovered is durable. Raises psycopg.OperationalError when
+        it is not there yet.
+        """
+        self.resources.close()
+        self.__dict__.pop("second", None)
+        self.connection = self.resources.enter_context(self.database.connect())
+        if self.writer == commit_in_two_phases.__name__:
+            self._commit_prepared()
+        known = self.ledger.commits.get(self.writer)
+        last, answered = (known[-1].n, known[-1].answered) if known else (0, 0.0)
+        query = "select n from app.ledger where writer = %s and n > %s order by n"
+        for (n,) in self.connection.execute(query, [self.writer, last]).fetchall():
+            self.ledger.acknowledge(Commit(self.writer, n, answered, time.monotonic()))
+
+    def _commit_prepared(self) -> None:
+        query = "select gid from pg_prepared_xacts where database = current_database()"
+        for (name,) in self.connection.execute(query).fetchall():
+            self.connection.execute(sql.SQL("commit prepared {}").format(name))
 
 
 Writer = Callable[[Session], None]
@@ -394,7 +420,8 @@ class Workload:
     """All writers at work on a database, from the beginning to the end of a ``with`` block.
 
     ``specials`` says whether they write NaN and infinite numbers. ``writers`` are the names of
-    those that work; ``seed`` makes them choose the same rows and values again.
+    those that work; ``seed`` makes them choose the same rows and values again. ``enduring`` ones
+    go on after a crash of their server.
     """
 
     def __init__(
@@ -405,11 +432,13 @@ class Workload:
         specials: bool = True,
         writers: tuple[str, ...] = tuple(WRITERS),
         seed: int | None = None,
+        enduring: bool = False,
     ) -> None:
         self.database = database
         self.ledger = ledger
         self.seed = Random().randrange(2**32) if seed is None else seed
         self._specials = specials
+        self._enduring = enduring
         self._writers = writers
         self._sessions: dict[str, Session] = {}
         self._errors: dict[str, BaseException] = {}
@@ -488,10 +517,28 @@ class Workload:
         session = self._sessions[name]
         try:
             while not self._stopped.is_set():
-                WRITERS[name](session)
+                try:
+                    WRITERS[name](session)
+                except psycopg.OperationalError:
+                    if not self._enduring:
+                        raise
+                    self._wait_for_server(session)
                 self._stopped.wait(_PAUSE)
         except BaseException as error:
             self._errors[name] = error
+
+    @staticmethod
+    def _wait_for_server(session: Session) -> None:
+        """Connect again, even if told to stop meanwhile: what was committed is to be known."""
+
+        def connected() -> bool:
+            try:
+                session.connect_again()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        assert wait_for(connected, seconds=60), "the server does not come back"
 
     def _end(self) -> None:
         self._stopped.set()

@@ -6,6 +6,7 @@ string is never part of it.
 """
 
 import logging
+import os
 import random
 import re
 import time
@@ -42,6 +43,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
+
+_HOSTS: Final = {"host": "PGHOST", "hostaddr": "PGHOSTADDR"}
+"""The parameters that may be lists, and the variables that stand in for them."""
 
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
@@ -159,10 +163,15 @@ def pin(endpoint: Endpoint) -> Endpoint:
     """Return the endpoint of the one server that a list of hosts or addresses leads to now.
 
     An exported snapshot and a slot live on one server only. Gives ``endpoint`` unchanged when its
-    string names one host, so that a name may still move to another address after a failover.
+    string (or the environment, where it says nothing) names one host, so that a name may still move
+    to another address after a failover.
     """
     given = parse(endpoint)
-    if "service" not in given and "," not in given.get("host", given.get("hostaddr", "")):
+    hosts = [
+        given.get(keyword) or os.environ.get(variable, "") for keyword, variable in _HOSTS.items()
+    ]
+    named = "service" in given or "PGSERVICE" in os.environ
+    if not named and not any("," in host for host in hosts):
         return endpoint
     server = resolve(endpoint, purpose="pin")
     return Endpoint(endpoint.side, server.conninfo())
