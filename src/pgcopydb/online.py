@@ -17,7 +17,14 @@ from dataclasses import replace
 from pgcopydb.cdc import source_setup
 from pgcopydb.cdc.capture import refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
-from pgcopydb.cdc.follow import Following, Observe, finish_follow, set_endpos_from, settle
+from pgcopydb.cdc.follow import (
+    Following,
+    Observe,
+    finish_follow,
+    refuse_unfit_servers,
+    set_endpos_from,
+    settle,
+)
 from pgcopydb.cdc.follow import follow as replay_to_the_end
 from pgcopydb.cdc.large_objects import skip_large_objects
 from pgcopydb.cdc.setup import enable_apply
@@ -167,6 +174,7 @@ def _resume(
             " snapshot would be changed again by the stream",
             hint="start over with --restart",
         )
+    refuse_unfit_servers(work, source, target, follow)
     set_endpos_from(work, follow)
     header = work.header()
     assert header is not None

@@ -241,6 +241,20 @@ def table_without_a_key(bench: Bench) -> Iterator[Refusal]:
 
 
 @case
+def source_is_target_of_a_follow(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    yield Refusal(bench.words("follow", target=bench.pair.source), 2, ("same database",))
+
+
+@case
+def target_role_of_a_follow_may_not_create(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    role = bench.role(bench.pair.target)
+    words = ("target: role", "no permission to create")
+    yield Refusal(bench.words("follow", target=role), 7, words)
+
+
+@case
 def pooler_before_the_target_of_a_follow(bench: Bench) -> Iterator[Refusal]:
     bench.begin_capture()
     with pooler(bench.pair.target, "transaction") as through:
@@ -464,6 +478,8 @@ CASES: tuple[Case, ...] = (
     role_may_not_read_a_table,
     role_sees_not_every_row,
     table_without_a_key,
+    source_is_target_of_a_follow,
+    target_role_of_a_follow_may_not_create,
     pooler_before_the_target_of_a_follow,
     pooler_before_the_source_of_a_prefetch,
     no_capture_to_follow,

@@ -692,6 +692,16 @@ NOT_FOUND = {
         target=target(tables=(table(),), has_large_objects=True, origin_exists=True),
         intent=CAPTURED,
     ),
+    "a receive that was killed, whose walsender is still there": Scene(
+        source=source(slot=SlotState(database="d", active=True), replication={"used_senders": 10}),
+        intent=CAPTURED,
+    ),
+    "a target that was prepared when the role had more rights": Scene(
+        target=target(
+            replication={"may_create": False, "used_origins": 10}, foreign_helper_schema=True
+        ),
+        intent=replace(CAPTURED, prepared=True),
+    ),
     "a capture that is started over": Scene(
         source=source(slot=SlotState(database="d", active=False), replication={"used_slots": 10}),
         target=target(origin_exists=True),

@@ -90,6 +90,18 @@ def settle(work: WorkDirectory, follow: FollowOptions) -> FollowOptions:
     return begun
 
 
+def refuse_unfit_servers(
+    work: WorkDirectory, source: Endpoint | None, target: Endpoint | None, follow: FollowOptions
+) -> None:
+    """Refuse what keeps a server that is given from going on with this migration's capture.
+
+    To be called before anything is created or begun, with the options as they were settled.
+    """
+    header = work.header()
+    prepared = header is not None and header.progress is not None
+    refuse_unfit(look_at_capture(source, target, follow, prepared=prepared), begun=True)
+
+
 def set_endpos_from(work: WorkDirectory, follow: FollowOptions) -> None:
     """Write an ``--endpos`` of the command line into the sentinel."""
     if follow.endpos is not None:
@@ -291,7 +303,7 @@ def _run(
     options = settle(work, follow)
     read_capture(work)
     refuse_other_source(work, source)
-    refuse_unfit(look_at_capture(source, target))
+    refuse_unfit_servers(work, source, target, options)
     prepare_target(work, target)
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, source, target, options, observe) as following:
@@ -314,7 +326,7 @@ def prefetch(
     options = settle(work, follow)
     read_capture(work)
     refuse_other_source(work, source)
-    refuse_unfit(look_at_capture(source, None))
+    refuse_unfit_servers(work, source, None, options)
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, source, None, options, observe) as following:
         following.start_receive()
@@ -333,6 +345,7 @@ def catchup(
     read_capture(work)
     refuse_unfinished_copy(work)
     enable_apply(work)
+    refuse_unfit_servers(work, None, target, options)
     prepare_target(work, target)
     set_endpos_from(work, options)
     with stop_on_signals(), Following(work, target, target, options, observe) as following:

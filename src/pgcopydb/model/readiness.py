@@ -17,7 +17,8 @@ class Intent:
     ``copy`` is None where the rows are on the target already, ``follow`` where nothing is captured.
     ``left_in`` is the identity of the database that holds what an unfinished run made, which is
     started over; ``replaces_capture`` says that its slot, publication and origin are dropped first,
-    ``captured`` that slot and publication were made before, for this very work.
+    ``captured`` that slot and publication were made before, for this very work, and ``prepared``
+    that the target records already how far that is applied.
     """
 
     copy: CopyOptions | None
@@ -26,6 +27,7 @@ class Intent:
     left_in: str | None = None
     replaces_capture: bool = False
     captured: bool = False
+    prepared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +145,22 @@ class SlotState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFacts:
-    """The source, as a migration sees it."""
+class SourceServer:
+    """The source's server: what matters also to a capture that is there already."""
 
     facts: ServerFacts
     pooling: Pooling
     room: ServerRoom
+    wal_bytes_per_second: float | None
+    replication: ReplicationSettings
+    slot: SlotState | None
+    """The slot of the name that the capture has, or is to have, where there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts(SourceServer):
+    """The source, as a whole migration sees it."""
+
     tables: tuple[Table, ...]
     """The tables that are selected."""
     publishable: tuple[Table, ...]
@@ -168,25 +180,31 @@ class SourceFacts:
     owners: tuple[str, ...]
     superusers: frozenset[str]
     tablespaces: tuple[str, ...]
-    wal_bytes_per_second: float | None
-    replication: ReplicationSettings
     blockers: tuple[Blocker, ...]
     plugin_error: str | None
     """Why the server cannot load the output plugin, where the role may try."""
-    slot: SlotState | None
-    """The slot of the name that the capture is to have, where there is one."""
     publications: tuple[PublicationState, ...]
     named_objects: tuple[NamedObject, ...]
     """Functions, types, views and what else lives in no table, as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetFacts:
-    """The target, as a migration sees it."""
+class TargetServer:
+    """The target's server: what matters also to a follow whose base copy is there already."""
 
     facts: ServerFacts
     pooling: Pooling
     room: ServerRoom
+    replication: ReplicationSettings
+    may_use_origins: bool
+    origin_exists: bool
+    foreign_helper_schema: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts(TargetServer):
+    """The target, as a whole migration sees it."""
+
     tables: tuple[Table, ...]
     has_large_objects: bool
     named_objects: tuple[NamedObject, ...]
@@ -199,13 +217,9 @@ class TargetFacts:
     """Roles to which this one may give what it creates."""
     superusers: frozenset[str]
     tablespaces: tuple[str, ...]
-    replication: ReplicationSettings
     creators_in_public: frozenset[str]
     """Roles that may create something in the schema public."""
-    may_use_origins: bool
     may_silence: bool
-    origin_exists: bool
-    foreign_helper_schema: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,9 @@ from pgcopydb.model.readiness import (
     ServerRoom,
     SlotState,
     SourceFacts,
+    SourceServer,
     TargetFacts,
+    TargetServer,
     Trigger,
 )
 from pgcopydb.postgres import discover, helper_schema, progress
@@ -46,12 +48,49 @@ _PATIENCE: Final = 5.0
 """Seconds to wait for tables that a statement of the application wants for itself."""
 
 
+def read_source_server(
+    source: Endpoint, connection: Connection, follow: FollowOptions | None
+) -> SourceServer:
+    """Return what the source's server is, in a few short queries."""
+    pooling = find_pooling(source, connection)
+    with reporting(source, "reading the server's settings"):
+        facts = discover.server_facts(connection)
+        return SourceServer(
+            facts=facts,
+            pooling=pooling,
+            room=_room(connection),
+            wal_bytes_per_second=_wal_rate(connection, facts),
+            replication=_replication(connection),
+            slot=_slot(connection, source, follow),
+        )
+
+
+def read_target_server(
+    target: Endpoint, connection: Connection, follow: FollowOptions | None
+) -> TargetServer:
+    """Return what the target's server is, in a few short queries."""
+    pooling = find_pooling(target, connection)
+    with reporting(target, "reading the server's settings"):
+        with_origins = progress.may_use_origins(connection)
+        return TargetServer(
+            facts=discover.server_facts(connection),
+            pooling=pooling,
+            room=_room(connection),
+            replication=_replication(connection),
+            may_use_origins=with_origins,
+            origin_exists=follow is not None
+            and with_origins
+            and progress.read_origin(connection, target, follow.origin) is not None,
+            foreign_helper_schema=_has_foreign_helper_schema(connection),
+        )
+
+
 def read_source(source: Endpoint, connection: Connection, intent: Intent) -> SourceFacts:
     """Return what the migration that is intended rests on at the source."""
     follow, filters = intent.follow, intent.filters
-    pooling = find_pooling(source, connection)
+    server = read_source_server(source, connection, follow)
+    facts = server.facts
     with reporting(source, "reading what a migration needs"):
-        facts = discover.server_facts(connection)
         with connection.transaction():
             # sizes are read under a lock, and the snapshot to copy from may hold back its owner
             estimated = intent.copy is not None and intent.copy.estimate_table_sizes
@@ -68,8 +107,11 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
         (large_objects,) = discover.records(connection, "large_object_access")
         return SourceFacts(
             facts=facts,
-            pooling=pooling,
-            room=_room(connection),
+            pooling=server.pooling,
+            room=server.room,
+            wal_bytes_per_second=server.wal_bytes_per_second,
+            replication=server.replication,
+            slot=server.slot,
             tables=chosen,
             publishable=captured,
             unowned=frozenset(table.oid for table in chosen if table.owner not in usable),
@@ -92,11 +134,8 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
             owners=tuple(role["name"] for role in required if role["owns"]),
             superusers=_superusers(roles),
             tablespaces=_tablespaces(connection, used=True),
-            wal_bytes_per_second=_wal_rate(connection, facts),
-            replication=_replication(connection),
             blockers=_read(connection, "blockers", Blocker),
             plugin_error=_plugin_error(connection, facts, follow),
-            slot=_slot(connection, source, follow),
             publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
         )
@@ -113,16 +152,18 @@ def _slot(
 
 def read_target(target: Endpoint, connection: Connection, intent: Intent) -> TargetFacts:
     """Return what the migration that is intended rests on at the target."""
-    follow = intent.follow
-    pooling = find_pooling(target, connection)
+    server = read_target_server(target, connection, intent.follow)
+    facts = server.facts
     with reporting(target, "reading what a migration needs"):
-        facts = discover.server_facts(connection)
         roles = list(discover.records(connection, "roles"))
-        with_origins = progress.may_use_origins(connection)
         return TargetFacts(
             facts=facts,
-            pooling=pooling,
-            room=_room(connection),
+            pooling=server.pooling,
+            room=server.room,
+            replication=server.replication,
+            may_use_origins=server.may_use_origins,
+            origin_exists=server.origin_exists,
+            foreign_helper_schema=server.foreign_helper_schema,
             tables=tuple(discover.list_tables(connection)),
             has_large_objects=any_there(connection),
             named_objects=tuple(discover.list_named_objects(connection)),
@@ -133,16 +174,10 @@ def read_target(target: Endpoint, connection: Connection, intent: Intent) -> Tar
             assumable_roles=frozenset(role["name"] for role in roles if role["assumable"]),
             superusers=_superusers(roles),
             tablespaces=_tablespaces(connection, used=False),
-            replication=_replication(connection),
             creators_in_public=frozenset(
                 role["name"] for role in roles if role["creates_in_public"]
             ),
-            may_use_origins=with_origins,
             may_silence=may_silence(connection, target),
-            origin_exists=follow is not None
-            and with_origins
-            and progress.read_origin(connection, target, follow.origin) is not None,
-            foreign_helper_schema=_has_foreign_helper_schema(connection),
         )
 
 

@@ -8,23 +8,33 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pgcopydb.errors import ConfigurationError, PgcopydbError, UsageError
-from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.findings import Finding, Report, Severity
-from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFacts
+from pgcopydb.model.options import FollowOptions
+from pgcopydb.model.readiness import (
+    Intent,
+    LocalFacts,
+    SourceFacts,
+    SourceServer,
+    TargetFacts,
+    TargetServer,
+)
 from pgcopydb.pgtools.find import find_tools
-from pgcopydb.postgres.connect import connect, pin, reporting
-from pgcopydb.postgres.discover import server_facts
-from pgcopydb.postgres.pooling import find_pooling
-from pgcopydb.postgres.readiness import read_source, read_target
+from pgcopydb.postgres.connect import connect, pin
+from pgcopydb.postgres.readiness import (
+    read_source,
+    read_source_server,
+    read_target,
+    read_target_server,
+)
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.rules.readiness import (
     judge_machine,
     judge_pair,
+    judge_servers,
     judge_source,
     judge_target,
-    servers,
-    writing,
 )
 
 _ORDER: Final = tuple(Severity)
@@ -66,28 +76,34 @@ def look_at_source(source: Endpoint, intent: Intent) -> Report:
     return _sorted(findings)
 
 
-def look_at_capture(source: Endpoint, target: Endpoint | None) -> Report:
-    """Return what matters to going on with a capture: one short connection a side.
+def look_at_capture(
+    source: Endpoint | None, target: Endpoint | None, follow: FollowOptions, *, prepared: bool
+) -> Report:
+    """Return what matters to going on with a capture: one short connection a side that is given.
 
-    Slot, publication and origin are there, and the target is not empty: of what a whole migration
-    needs only the servers themselves are looked at. Both answer for themselves when they are used,
-    but a pooler loses an origin, a lock or a setting without a word.
+    Slot and publication are there, and the target is not empty: of what a whole migration needs
+    the servers themselves are looked at. ``prepared`` says that the target records already how far
+    it is, so that nothing needs to be created there.
     """
     findings: list[Finding] = []
-    for endpoint in (source, target):
-        if endpoint is not None:
-            findings += _ask(endpoint, findings, _judge_server) or ()
+    intent = Intent(copy=None, follow=follow, captured=True, prepared=prepared)
+    source_server, target_server = None, None
+    if source is not None:
+        source_server = _ask(source, findings, partial(_read_source_server, follow=follow))
+    if target is not None:
+        target_server = _ask(target, findings, partial(_read_target_server, follow=follow))
+    findings += judge_servers(source_server, target_server, intent)
     return _sorted(findings)
 
 
-def _judge_server(endpoint: Endpoint) -> list[Finding]:
-    with connect(endpoint, purpose="check") as connection:
-        findings = [*servers.pooler(endpoint.side, find_pooling(endpoint, connection))]
-        if endpoint.side is Side.TARGET:
-            with reporting(endpoint, "reading the server's settings"):
-                facts = server_facts(connection)
-            findings += writing.unwritable(facts)
-        return findings
+def _read_source_server(source: Endpoint, follow: FollowOptions) -> SourceServer:
+    with connect(source, purpose="check") as connection:
+        return read_source_server(source, connection, follow)
+
+
+def _read_target_server(target: Endpoint, follow: FollowOptions) -> TargetServer:
+    with connect(target, purpose="check") as connection:
+        return read_target_server(target, connection, follow)
 
 
 def _ask(endpoint: Endpoint, findings: list[Finding], read: Callable[[Endpoint], _T]) -> _T | None:

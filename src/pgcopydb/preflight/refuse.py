@@ -24,16 +24,22 @@ _ERRORS: Final[dict[int, type[PgcopydbError]]] = {
 }
 
 
-def refuse_unfit(report: Report, *, tell: bool = True) -> None:
-    """Raise one error that names every fatal finding; ``tell`` the others when there is none."""
+def refuse_unfit(report: Report, *, tell: bool = True, begun: bool = False) -> None:
+    """Raise one error that names every fatal finding; ``tell`` the others when there is none.
+
+    A migration that has ``begun`` is told what mends each: ``pgcopydb check`` is about another.
+    """
     if not report.fatal:
         for found in report.findings if tell else ():
             level = logging.WARNING if found.severity is Severity.WARNING else logging.INFO
             log.log(level, "%s", told(found))
         return
-    hint = "nothing has been created; 'pgcopydb check' with the same options says what mends each"
-    if len(report.fatal) == 1:
-        hint = remedy(report.fatal[0]) or "nothing has been created"
+    if begun or len(report.fatal) == 1:
+        hint = "; ".join(filter(None, map(remedy, report.fatal))) or "nothing has been created"
+    else:
+        hint = (
+            "nothing has been created; 'pgcopydb check' with the same options says what mends each"
+        )
     raise error_of(report, "; ".join(told(found) for found in report.fatal), hint)
 
 

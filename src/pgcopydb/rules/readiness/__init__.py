@@ -1,14 +1,22 @@
 """Judges what was read from both servers: facts in, findings out, each with what mends it.
 
 A check is a function that gives the findings of one matter. The tables below are all of them; a
-new check is a function and a line here.
+new check is a function and a line here. Those of the servers alone serve a follow too, each time
+that it begins or goes on.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
 from pgcopydb.model.findings import Finding
-from pgcopydb.model.readiness import Intent, LocalFacts, SourceFacts, TargetFacts
+from pgcopydb.model.readiness import (
+    Intent,
+    LocalFacts,
+    SourceFacts,
+    SourceServer,
+    TargetFacts,
+    TargetServer,
+)
 from pgcopydb.rules.readiness import (
     applying,
     capture,
@@ -20,28 +28,45 @@ from pgcopydb.rules.readiness import (
     writing,
 )
 
+SourceServerCheck: TypeAlias = Callable[[SourceServer, Intent], Iterable[Finding]]
+TargetServerCheck: TypeAlias = Callable[[TargetServer, Intent], Iterable[Finding]]
 SourceCheck: TypeAlias = Callable[[SourceFacts, Intent], Iterable[Finding]]
 TargetCheck: TypeAlias = Callable[[TargetFacts, Intent], Iterable[Finding]]
 PairCheck: TypeAlias = Callable[[SourceFacts, TargetFacts, Intent], Iterable[Finding]]
 MachineCheck: TypeAlias = Callable[[LocalFacts, SourceFacts | None, Intent], Iterable[Finding]]
 
-SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
+SOURCE_SERVER_CHECKS: Final[tuple[SourceServerCheck, ...]] = (
     servers.source_pooler,
     servers.source_connections,
-    reading.tables,
-    reading.hidden_rows,
-    reading.sequences,
-    reading.large_objects,
-    reading.lock_table,
-    reading.foreign_tables,
     capture.wal_level,
     capture.standby,
     capture.replication_right,
     capture.slots,
     capture.senders,
     capture.plugin_allowed,
-    capture.plugin_installed,
     capture.slot_name,
+    capture.wal_limit,
+)
+
+TARGET_SERVER_CHECKS: Final[tuple[TargetServerCheck, ...]] = (
+    servers.target_pooler,
+    servers.target_connections,
+    writing.standby,
+    writing.create_right,
+    writing.helper_schema,
+    applying.origin_room,
+    applying.origin_name,
+)
+
+SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
+    *SOURCE_SERVER_CHECKS,
+    reading.tables,
+    reading.hidden_rows,
+    reading.sequences,
+    reading.large_objects,
+    reading.lock_table,
+    reading.foreign_tables,
+    capture.plugin_installed,
     publishing.publications,
     publishing.publication_rights,
     publishing.identities,
@@ -49,21 +74,14 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
     publishing.generated_identities,
     publishing.full_identities,
     capture.blockers,
-    capture.wal_limit,
     capture.not_followed,
     applying.strict_tables,
     applying.firing_triggers,
 )
 
 TARGET_CHECKS: Final[tuple[TargetCheck, ...]] = (
-    servers.target_pooler,
-    servers.target_connections,
-    writing.standby,
-    writing.create_right,
-    writing.helper_schema,
+    *TARGET_SERVER_CHECKS,
     writing.not_empty,
-    applying.origin_room,
-    applying.origin_name,
     applying.origin_rights,
     applying.silencing,
 )
@@ -90,6 +108,20 @@ MACHINE_CHECKS: Final[tuple[MachineCheck, ...]] = (
     machine.old_tools,
     machine.room,
 )
+
+
+def judge_servers(
+    source: SourceServer | None, target: TargetServer | None, intent: Intent
+) -> Iterator[Finding]:
+    """Give what is found on those servers of a capture that is there already which are known."""
+    if source is not None:
+        for check in SOURCE_SERVER_CHECKS:
+            yield from check(source, intent)
+    if target is not None:
+        for other in TARGET_SERVER_CHECKS:
+            yield from other(target, intent)
+    if source is not None and target is not None:
+        yield from servers.same_database(source, target, intent)
 
 
 def judge_source(facts: SourceFacts, intent: Intent) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import ConstraintKind
-from pgcopydb.model.readiness import Intent, SourceFacts, TargetFacts
+from pgcopydb.model.readiness import Intent, SourceFacts, TargetFacts, TargetServer
 from pgcopydb.rules.readiness.wording import set_setting
 
 ORIGIN_FUNCTIONS: Final = (
@@ -28,10 +28,12 @@ _SPARE: Final = 10
 _KEYS: Final = {ConstraintKind.PRIMARY_KEY, ConstraintKind.UNIQUE}
 
 
-def origin_room(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+def origin_room(target: TargetServer, intent: Intent) -> Iterator[Finding]:
     """Whether the server can keep another replication origin."""
     settings = target.replication
-    if intent.follow is None or not target.may_use_origins or target.origin_exists:
+    if intent.follow is None or intent.prepared:
+        return
+    if not target.may_use_origins or target.origin_exists:
         return
     if settings.used_origins < settings.max_origins:
         return
@@ -47,7 +49,7 @@ def origin_room(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
-def origin_name(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+def origin_name(target: TargetServer, intent: Intent) -> Iterator[Finding]:
     """Whether the origin's name is free: names are those of the whole server (ruling 22)."""
     if intent.follow is None or intent.captured or intent.replaces_capture:
         return

@@ -7,7 +7,7 @@ from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import TableKind
 from pgcopydb.model.options import FollowOptions, Plugin
-from pgcopydb.model.readiness import Intent, SourceFacts
+from pgcopydb.model.readiness import Intent, SourceFacts, SourceServer
 from pgcopydb.rules.publication import is_followed
 from pgcopydb.rules.readiness.wording import (
     age_text,
@@ -29,7 +29,7 @@ def new_capture(intent: Intent) -> FollowOptions | None:
     return None if intent.captured else intent.follow
 
 
-def wal_level(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def wal_level(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the log holds what is needed to decode changes."""
     if intent.follow is None or source.facts.wal_level == "logical":
         return
@@ -44,7 +44,7 @@ def wal_level(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
-def standby(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def standby(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the source is a primary: publication and marker are written there."""
     if intent.follow is not None and source.facts.in_recovery:
         yield Finding(
@@ -57,7 +57,7 @@ def standby(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
         )
 
 
-def replication_right(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def replication_right(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the role may read the stream of changes."""
     if intent.follow is None or source.facts.may_replicate:
         return
@@ -71,7 +71,7 @@ def replication_right(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
-def slots(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def slots(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether a replication slot is free."""
     settings = source.replication
     if new_capture(intent) is None or intent.replaces_capture:
@@ -89,11 +89,13 @@ def slots(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
-def senders(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def senders(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether a walsender is free."""
     settings = source.replication
     if intent.follow is None or settings.used_senders < settings.max_senders:
         return
+    if intent.captured and source.slot is not None and source.slot.active:
+        return  # a receive that was killed a moment ago, whose walsender makes room
     yield Finding(
         severity=Severity.FATAL,
         side=Side.SOURCE,
@@ -104,7 +106,7 @@ def senders(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
-def plugin_allowed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def plugin_allowed(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the server is allowed to load the plugin (correctness M15)."""
     listed = source.replication.plugin_libraries
     if intent.follow is None or listed is None:
@@ -146,7 +148,7 @@ def plugin_installed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
-def slot_name(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def slot_name(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the slot's name is free."""
     follow = new_capture(intent)
     if follow is None or intent.replaces_capture or source.slot is None:
@@ -197,7 +199,7 @@ def blockers(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
         )
 
 
-def wal_limit(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def wal_limit(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the source may give the slot up while nothing is received."""
     limit = source.replication.max_slot_wal_keep
     if intent.follow is None or limit is None:

@@ -6,7 +6,15 @@ from typing import Final
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import ServerFacts
-from pgcopydb.model.readiness import Intent, Pooling, ServerRoom, SourceFacts, TargetFacts
+from pgcopydb.model.readiness import (
+    Intent,
+    Pooling,
+    ServerRoom,
+    SourceFacts,
+    SourceServer,
+    TargetFacts,
+    TargetServer,
+)
 from pgcopydb.rules.readiness.wording import set_setting
 
 _BESIDE_LANES: Final = 8
@@ -15,12 +23,12 @@ _BESIDE_LANES: Final = 8
 _RAW: Final = "SQL_ASCII"
 
 
-def source_pooler(source: SourceFacts, _: Intent) -> Iterator[Finding]:
+def source_pooler(source: SourceServer, _: Intent) -> Iterator[Finding]:
     """Whether a pooler stands before the source."""
     yield from pooler(Side.SOURCE, source.pooling)
 
 
-def target_pooler(target: TargetFacts, _: Intent) -> Iterator[Finding]:
+def target_pooler(target: TargetServer, _: Intent) -> Iterator[Finding]:
     """Whether a pooler stands before the target."""
     yield from pooler(Side.TARGET, target.pooling)
 
@@ -50,12 +58,12 @@ def pooler(side: Side, pooling: Pooling) -> Iterator[Finding]:
     )
 
 
-def source_connections(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+def source_connections(source: SourceServer, intent: Intent) -> Iterator[Finding]:
     """Whether the source takes enough sessions."""
     yield from _connections(Side.SOURCE, source.facts, source.room, _lanes(intent))
 
 
-def target_connections(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+def target_connections(target: TargetServer, intent: Intent) -> Iterator[Finding]:
     """Whether the target takes enough sessions."""
     builders = intent.copy.index_jobs if intent.copy else 0
     yield from _connections(Side.TARGET, target.facts, target.room, _lanes(intent) + builders)
@@ -106,7 +114,7 @@ def _connections(side: Side, facts: ServerFacts, room: ServerRoom, lanes: int) -
         )
 
 
-def same_database(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
+def same_database(source: SourceServer, target: TargetServer, _: Intent) -> Iterator[Finding]:
     """Whether both sides are one and the same database."""
     if is_same_database(source.facts, target.facts):
         yield Finding(

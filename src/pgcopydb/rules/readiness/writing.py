@@ -5,19 +5,13 @@ from collections.abc import Iterator
 from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
-from pgcopydb.model.objects import ServerFacts
-from pgcopydb.model.readiness import Intent, SourceFacts, TargetFacts
+from pgcopydb.model.readiness import Intent, SourceFacts, TargetFacts, TargetServer
 from pgcopydb.rules.readiness.wording import quoted, table_names
 
 
-def standby(target: TargetFacts, _: Intent) -> Iterator[Finding]:
+def standby(target: TargetServer, _: Intent) -> Iterator[Finding]:
     """Whether the target takes writes at all."""
-    yield from unwritable(target.facts)
-
-
-def unwritable(target: ServerFacts) -> Iterator[Finding]:
-    """Whether the server that is to be written to is a standby."""
-    if target.in_recovery:
+    if target.facts.in_recovery:
         yield Finding(
             severity=Severity.FATAL,
             side=Side.TARGET,
@@ -29,9 +23,9 @@ def unwritable(target: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def create_right(target: TargetFacts, _: Intent) -> Iterator[Finding]:
+def create_right(target: TargetServer, intent: Intent) -> Iterator[Finding]:
     """Whether the role may create schemas, this program's own first of all."""
-    if target.replication.may_create:
+    if target.replication.may_create or intent.prepared:
         return
     role, database = target.facts.role, target.facts.database
     yield Finding(
@@ -45,9 +39,9 @@ def create_right(target: TargetFacts, _: Intent) -> Iterator[Finding]:
     )
 
 
-def helper_schema(target: TargetFacts, _: Intent) -> Iterator[Finding]:
+def helper_schema(target: TargetServer, intent: Intent) -> Iterator[Finding]:
     """Whether this program's own schema would meet another of its name."""
-    if target.foreign_helper_schema:
+    if target.foreign_helper_schema and not intent.prepared:
         yield Finding(
             severity=Severity.FATAL,
             side=Side.TARGET,
