@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from pgcopydb.decoding import Decoder, make_decoder
-from pgcopydb.errors import ProtocolError
+from pgcopydb.errors import ProtocolError, StateError
 from pgcopydb.model.changes import (
     UNCHANGED,
     Begin,
@@ -184,6 +184,26 @@ def test_text_key_change() -> None:
     )
     assert isinstance(change, Update)
     assert (change.relation.key, change.old, change.new) == ((0,), (b"1", None), (b"5", b"x"))
+
+
+def test_text_old_columns_are_the_identity_that_a_table_was_given_since() -> None:
+    """No stream tells ALTER TABLE … REPLICA IDENTITY; this one shows what came of it at times."""
+    change = text(
+        "table public.t: UPDATE: old-key: s[text]:'x' new-tuple: id[integer]:5 s[text]:'y'", KEY
+    )
+    assert isinstance(change, Update)
+    assert (change.relation.key, change.old, change.new) == ((1,), (None, b"x"), (b"5", b"y"))
+    change = text("table public.t: DELETE: s[text]:'y'", KEY)
+    assert isinstance(change, Delete)
+    assert (change.relation.columns, change.relation.key, change.old) == (("s",), (0,), (b"y",))
+    wider = text("table public.t: DELETE: id[integer]:5 s[text]:'y'", KEY)
+    assert isinstance(wider, Delete)
+    assert (wider.relation.key, wider.old) == ((0,), (b"5", b"y"))
+
+
+def test_text_identity_that_is_full_no_longer_is_refused() -> None:
+    with pytest.raises(StateError, match="another replica identity"):
+        text("table public.fu: UPDATE: a[integer]:2 b[text]:null", FULL)
 
 
 def test_text_full_old_row_leaves_out_its_nulls() -> None:
