@@ -11,9 +11,10 @@ One that fails does not keep the others from being copied, unless --fail-fast sa
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from typing import Any, Final, LiteralString
 
+from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import Connection
 
 from pgcopydb.clone.roles import copy_roles
@@ -84,8 +85,7 @@ def refuse_failures(outcomes: list[DatabaseOutcome]) -> None:
     ) from first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabasePair:
+class DatabasePair(Struct, frozen=True, kw_only=True):
     """A database of each side by its name; a side that lacks it is None.
 
     ``work`` is where a clone of all databases keeps this one, if it is there.

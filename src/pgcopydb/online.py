@@ -12,7 +12,8 @@ there: the copy as long as its snapshot lives, the stream for ever.
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pgcopydb.cdc import source_setup
 from pgcopydb.cdc.capture import refuse_other_source

@@ -3,10 +3,11 @@
 import json
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
 from pgcopydb.demo.cluster import Cluster

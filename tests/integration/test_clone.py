@@ -1,9 +1,9 @@
 """A clone is equal to its source: rows, definitions and sequences, whatever the database holds."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.clone.run import clone
 from pgcopydb.errors import ConfigurationError, SqlError, StateError, TargetError

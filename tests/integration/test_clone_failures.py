@@ -1,15 +1,16 @@
 """A clone that is disturbed goes on, or ends with the cause; it never hangs and never lies."""
 
+import dataclasses
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
 from pgcopydb.clone import verify
@@ -161,7 +162,7 @@ def test_rows_hidden_from_the_role_are_refused(source_target: SourceTarget, tmp_
         grant select on t to clone_reader; alter table t enable row level security;
         create policy partly on t using (false);
     """)
-    reader = replace(
+    reader = dataclasses.replace(
         source_target,
         source=AsRole(source_target.source.cluster, source_target.source.name, "clone_reader"),
     )

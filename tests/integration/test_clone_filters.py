@@ -1,10 +1,10 @@
 """A clone with filters is what the source would be if PostgreSQL had dropped the rest."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.clone import rows
 from pgcopydb.clone.context import Copying

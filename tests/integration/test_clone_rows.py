@@ -1,10 +1,10 @@
 """Rows that are easily lost or spoilt: formats, very wide ones, and where they are stored."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.integration.test_clone import TWO_JOBS, run_clone
 from tests.support.equality import differences

@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.errors import ConfigurationError, TargetError
 from tests.integration.test_clone import TWO_JOBS, run_clone

@@ -1,7 +1,8 @@
 """Facts of two servers that nothing stands in the way of, to be changed one by one."""
 
-from dataclasses import replace
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from pgcopydb.model.objects import (
     Column,

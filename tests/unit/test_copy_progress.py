@@ -5,10 +5,10 @@ import json
 import os
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from pgcopydb.cli.drawing import Lines, copy_lines

@@ -1,8 +1,7 @@
 """Differences between what is followed and what is there: of types, and of whole tables."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.errors import StateError
 from pgcopydb.model.capture import FollowedTable, changed_tables

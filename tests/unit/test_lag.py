@@ -4,10 +4,10 @@ import io
 import json
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from pgcopydb.cdc.lag import make_progress, measure

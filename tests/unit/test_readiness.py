@@ -1,10 +1,11 @@
 """The rules of ``pgcopydb check``: each with facts that provoke it, and with some that do not."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Report, Severity

@@ -1,9 +1,9 @@
 """``--restart``: what a previous run left is gone when the new one has begun, and not before."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.errors import SourceError, StateError
 from pgcopydb.model.options import WorkOptions

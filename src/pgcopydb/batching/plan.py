@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from pgcopydb.batching.net import NetEffect, OrderedChanges, Segment, TableBatch
 from pgcopydb.model.changes import (
     Change,
@@ -24,8 +26,7 @@ from pgcopydb.model.changes import (
 from pgcopydb.model.targets import Route
 
 
-@dataclass(frozen=True, slots=True)
-class Truncation:
+class Truncation(Struct, frozen=True):
     """One TRUNCATE over the tables of ``routes``."""
 
     routes: tuple[Route, ...]
@@ -33,8 +34,7 @@ class Truncation:
     restart_identity: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(Struct, frozen=True):
     """Nothing to write, but the position is to move."""
 
 
@@ -55,8 +55,7 @@ class Batch:
     commit_time: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TableRows:
+class TableRows(Struct, frozen=True):
     """What takes the rows of one relation."""
 
     insert: Callable[[Row], None]

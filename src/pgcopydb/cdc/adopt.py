@@ -6,11 +6,12 @@ made the slot answers for that; what was made here is captured in the slot's sna
 
 import logging
 import uuid
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.cdc.capture import (
     CAPTURE_FACT,
@@ -42,8 +43,7 @@ log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSlot:
+class FoundSlot(Struct, frozen=True):
     """A slot that can be streamed from, and what decoding its stream rests on."""
 
     slot: Slot

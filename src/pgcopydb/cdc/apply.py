@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from multiprocessing import connection as pipes
 from multiprocessing.connection import Connection as Pipe
 from typing import Final, Self
+
+from msgspec import Struct
 
 from pgcopydb.batching.plan import Batch, Planner
 from pgcopydb.cdc import machine_crash
@@ -79,8 +80,7 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyTask:
+class ApplyTask(Struct, frozen=True):
     """What an apply process is to do; ``wake`` is a pipe that receive writes to."""
 
     work: WorkDirectory

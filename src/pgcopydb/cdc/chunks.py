@@ -7,9 +7,10 @@ that is not complete stays in memory until either happens.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.decoding import MESSAGE_HEADER, begins, commit_end, is_relation_frame
 from pgcopydb.model.options import Plugin
@@ -30,8 +31,7 @@ _WAL_START: Final = struct.Struct(">Q").unpack_from
 Relations = list[tuple[bytes, Frame]]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """Messages to store as one chunk; see ``workdir.changelog.Chunk`` for the fields."""
 
     messages: list[bytes]

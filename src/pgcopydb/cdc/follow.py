@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Final, Self, TypeAlias
+
+from msgspec.structs import replace
 
 from pgcopydb.cdc.apply import DRAINED_FACT, LAST_LSN, ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture, refuse_other_source

@@ -15,12 +15,12 @@ import sqlite3
 import struct
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from operator import itemgetter
 from typing import Any, Final, Self
 
 import psycopg
+from msgspec import Struct
 
 from pgcopydb.cdc.capture import read_capture, refuse_other_server
 from pgcopydb.cdc.chunks import CHUNK_BYTES, ChunkAssembler, Cut
@@ -90,8 +90,7 @@ _LONGEST_PAUSE: Final = 5.0
 _PGOUTPUT_COMMIT_BYTES: Final = 26
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveTask:
+class ReceiveTask(Struct, frozen=True):
     """What a receive process is to do; ``wake`` is a pipe whose other end apply waits on."""
 
     work: WorkDirectory

@@ -6,9 +6,10 @@ While it pauses the source keeps its WAL, and is told that this program lives (r
 import logging
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.workdir.changelog import segment_files
 
@@ -29,8 +30,7 @@ _SEGMENTS_IN_LIMIT: Final = 8
 _SMALLEST_SEGMENT: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """How far the stored changes are, and how far they are applied, as end positions."""
 
     stored: int

@@ -5,8 +5,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from pgcopydb.cdc.source_setup import create_capture
 from pgcopydb.model.endpoint import Endpoint

@@ -9,11 +9,12 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import sql
 
 from pgcopydb.cdc.capture import (
@@ -64,16 +65,14 @@ _SLOT_WAIT = 300.0
 """Seconds to wait for older transactions of the source before giving up."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewSlot:
+class NewSlot(Struct, frozen=True):
     """A slot that was just created: where its stream starts, and the snapshot of that moment."""
 
     start: int
     snapshot: str
 
 
-@dataclass(frozen=True, slots=True)
-class _SourceSetup:
+class _SourceSetup(Struct, frozen=True):
     """What the steps of a set-up share; ``undo`` takes back what they created."""
 
     work: WorkDirectory

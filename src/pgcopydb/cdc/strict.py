@@ -5,8 +5,9 @@ the transaction and its position.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.cdc.session import ApplySession
 from pgcopydb.errors import ConflictError, PgcopydbError
@@ -23,8 +24,7 @@ _MOST_QUEUED: Final = 2000
 _NO_ROW: Row = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
+class _Subject(Struct, frozen=True):
     """Which change a statement in the pipeline is for, should it fail."""
 
     statements: TableStatements

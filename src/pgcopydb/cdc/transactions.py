@@ -1,8 +1,9 @@
 """From stored chunks to whole transactions, or to pieces of one that is too large for memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.batching.plan import Planner, TableRows
 from pgcopydb.cdc.selected import FollowedChanges
@@ -25,8 +26,7 @@ def _leave_out(_row: Row) -> None:
 _NOT_FOLLOWED: Final = TableRows(_leave_out, _leave_out)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Changes of one source transaction; ``end_lsn`` is 0 while more of it is to come.
 
     ``continued`` says that earlier pieces of the same transaction were given before.
@@ -39,8 +39,7 @@ class Piece:
     continued: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(Struct, frozen=True):
     """The pieces given since the last complete transaction are void.
 
     Its session broke off, and the source sends the whole transaction again in its next session

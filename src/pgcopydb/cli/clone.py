@@ -1,8 +1,7 @@
 """``pgcopydb clone``, and the same command under its other name ``fork``."""
 
-from dataclasses import replace
-
 import click
+from msgspec.structs import replace
 
 from pgcopydb.cli.command import command
 from pgcopydb.cli.options import ALL_DATABASES, COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from msgspec import Struct
 
 from pgcopydb.cli.command import OptionGroup
 from pgcopydb.cli.options import DIRECTORY, FILTERS, flag, value
@@ -35,8 +35,7 @@ _SCHEMA_NAME: Final = value("--schema-name", metavar="NAME", help="Only those of
 _TABLE_NAME: Final = value("--table-name", metavar="NAME", help="Only those of this table.")
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Which objects are listed: those that the filters take, in one schema or table or in all.
 
     ``directory`` is that of a migration whose filters are in force. Names are as stored.

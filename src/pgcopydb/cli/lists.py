@@ -4,8 +4,9 @@ The members of the JSON objects are described in ``docs/reference/lists.md``; sc
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from pgcopydb.cli.render import Right, aligned, as_json_text, size
 from pgcopydb.model.objects import (
@@ -27,8 +28,7 @@ _NONE: Final = "-"
 _PROVIDERS: Final = {"c": "libc", "i": "icu", "b": "builtin", "d": "default"}
 
 
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[T]):
+class Listing(Struct, Generic[T], frozen=True):
     """How objects of one kind are shown: as a line of a table, or as an object of a JSON array."""
 
     headings: Sequence[str]
@@ -224,8 +224,7 @@ TABLES: Final[Listing[Table]] = Listing(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TablePart:
+class TablePart(Struct, frozen=True):
     """A part of a table as the copy would make it."""
 
     table: Table
@@ -272,8 +271,7 @@ TABLE_PARTS: Final[Listing[TablePart]] = Listing(
 # -- sequences and indexes -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StandingSequence:
+class StandingSequence(Struct, frozen=True):
     """A sequence and where it stands; None where the role may not read it."""
 
     sequence: DatabaseSequence

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
+from msgspec import structs
 
 from pgcopydb.cdc.follow import Observe
 from pgcopydb.cli.progress import copy_line, progress_members
@@ -191,7 +192,7 @@ class CopyWatch:
         if now - then < _RATE_OVER / 4 or moved <= 0 or left <= 0:
             return progress
         rate = moved / (now - then)
-        return replace(progress, bytes_per_second=round(rate), seconds_left=left / rate)
+        return structs.replace(progress, bytes_per_second=round(rate), seconds_left=left / rate)
 
 
 class _IndexBuilds:

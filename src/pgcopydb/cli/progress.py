@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec.structs import asdict
 
 from pgcopydb.cli.render import Right, aligned, as_json_text, duration, progress_line, size
 from pgcopydb.lsn import format_lsn

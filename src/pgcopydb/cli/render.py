@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Side

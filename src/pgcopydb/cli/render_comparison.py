@@ -1,10 +1,11 @@
 """Comparisons as text: one line for each thing that differs, or JSON."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from itertools import zip_longest
 from typing import Final
 from unicodedata import normalize
+
+from msgspec.structs import asdict
 
 from pgcopydb.cli.render import as_json_text, duration, size
 from pgcopydb.lsn import format_lsn
@@ -86,8 +87,9 @@ def comparison_members(found: DataComparison | SchemaComparison | Found) -> dict
         return {"equal": False, "found": found}
     members = {"equal": found.is_equal, **asdict(found)}
     for side in ("source", "target"):
-        lsn = members[side]["lsn"]
-        members[side]["lsn"] = None if lsn is None else format_lsn(lsn)
+        facts = asdict(members[side])
+        lsn = facts["lsn"]
+        members[side] = facts | {"lsn": None if lsn is None else format_lsn(lsn)}
     members["seconds"] = round(found.seconds, 3)
     return members
 

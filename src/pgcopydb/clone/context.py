@@ -3,9 +3,11 @@
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pgcopydb.errors import StateError, WorkerError
 from pgcopydb.model.endpoint import Endpoint
@@ -38,8 +40,7 @@ CONSTRAINTS_BUILT: Final = "constraints built"
 """Steps of a copy in phases, which leave less for pg_restore to make."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restoring:
+class Restoring(Struct, frozen=True, kw_only=True):
     """A target that is being made: what the steps which never look at the source work with.
 
     ``watch`` is called whenever the copy waits, many times a second, and may raise to end it: so
@@ -85,8 +86,7 @@ class Restoring:
         mark_done(self.work, step)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copying(Restoring):
+class Copying(Restoring, frozen=True, kw_only=True):
     """A base copy under way, or a part of one: both sides."""
 
     source: Endpoint

@@ -15,11 +15,12 @@ thousands of round trips; a large one's are separate, so that several are built 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
@@ -66,8 +67,7 @@ KeyBounds = Callable[[Table], tuple[int, int] | None]
 """Gives the lowest and highest value of a table's integer key, None when it has no rows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """Statements that belong together, and the object that shows that they were run."""
 
     statements: tuple[str, ...]
@@ -76,16 +76,14 @@ class Step:
     """Schema and table, and the constraint's name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
+class Build(Struct, frozen=True, kw_only=True):
     """What a job of the pool BUILD runs: ``steps`` in one transaction, then ``afterwards``."""
 
     steps: tuple[Step, ...] = ()
     afterwards: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignKey:
+class ForeignKey(Struct, frozen=True, kw_only=True):
     """What a job of the pool FOREIGN_KEYS makes."""
 
     schema: str
@@ -101,8 +99,7 @@ class ForeignKey:
     """Whether filters leave out rows of the table that it refers to."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltIndex:
+class BuiltIndex(Struct, frozen=True):
     """An index that must be on the target in the end, with the constraint that it serves."""
 
     schema: str
@@ -112,8 +109,7 @@ class BuiltIndex:
     """Whether the index is made first and the constraint of it; some constraints make their own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remainder:
+class Remainder(Struct, frozen=True, kw_only=True):
     """What later steps, and a run that resumes this one, have to know of the catalogue."""
 
     indexes: tuple[BuiltIndex, ...] = ()
@@ -124,8 +120,7 @@ class Remainder:
     """Catalog and oid of each object that pg_restore must leave to this program."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """All jobs of a copy; ``bytes`` and ``parts`` are what there is to copy."""
 
     jobs: tuple[NewJob, ...]

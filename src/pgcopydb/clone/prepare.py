@@ -1,7 +1,8 @@
 """Before anything is written: both sides are looked at, and the run is begun or found."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.clone import refusals
 from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
@@ -62,8 +63,7 @@ def check(
     return intent.filters
 
 
-@dataclass(frozen=True, slots=True)
-class _Sides:
+class _Sides(Struct, frozen=True):
     """Both sides as they were found: each one server, fit for the copy."""
 
     source: Endpoint

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS, LARGE_OBJECTS
 from pgcopydb.model.objects import IndexBuild

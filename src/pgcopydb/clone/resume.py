@@ -5,10 +5,10 @@ import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from psycopg import sql
 
 from pgcopydb.clone.context import BUILD, COPY, Copying, Restoring
@@ -26,8 +26,7 @@ _VIEWS_FACT: Final = "copy snapshots"
 _REMAINDER_FACT: Final = "copy remainder"
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """The snapshot that parts were copied from: ``given`` when another session exported it."""
 
     snapshot: str

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.clone import extensions, indexes, into_tables, large_objects, schema, tables, verify
 from pgcopydb.clone.context import (
@@ -59,8 +60,7 @@ _SCOPE: Final = "rows of"
 _VERIFIED: Final = "rows and indexes verified"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """How much of a base copy is made at once: the jobs, and what goes beside them.
 
     Without ``schema`` the empty tables must be on the target already.

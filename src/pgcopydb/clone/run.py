@@ -11,9 +11,10 @@ running it again; which rows are copied is asked of the target (its copy markers
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic
 from typing import Final
+
+from msgspec.structs import replace
 
 from pgcopydb.clone import matviews, schema
 from pgcopydb.clone.constraints import finish, refuse_unvalidated, refuse_violated

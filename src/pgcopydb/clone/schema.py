@@ -7,11 +7,12 @@ build, pg_restore does, so nothing that pg_dump knows is ever lost.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
+from msgspec.structs import replace
 from psycopg import Connection, sql
 
 from pgcopydb.clone import extensions
@@ -65,8 +66,7 @@ _KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dumped:
+class Dumped(Struct, frozen=True, kw_only=True):
     """What is known of the schema dump of a work directory: who wrote it, and what is in it."""
 
     source_version_num: int
@@ -370,8 +370,7 @@ _DROP: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Relation:
+class Relation(Struct, frozen=True, order=True):
     """A table, view, materialised view or foreign table; ``kind`` is pg_class.relkind."""
 
     kind: str

@@ -8,12 +8,12 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
 import psycopg
+from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.clone.context import Restoring, require_finished
@@ -30,8 +30,7 @@ log = logging.getLogger(__name__)
 Session = Connection[tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """What a job moved."""
 
     rows: int = 0

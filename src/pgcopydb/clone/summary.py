@@ -3,8 +3,9 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import accumulate
+
+from msgspec.structs import replace
 
 from pgcopydb.clone.context import BUILD, COPY, LARGE_OBJECTS
 from pgcopydb.clone.progress import COPY_STEP, covered

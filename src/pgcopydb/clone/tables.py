@@ -1,10 +1,10 @@
 """Table data: COPY lanes, two in a process, that claim parts until there are none left."""
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection, sql
 
 from pgcopydb.clone.plan import integer_key
@@ -27,8 +27,7 @@ _LANES_OF_A_PROCESS: Final = 2
 that write rows busy, so two lanes leave it half idle."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneWork:
+class LaneWork(Struct, frozen=True):
     """What a process of lanes needs to begin; ``numbers`` are those of its lanes."""
 
     catalogue: Path

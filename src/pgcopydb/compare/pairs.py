@@ -1,9 +1,11 @@
 """Which table of one side is to hold the same rows as which of the other."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.model.comparison import Found, TableDifference
 from pgcopydb.model.endpoint import Side
@@ -18,8 +20,7 @@ STORED: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})
 _FORMS: Final = {"bytea": ValueForm.BYTES, '"char"': ValueForm.CODE}
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """A table of one side, and what holds its rows: itself, or its partitions."""
 
     table: Table
@@ -41,8 +42,7 @@ class Holder:
         return sum(leaf.bytes for leaf in self.leaves)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A table that both sides have. ``reasons`` say what makes it differ whatever its rows are."""
 
     source: Holder

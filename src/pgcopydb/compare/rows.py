@@ -7,9 +7,11 @@ what is kept here is bounded: sums of buckets, then the hashes of a bounded numb
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from pgcopydb.compare.pairs import Pair
 from pgcopydb.compare.readers import Readers, Session, Task

@@ -16,8 +16,9 @@ import os
 import shutil
 import stat
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from pgcopydb.errors import ConfigurationError
 
@@ -33,8 +34,7 @@ EMBEDDED_MAJORS = tuple(_FOLDERS)
 """The major versions that the demo extra brings along."""
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(Struct, frozen=True):
     """Where the programs of one major version of PostgreSQL are."""
 
     major: int

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
+from msgspec import Struct
 
 
 class Outcome(StrEnum):
@@ -120,8 +121,7 @@ def read_ledger(files: Iterable[tuple[int, Path]]) -> Expected:
     return expected
 
 
-@dataclass(frozen=True)
-class Discrepancies:
+class Discrepancies(Struct, frozen=True):
     """Where a database differs from the ledger; everything empty is as it must be."""
 
     lost: tuple[Key, ...] = ()

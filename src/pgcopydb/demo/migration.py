@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from msgspec import Struct
 
 from pgcopydb.cdc.steering import get_sentinel
 from pgcopydb.clone.context import COPY
@@ -28,8 +29,7 @@ _SHOWN_LINES: Final = 15
 _COMMAND_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """Where the migration is; either part is None before there is something to tell."""
 
     copy: PoolState | None = None

@@ -10,12 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import psycopg
+from msgspec import Struct
 
 from pgcopydb.demo.cluster import Cluster
 from pgcopydb.demo.embedded import Installation, embedded_installation
@@ -47,8 +47,7 @@ _FIRST_ORDERS: Final = 50
 """Transactions that the application makes on the target at the end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoOptions:
+class DemoOptions(Struct, frozen=True, kw_only=True):
     """How large the demonstration is; ``scale`` is pgbench's, about 17 MB each."""
 
     scale: int = 20

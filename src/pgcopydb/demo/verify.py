@@ -5,9 +5,9 @@ Each check is a question to the servers themselves; none trusts what the migrati
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.demo.ledger import Entry, Expected, compare
@@ -22,8 +22,7 @@ Name = tuple[str, str]
 """A schema and what is in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One thing that was looked at: what must be true, what was found, and whether it is so."""
 
     claim: str
@@ -84,8 +83,7 @@ def check_ledger(target: Endpoint, expected: Expected) -> Check:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(Struct, frozen=True):
     place: tuple[int, bool]
     increment: int
 

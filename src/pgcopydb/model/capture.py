@@ -1,14 +1,14 @@
 """What a change capture is about, as it was when its slot was made."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pgcopydb.model.changes import Identities, Identity
 from pgcopydb.model.filters import EVERYTHING, Filters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowedTable:
+class FollowedTable(Struct, frozen=True, kw_only=True):
     """A table whose changes are captured, with what must not change unnoticed (ruling 24)."""
 
     schema: str
@@ -29,8 +29,7 @@ class FollowedTable:
     """The partitioned tables that a partition is of, the nearest first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(Struct, frozen=True, kw_only=True):
     """The tables followed from ``start`` (a position) on."""
 
     start: int

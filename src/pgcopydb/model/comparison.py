@@ -1,7 +1,8 @@
 """What a comparison of two databases found."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from pgcopydb.model.endpoint import Side
 
@@ -14,8 +15,7 @@ class Found(StrEnum):
     DIFFERS = "differs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Struct, frozen=True, kw_only=True):
     """What was compared on one side: its database, as of when, and where its log ended then.
 
     ``lsn`` is None where the server does not tell it.
@@ -28,8 +28,7 @@ class Moment:
     lsn: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueDifference:
+class ValueDifference(Struct, frozen=True, kw_only=True):
     """A column, or a property of an object, with what it is on either side; None is absent."""
 
     name: str
@@ -37,8 +36,7 @@ class ValueDifference:
     target: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowDifference:
+class RowDifference(Struct, frozen=True, kw_only=True):
     """A row that is not the same. ``key`` pairs columns with their values as text.
 
     A row of a table without key is known by a sample of its text, and by how often it is there.
@@ -52,8 +50,7 @@ class RowDifference:
     sample: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableDifference:
+class TableDifference(Struct, frozen=True, kw_only=True):
     """A table whose rows are not the same on both sides.
 
     ``reasons`` say what else is wrong: the table or a column is missing. Rows are None where the
@@ -69,8 +66,7 @@ class TableDifference:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectDifference:
+class ObjectDifference(Struct, frozen=True, kw_only=True):
     """Something else that differs: ``kind`` and ``name`` say what, ``values`` in which way."""
 
     kind: str
@@ -79,8 +75,7 @@ class ObjectDifference:
     values: tuple[ValueDifference, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataComparison:
+class DataComparison(Struct, frozen=True, kw_only=True):
     """The outcome of comparing all rows; counts are of what was compared.
 
     ``notes`` tell what was not compared, and why.
@@ -103,8 +98,7 @@ class DataComparison:
         return not self.table_differences and not self.object_differences
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaComparison:
+class SchemaComparison(Struct, frozen=True, kw_only=True):
     """The outcome of comparing all definitions; ``objects`` is how many the source has."""
 
     source: Moment
@@ -120,8 +114,7 @@ class SchemaComparison:
         return not self.differences
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonProgress:
+class ComparisonProgress(Struct, frozen=True, kw_only=True):
     """How far a comparison of rows is; bytes are of both sides together."""
 
     tables_done: int

@@ -1,13 +1,13 @@
 """What an object of a database is, told so that two servers can be compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from pgcopydb.model.dependencies import Key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Privileges:
+class Privileges(Struct, frozen=True, kw_only=True):
     """Who may do what with an object: entries as PostgreSQL prints them, ``grantee=rw/grantor``.
 
     ``default`` is what holds where nothing was granted or revoked, for an object of ``owner``.
@@ -18,8 +18,7 @@ class Privileges:
     owner: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class Definition(Struct, frozen=True, kw_only=True):
     """An object, known by ``kind`` and ``name``, with the properties that are not the usual ones.
 
     ``key`` tells it from all that was read by the same query. ``schema`` and ``table`` are where it
@@ -41,4 +40,4 @@ class Definition:
     """Catalog and oid on its own server, where filters decide by what depends on what."""
     referenced: int | None = None
     """Oid of the table that a foreign key refers to, on its own server."""
-    privileges: Privileges | None = field(default=None)
+    privileges: Privileges | None = None

@@ -1,7 +1,8 @@
 """What of a database can be without what else: rows of ``postgres.selection``."""
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 PG_CLASS: Final = 1259
 PG_CONSTRAINT: Final = 2606
@@ -11,8 +12,7 @@ Key: TypeAlias = tuple[int, int]
 """Catalog and oid of an object, as pg_depend names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogObject:
+class CatalogObject(Struct, frozen=True):
     """An object that filters can name, or that lives in a schema.
 
     ``kind`` is pg_class.relkind for a relation, else ``schema``, ``extension``, ``event trigger``
@@ -38,8 +38,7 @@ class CatalogObject:
         return self.schema or "", self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """``dependent`` cannot be without ``needed``.
 
     ``kind`` is pg_depend.deptype. With ``is_part`` the two are one thing: ``needed`` cannot be

@@ -12,6 +12,8 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Final
 
+from msgspec import Struct
+
 
 class Section(StrEnum):
     """The sections of a file of filters."""
@@ -33,8 +35,7 @@ QUALIFIED: Final = frozenset(
 """The sections whose names have two parts, schema and name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """A part of a name: the name itself, unquoted, or an expression that is searched in it."""
 
     text: str
@@ -53,8 +54,7 @@ def compiled(text: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One line of a file. ``schema`` is None in the sections whose names have one part."""
 
     section: Section

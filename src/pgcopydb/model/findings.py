@@ -1,7 +1,9 @@
 """What a look at both servers finds before a migration is begun, and how it is mended."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from pgcopydb.model.endpoint import Side
 
@@ -39,8 +41,7 @@ class Statement:
         object.__setattr__(self, "arguments", arguments)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """Something found on one side, or on this machine where ``side`` is None.
 
     ``check`` names what was looked at, for scripts. ``statements`` mend it when a superuser runs
@@ -59,11 +60,10 @@ class Finding:
     status: int = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """All findings of one look, the gravest first."""
 
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
 
     @property
     def fatal(self) -> tuple[Finding, ...]:

@@ -4,8 +4,9 @@ Names are as stored, unquoted. Oids belong to the server that was asked. Fields 
 the queries' columns.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class TableKind(StrEnum):
@@ -36,8 +37,7 @@ class ConstraintKind(StrEnum):
     EXCLUSION = "x"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True, kw_only=True):
     """A server and one database of it.
 
     ``system_identifier`` and ``timeline`` are None where the role may not read them.
@@ -76,8 +76,7 @@ class ServerFacts:
         return self.version_num // 10000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Struct, frozen=True, kw_only=True):
     """A column of a relation.
 
     ``type_modifier`` is -1 for none. ``type_names`` are those by which the type may be called: as
@@ -106,8 +105,7 @@ class Column:
         return self.generated != ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Struct, frozen=True, kw_only=True):
     """A table, partitioned table, materialised view or foreign table.
 
     ``filenode`` is what the transaction's snapshot shows, ``current_filenode`` what the server has
@@ -161,8 +159,7 @@ class Table:
         return self.replica_identity is ReplicaIdentity.FULL or bool(self.identity_columns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Struct, frozen=True, kw_only=True):
     """An index, and the constraint that it serves if there is one.
 
     ``constraint_*`` are None for a plain index. ``statistics`` pairs column numbers with targets
@@ -198,8 +195,7 @@ class Index:
     constraint_deferred: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraint:
+class Constraint(Struct, frozen=True, kw_only=True):
     """A constraint of a table, with the text that ALTER TABLE ... ADD CONSTRAINT takes.
 
     ``parent_oid`` is the constraint of the partitioned table from which it came: such a one is
@@ -225,8 +221,7 @@ class Constraint:
     referenced_name: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
+class Sequence(Struct, frozen=True, kw_only=True):
     """A sequence and the column that owns it, if one does.
 
     ``dependency`` is "a" for a serial column's, "i" for an identity column's.
@@ -252,8 +247,7 @@ class Sequence:
     readable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceValue:
+class SequenceValue(Struct, frozen=True):
     """Where a sequence stands: ``is_called`` tells whether ``last_value`` was handed out."""
 
     oid: int
@@ -261,8 +255,7 @@ class SequenceValue:
     is_called: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NamedObject:
+class NamedObject(Struct, frozen=True):
     """A function, type, view, schema or the like: its kind and full name as one text.
 
     ``schema`` is where it lives, or itself for a schema, None for what lives in none.
@@ -272,8 +265,7 @@ class NamedObject:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """One privilege on an object. ``grantee`` is None for PUBLIC."""
 
     grantor: str
@@ -282,8 +274,7 @@ class Grant:
     grantable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LargeObject:
+class LargeObject(Struct, frozen=True, kw_only=True):
     """A large object without its bytes. ``grants`` is None where nothing was granted or revoked."""
 
     oid: int
@@ -292,8 +283,7 @@ class LargeObject:
     grants: tuple[Grant, ...] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Database:
+class Database(Struct, frozen=True, kw_only=True):
     """A database of a server.
 
     ``provider`` is that of its collation ("c" for libc, "i" for ICU, "b" for the built-in one) and
@@ -315,8 +305,7 @@ class Database:
     bytes: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigurationTable:
+class ConfigurationTable(Struct, frozen=True, kw_only=True):
     """A table of an extension whose rows, those that meet ``condition``, belong to its users."""
 
     schema: str
@@ -325,8 +314,7 @@ class ConfigurationTable:
     """SQL text that begins with WHERE, or "" for all rows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extension:
+class Extension(Struct, frozen=True, kw_only=True):
     """An extension that is created in the database; ``schema`` is where its objects are."""
 
     oid: int
@@ -339,8 +327,7 @@ class Extension:
     configuration_tables: tuple[ConfigurationTable, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtensionVersion:
+class ExtensionVersion(Struct, frozen=True, kw_only=True):
     """A version of an extension that could be created on the server.
 
     ``schema`` is the one that it insists on; ``requires`` names the extensions it needs.
@@ -357,8 +344,7 @@ class ExtensionVersion:
     requires: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collation:
+class Collation(Struct, frozen=True, kw_only=True):
     """A collation that users created, or that the database, a column or an index uses.
 
     ``provider`` is as for a database. ``version`` is the one that indexes were built with and
@@ -379,8 +365,7 @@ class Collation:
     used_by: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexBuild:
+class IndexBuild(Struct, frozen=True, kw_only=True):
     """An index of a table that is being built: what the server does now, and how much of that.
 
     ``fraction`` (0 to 1) is None where the server does not tell.

@@ -1,8 +1,9 @@
 """What a person may choose, as the command line hands it to the use-cases."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 
 class Plugin(StrEnum):
@@ -36,8 +37,7 @@ class OnConflict(StrEnum):
     OVERWRITE = "overwrite"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkOptions:
+class WorkOptions(Struct, frozen=True, kw_only=True):
     """Where a run keeps its state, and what it may do with a previous run found there."""
 
     directory: Path | None = None
@@ -46,8 +46,7 @@ class WorkOptions:
     not_consistent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOptions:
+class CopyOptions(Struct, frozen=True, kw_only=True):
     """How the base copy is made."""
 
     table_jobs: int = 4
@@ -82,8 +81,7 @@ class CopyOptions:
     """Versions of extensions, a file as ``list extensions --requirements --json`` prints it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(Struct, frozen=True, kw_only=True):
     """What is compared, and how. What a clone was told to leave out is no difference."""
 
     jobs: int = 4
@@ -101,8 +99,7 @@ class CompareOptions:
     filters: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowOptions:
+class FollowOptions(Struct, frozen=True, kw_only=True):
     """How changes are captured and applied."""
 
     plugin: Plugin = Plugin.PGOUTPUT

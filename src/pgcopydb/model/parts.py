@@ -1,7 +1,8 @@
 """What part of a table one COPY carries."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class PartKind(StrEnum):
@@ -12,8 +13,7 @@ class PartKind(StrEnum):
     KEYS = "keys"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One of ``count`` parts of a table, counted from 1, that together hold each row once.
 
     ``lower`` is the first block or key of the part and ``upper`` the first one after it. The first
@@ -31,8 +31,7 @@ class Part:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TablePart:
+class TablePart(Struct, frozen=True, kw_only=True):
     """One part of one table to move.
 
     ``table_oid`` is the source's. With ``truncate`` the target table is emptied in the same

@@ -3,15 +3,14 @@
 The fields have the names of the queries' columns. Sizes are bytes, durations seconds.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import Constraint, Extension, NamedObject, ServerFacts, Table
 from pgcopydb.model.options import CopyOptions, FollowOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(Struct, frozen=True, kw_only=True):
     """What is about to be done, and what is known to be there for it already.
 
     ``copy`` is None where the rows are on the target already, ``follow`` where nothing is captured.
@@ -30,8 +29,7 @@ class Intent:
     prepared: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
+class Blocker(Struct, frozen=True, kw_only=True):
     """A transaction with writes on the source. ``name`` is a session's pid, or a prepared's gid."""
 
     kind: str
@@ -41,8 +39,7 @@ class Blocker:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AvailableExtension:
+class AvailableExtension(Struct, frozen=True, kw_only=True):
     """An extension that the target has, or could create."""
 
     name: str
@@ -55,8 +52,7 @@ class AvailableExtension:
     """Whether it is installed, and the role has its owner's rights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collation:
+class Collation(Struct, frozen=True, kw_only=True):
     """A collation with the version of its library that it was made with, and that of now.
 
     ``name`` is empty for the database's own.
@@ -68,8 +64,7 @@ class Collation:
     actual_version: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
+class Trigger(Struct, frozen=True, kw_only=True):
     """A trigger that fires although ``session_replication_role`` is replica."""
 
     schema: str
@@ -77,8 +72,7 @@ class Trigger:
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerRoom:
+class ServerRoom(Struct, frozen=True, kw_only=True):
     """How many sessions a server takes, how many are there, and its lock table.
 
     ``reserved_connections`` are those that this role cannot have, unless it is a superuser.
@@ -96,8 +90,7 @@ class ServerRoom:
     lock_room: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicationSettings:
+class ReplicationSettings(Struct, frozen=True, kw_only=True):
     """What logical decoding needs of a server.
 
     ``plugin_libraries`` is None where the server does not restrict or does not say them;
@@ -116,16 +109,14 @@ class ReplicationSettings:
     may_create: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicationState:
+class PublicationState(Struct, frozen=True, kw_only=True):
     """A publication of the wanted name; ``differences`` is empty when it is what is needed."""
 
     name: str
     differences: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pooling:
+class Pooling(Struct, frozen=True, kw_only=True):
     """What stands between this program and the server.
 
     ``pooled``: the session is not the server's own. ``by_transaction``: one session of ours is
@@ -136,16 +127,14 @@ class Pooling:
     by_transaction: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlotState:
+class SlotState(Struct, frozen=True, kw_only=True):
     """A replication slot: whose it is, and whether somebody reads from it now."""
 
     database: str | None
     active: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceServer:
+class SourceServer(Struct, frozen=True, kw_only=True):
     """The source's server: what matters also to a capture that is there already."""
 
     facts: ServerFacts
@@ -157,8 +146,7 @@ class SourceServer:
     """The slot of the name that the capture has, or is to have, where there is one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFacts(SourceServer):
+class SourceFacts(SourceServer, frozen=True, kw_only=True):
     """The source, as a whole migration sees it."""
 
     tables: tuple[Table, ...]
@@ -188,8 +176,7 @@ class SourceFacts(SourceServer):
     """Functions, types, views and what else lives in no table, as text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetServer:
+class TargetServer(Struct, frozen=True, kw_only=True):
     """The target's server: what matters also to a follow whose base copy is there already."""
 
     facts: ServerFacts
@@ -201,8 +188,7 @@ class TargetServer:
     foreign_helper_schema: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetFacts(TargetServer):
+class TargetFacts(TargetServer, frozen=True, kw_only=True):
     """The target, as a whole migration sees it."""
 
     tables: tuple[Table, ...]
@@ -222,8 +208,7 @@ class TargetFacts(TargetServer):
     may_silence: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalFacts:
+class LocalFacts(Struct, frozen=True, kw_only=True):
     """This machine: the programs, and the disk of the work directory.
 
     ``tools_error`` is why no pg_dump and pg_restore fit, ``tools`` their names and versions.

@@ -1,12 +1,11 @@
 """What the use-cases give back, for a person or a program to read."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pgcopydb.errors import PgcopydbError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableSummary:
+class TableSummary(Struct, frozen=True, kw_only=True):
     """One table's copy. ``index_seconds`` adds up its indexes, which are built side by side."""
 
     schema: str
@@ -18,8 +17,7 @@ class TableSummary:
     index_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSummary:
+class StepSummary(Struct, frozen=True, kw_only=True):
     """One step of a run, done by ``concurrency`` workers at once.
 
     Times are seconds since 1970; ``finished`` is None while it is under way, or for good where
@@ -38,8 +36,7 @@ class StepSummary:
         return 0.0 if self.finished is None else self.finished - self.started
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloneSummary:
+class CloneSummary(Struct, frozen=True, kw_only=True):
     """A base copy, table by table and step by step; ``bytes`` are those that went through COPY.
 
     Steps overlap: indexes are built while other tables are copied.
@@ -51,8 +48,7 @@ class CloneSummary:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseOutcome:
+class DatabaseOutcome(Struct, frozen=True, kw_only=True):
     """What became of one database: its ``summary``, or the ``error`` that ended its copy.
 
     Both are None for one that an earlier run has copied.
@@ -63,16 +59,14 @@ class DatabaseOutcome:
     error: PgcopydbError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseSummary:
+class PhaseSummary(Struct, frozen=True, kw_only=True):
     """A part of a base copy: what was ``done``, a line each, and how long its steps took."""
 
     done: tuple[str, ...]
     steps: tuple[StepSummary, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowSummary:
+class FollowSummary(Struct, frozen=True, kw_only=True):
     """What was applied. ``endpos`` is None where none was set; positions are integers."""
 
     endpos: int | None
@@ -81,16 +75,14 @@ class FollowSummary:
     changes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineSummary:
+class OnlineSummary(Struct, frozen=True, kw_only=True):
     """What an online migration did; ``copy`` is None where the base copy was made before."""
 
     copy: CloneSummary | None
     follow: FollowSummary
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowProgress:
+class FollowProgress(Struct, frozen=True, kw_only=True):
     """Where a follow is. Positions are integers, 0 for one that is not set.
 
     ``write_lsn`` and ``flush_lsn`` are the end of the last commit stored, ``received_lsn`` the
@@ -117,8 +109,7 @@ class FollowProgress:
     changes_per_second: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowStanding:
+class FollowStanding(Struct, frozen=True, kw_only=True):
     """The latest command that applies changes, how it is doing or ended, and where it is."""
 
     command: str
@@ -126,8 +117,7 @@ class FollowStanding:
     progress: FollowProgress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
+class Conflict(Struct, frozen=True, kw_only=True):
     """A change that met a row on the target which was not what the source says it was.
 
     ``lsn`` is where its transaction's commit ends, ``kind`` INSERT, UPDATE or DELETE, ``key`` the
@@ -144,16 +134,14 @@ class Conflict:
     action: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrunedFile:
+class PrunedFile(Struct, frozen=True, kw_only=True):
     """A file of stored changes, by its name in the folder of stored changes."""
 
     name: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PruneSummary:
+class PruneSummary(Struct, frozen=True, kw_only=True):
     """Files of stored changes that were removed, or with ``dry_run`` would be.
 
     ``position`` is the one up to which the target has everything on its disk.
@@ -166,16 +154,14 @@ class PruneSummary:
     dry_run: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """How many of how many are done."""
 
     done: int
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnderWay:
+class UnderWay(Struct, frozen=True, kw_only=True):
     """Something that a worker is doing now, since ``started`` (seconds since 1970).
 
     ``what`` is "copy", "large objects", "build" (indexes, key constraints and vacuum of a table)
@@ -196,8 +182,7 @@ class UnderWay:
     fraction: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedWork:
+class FailedWork(Struct, frozen=True, kw_only=True):
     """Something that a worker could not do, and why."""
 
     schema: str | None
@@ -205,8 +190,7 @@ class FailedWork:
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyProgress:
+class CopyProgress(Struct, frozen=True, kw_only=True):
     """How far a base copy is.
 
     ``state`` is "not begun", "running", "done", "failed" or "interrupted"; ``step`` is the

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
@@ -22,8 +24,7 @@ class Role:
     password: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class Membership(Struct, frozen=True, kw_only=True):
     """``member`` has ``role``. Before server 16 there is only ``may_admin``; the rest is None.
 
     ``grantor`` is None where it is the server's first superuser, too.
@@ -37,8 +38,7 @@ class Membership:
     grantor: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roles:
+class Roles(Struct, frozen=True, kw_only=True):
     """All roles of a server that users created, and their memberships in any role."""
 
     roles: tuple[Role, ...]

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from pgcopydb.model.changes import Relation
 
 
-@dataclass(frozen=True, slots=True)
-class TargetColumn:
+class TargetColumn(Struct, frozen=True):
     """A column of a target table; ``exact`` says that ``=`` finds exactly the bytes looked for.
 
     For numeric, float, interval, jsonb, citext and the like two values can be equal and print
@@ -41,8 +42,7 @@ class TargetTable:
     ordered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """Where the rows of one relation of the stream go, by positions in the relation's columns.
 
     ``key`` finds a row (empty where there is no key), ``full`` says that only the whole old row

@@ -12,10 +12,11 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.access import without_libpq
@@ -27,8 +28,7 @@ _EMBEDDED: Final = ("pginstall", "pginstall18")  # 16 and 18
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(Struct, frozen=True):
     """The two programs and their versions as (major, minor)."""
 
     pg_dump: Path
@@ -37,8 +37,7 @@ class Tools:
     pg_restore_version: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(Struct, frozen=True):
     path: Path
     version: tuple[int, int]
 

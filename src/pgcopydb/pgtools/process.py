@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.errors import ExternalToolError
 
@@ -28,8 +29,7 @@ _NO_TLS_HINT: Final = (
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """How a program ended: its exit status, what it printed, and what it complained of."""
 
     program: str

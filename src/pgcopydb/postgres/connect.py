@@ -12,10 +12,10 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from msgspec import Struct
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
@@ -60,8 +60,7 @@ _OF_THE_SIDE = re.compile(r"(08|25006|28|3D000|40|42501|53|55|57|58|XX)")
 """SQLSTATEs that speak of the server or of the role on it rather than of a statement."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """A reason for which a server could not be reached, and what to do about it."""
 
     pattern: re.Pattern[str]

@@ -5,10 +5,10 @@ must take its bytes as they are.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
 
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
@@ -30,8 +30,7 @@ class RowTooLongError(Exception):
     """A row of a table is too long for one text: its long values have to be hashed one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableDigest:
+class TableDigest(Struct, frozen=True):
     """How many rows there are, and the sum of their hashes; those of parts can be added."""
 
     rows: int = 0
@@ -41,8 +40,7 @@ class TableDigest:
         return TableDigest(self.rows + other.rows, self.digest + other.digest)
 
 
-@dataclass(frozen=True, slots=True)
-class HashedRow:
+class HashedRow(Struct, frozen=True):
     """A row, known by the text of its key; one of a table without key stands for ``count``."""
 
     key: tuple[str, ...]

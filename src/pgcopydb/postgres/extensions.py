@@ -7,9 +7,9 @@ condition; as pg_dump does, which leaves them out of a dump of the schema.
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection, sql
 
 from pgcopydb.errors import ConfigurationError, some_of
@@ -26,8 +26,7 @@ Session = Connection[tuple[Any, ...]]
 _SCHEMA_IS_THERE: Final = "select from pg_catalog.pg_namespace where nspname = %s"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class Configuration(Struct, frozen=True, kw_only=True):
     """A table, or a sequence, of an extension that is configured by the extension's users.
 
     ``condition`` is empty or begins with WHERE: text of the catalogue that the extension wrote.

@@ -10,9 +10,9 @@ may not use replication origins (rulings 14 and 22).
 The functions raise psycopg's errors: callers wrap them in ``connect.reporting``.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.errors import TargetError
@@ -54,8 +54,7 @@ create table if not exists pgcopydb.progress (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CopiedPart:
+class CopiedPart(Struct, frozen=True):
     """A part of a table that is on the target; ``table_oid`` is the source's."""
 
     table_oid: int

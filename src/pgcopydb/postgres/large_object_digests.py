@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
 
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.ahead import ReadAhead
@@ -19,8 +19,7 @@ _AT_ONCE: Final = 1000
 """Large objects that one statement reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class LargeObjectDigest:
+class LargeObjectDigest(Struct, frozen=True):
     """A large object: its size in bytes, and the sum of the hashes of its megabytes."""
 
     oid: int

@@ -9,10 +9,10 @@ The functions that list raise psycopg's errors: callers wrap them in ``connect.r
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection, sql
 from psycopg.rows import class_row
 
@@ -38,8 +38,7 @@ _PIECE: Final = 1 << 20
 """Bytes of a large object that are read and written by one statement."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRange:
+class ObjectRange(Struct, frozen=True):
     """Oids from ``first`` to ``last``, both of objects that are there; ``count`` of them are."""
 
     first: int
@@ -47,8 +46,7 @@ class ObjectRange:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Properties:
+class Properties(Struct, frozen=True, kw_only=True):
     """What is copied with the bytes: owners, privileges (ACLs) and comments."""
 
     owners: bool = True

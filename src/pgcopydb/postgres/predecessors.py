@@ -5,9 +5,9 @@ process id is used again after a while, so a session is known by its start as we
 """
 
 import time
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection
 
 Session = Connection[tuple[Any, ...]]
@@ -25,8 +25,7 @@ _END: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SessionIdentity:
+class SessionIdentity(Struct, frozen=True):
     """A session of a server: process id and start, as the server prints it."""
 
     pid: int

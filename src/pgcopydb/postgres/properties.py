@@ -6,9 +6,9 @@ database has decided that, and a copy that gave it away could not go on with it.
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.model.endpoint import Endpoint
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 Session = Connection[tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Grant:
+class Grant(Struct, frozen=True, order=True):
     """A privilege on the database; ``role`` is None for PUBLIC."""
 
     role: str | None
@@ -33,8 +32,7 @@ class Grant:
     grantable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseProperties:
+class DatabaseProperties(Struct, frozen=True):
     """Of one database; ``settings`` are pairs of a role, None for all, and ``name=value``.
 
     ``connection_limit`` is -1 where there is none.
@@ -48,8 +46,7 @@ class DatabaseProperties:
     grants: frozenset[Grant]
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """One thing to set; ``setting`` is the ``name=value`` of a parameter, None for other things."""
 
     text: str

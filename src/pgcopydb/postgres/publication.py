@@ -1,10 +1,10 @@
 """Publications for pgoutput: made to measure, reused only when they fit exactly (ruling 16)."""
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from msgspec import Struct
 from psycopg import sql
 
 from pgcopydb.errors import StateError
@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 Connection = psycopg.Connection[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
+class Publication(Struct, frozen=True, kw_only=True):
     """A publication as the source's catalogue has it; tables are (schema, name) pairs."""
 
     all_tables: bool

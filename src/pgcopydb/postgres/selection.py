@@ -5,9 +5,9 @@ Called in a transaction with an imported snapshot, it answers for that snapshot.
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.model.dependencies import CatalogObject, Key, Need
@@ -64,8 +64,7 @@ def read_selection(source: Endpoint, connection: Session, filters: Filters) -> S
     return select(filters, objects, needs)
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Struct, frozen=True):
     """An object and what it cannot be without, both described as pg_describe_object does."""
 
     object: str

@@ -5,10 +5,10 @@ base copy, and again when writers have stopped, which is when the reading is exa
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+from msgspec import Struct
 from psycopg import Connection, sql
 
 from pgcopydb.errors import ConfigurationError
@@ -23,8 +23,7 @@ Session = Connection[tuple[Any, ...]]
 _SET_AT_ONCE: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class SequencesSynchronized:
+class SequencesSynchronized(Struct, frozen=True):
     """What was done: how many were ``set``, which the target has ``ahead``, which it ``lacks``.
 
     The names are ``schema.name``.
@@ -35,8 +34,7 @@ class SequencesSynchronized:
     lacks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(Struct, frozen=True):
     sequence: Sequence
     value: SequenceValue
 

@@ -4,10 +4,10 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
 
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn, parse_lsn
@@ -22,8 +22,7 @@ _FIRST_WORD: Final = 3.0
 """Seconds that creating a slot may take before the transactions it waits for are named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class Slot(Struct, frozen=True, kw_only=True):
     """A replication slot of the source, as ``pg_replication_slots`` shows it."""
 
     name: str
@@ -97,8 +96,7 @@ def require_slot(connection: Connection, endpoint: Endpoint, name: str, plugin: 
     return slot
 
 
-@dataclass(frozen=True, slots=True)
-class RetainedWal:
+class RetainedWal(Struct, frozen=True):
     """How much WAL a slot holds back, in bytes; ``limit`` is what it may, 0 for any amount."""
 
     status: str | None

@@ -16,10 +16,10 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from msgspec import Struct
 
 from pgcopydb.errors import PgcopydbError, first_line
 from pgcopydb.model.endpoint import Endpoint
@@ -85,8 +85,7 @@ _END_PREDECESSOR: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """What one part was: rows, and bytes of COPY data. ``repeated`` says it was there before."""
 
     rows: int

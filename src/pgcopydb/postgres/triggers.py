@@ -5,10 +5,10 @@ ALWAYS or ENABLE REPLICA is not: an audit trigger would write every row a second
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
 from psycopg import sql
 
 from pgcopydb.model.endpoint import Endpoint
@@ -26,8 +26,7 @@ _STATES: Final = {
 """How each value of pg_trigger.tgenabled is set."""
 
 
-@dataclass(frozen=True, slots=True)
-class FiringTrigger:
+class FiringTrigger(Struct, frozen=True):
     """A user's trigger and its pg_trigger.tgenabled."""
 
     schema: str

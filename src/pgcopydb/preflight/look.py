@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from pgcopydb.errors import ConfigurationError, PgcopydbError, UsageError
 from pgcopydb.model.endpoint import Endpoint

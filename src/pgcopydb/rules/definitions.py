@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pgcopydb.model.comparison import ValueDifference
 from pgcopydb.model.definition import Definition
@@ -41,8 +42,7 @@ _ALIASED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Definitions:
+class Definitions(Struct, frozen=True):
     """How definitions are compared.
 
     ``schemas`` are those of either side, as they are printed, whose names are no table's too: a

@@ -6,8 +6,10 @@ key does the same. So a root stands for its partitions only when its own key doe
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ReplicaIdentity, Table, TableKind
@@ -19,16 +21,14 @@ INSERT_ONLY: Final = "insert, truncate"
 _PERMANENT = "p"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicationPlan:
+class PublicationPlan(Struct, frozen=True):
     """``whole`` carries every change; ``keyless`` cannot carry updates and deletes."""
 
     whole: tuple[Table, ...]
     keyless: tuple[Table, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class WantedPublication:
+class WantedPublication(Struct, frozen=True):
     """A publication to be made: ``tables`` are (schema, name) pairs."""
 
     name: str

@@ -13,9 +13,11 @@ it. All else in a schema that is left out goes, save what a taken table is made 
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
+
+from msgspec import Struct, structs
 
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.dependencies import CatalogObject, Key, Need
@@ -32,16 +34,14 @@ _OWNING: Final = frozenset("aiPSe")
 """pg_depend.deptype of what belongs to another object and goes with it as a matter of course."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dependent:
+class Dependent(Struct, frozen=True):
     """Something that is left out although no rule names it, and what it cannot be without."""
 
     key: Key
     needed: Key
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """What follows from the rules for one database.
 
     ``filters`` are the rules with the names that the catalogue added; ``left_out`` every object
@@ -349,7 +349,9 @@ def _spread(graph: _Graph, roots: Iterable[Key], rescued: set[Key]) -> dict[Key,
                 waiting.append(need.dependent)
         for need in graph.needs[key]:
             if need.is_part and need.needed not in out:
-                out[need.needed] = replace(need, dependent=need.needed, needed=_cause(out, key))
+                out[need.needed] = structs.replace(
+                    need, dependent=need.needed, needed=_cause(out, key)
+                )
                 waiting.append(need.needed)
     return out
 

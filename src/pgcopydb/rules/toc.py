@@ -8,8 +8,10 @@ spaces and a missing schema as ``-``. Reading the list back, it looks at nothing
 
 import re
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _LINE = re.compile(r"(\d+); (\d+) (\d+) (.+)")
 _DEPENDS = re.compile(r";\tdepends on:((?: \d+)+)")
@@ -87,8 +89,7 @@ KINDS: Final = (
 _BY_LENGTH: Final = tuple(sorted(KINDS, key=len, reverse=True))
 
 
-@dataclass(frozen=True, slots=True)
-class TocEntry:
+class TocEntry(Struct, frozen=True):
     """One entry. ``catalog_oid`` and ``oid`` name the object on the dumped server, 0 where none.
 
     ``schema`` is None for what lives in none. ``name`` is the object's, followed or preceded by

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from msgspec import Struct
+
 from pgcopydb.errors import Interrupted, PgcopydbError, WorkerError, first_line
 from pgcopydb.runtime import fork_server, logs, signals
 from pgcopydb.runtime.standstill import StandstillWatch
@@ -30,8 +32,7 @@ _KILL_AFTER = 8.5
 """Seconds after which a worker that did not stop is killed: a stop takes 10 s at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(Struct, frozen=True):
     """A unit to run in a process of its own: ``function(argument)``, known as ``name`` in logs."""
 
     name: str

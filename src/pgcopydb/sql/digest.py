@@ -11,8 +11,9 @@ is as easily summed up as a table.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from msgspec import Struct, field
 
 from pgcopydb.model.parts import Part
 from pgcopydb.sql.copy import select_part
@@ -40,16 +41,14 @@ class ValueForm(Enum):
     """By the hash of its text, for tables with rows too long for one text."""
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedColumn:
+class ComparedColumn(Struct, frozen=True):
     """A column that both sides have, and how its values go into the hash on both."""
 
     name: str
     form: ValueForm = ValueForm.PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class RowText:
+class RowText(Struct, frozen=True):
     """Which columns of a table are compared, and by which a row is known on both sides.
 
     Without ``key`` a row is known by all its values. ``as_stored`` takes the bytes of a SQL_ASCII
@@ -98,8 +97,7 @@ class RowText:
         return f"pg_catalog.sha256(pg_catalog.convert_to({text}, 'UTF8'))"
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A part of a table's own rows, and how each becomes text."""
 
     schema: str

@@ -5,8 +5,9 @@ the old ones are NULL) and then filled from the rows, so that the server can pre
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from pgcopydb.errors import ConflictError
 from pgcopydb.model.changes import UNCHANGED, Row
@@ -38,8 +39,7 @@ def is_exact(type_name: str, collation: str | None) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """A statement, and where its parameters come from: ``>= 0`` the new row, else ``~n`` the old.
 
     ``rows`` is the number of rows that it must affect.

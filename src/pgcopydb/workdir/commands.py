@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class CommandState(StrEnum):
@@ -16,8 +17,7 @@ class CommandState(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRun:
+class CommandRun(Struct, frozen=True):
     """A command that worked in a role; ``started`` is in whole seconds since 1970."""
 
     command: str

@@ -17,8 +17,9 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from pgcopydb.errors import StateError
 from pgcopydb.model.options import WorkOptions
@@ -91,8 +92,7 @@ _REPEATABLE = {
 """Commands that go on by themselves where they stopped, so that repeating one is no accident."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkDirectory:
+class WorkDirectory(Struct, frozen=True):
     """An open work directory.
 
     ``resume`` says that a previous run is to be continued; ``previous`` are the headers of the

@@ -1,8 +1,9 @@
 """The filters of a migration: read from a file once, and in force for every later command."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from pgcopydb.errors import ConfigurationError, StateError
 from pgcopydb.model.filters import EVERYTHING, Filters
@@ -13,8 +14,7 @@ from pgcopydb.workdir.store import has_begun, read_fact, read_header, write_fact
 _FACT: Final = "filters"
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """The filters of a migration, and the text of the file as it was given."""
 
     text: str
@@ -65,8 +65,7 @@ def keep_filters(work: WorkDirectory, given: Path | None, filters: Filters) -> N
         write_fact(store, _FACT, _Kept(_read(given).text, filters))
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(Struct, frozen=True):
     text: str
     filters: Filters
 

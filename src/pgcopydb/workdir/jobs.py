@@ -18,9 +18,10 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
+
+from msgspec import Struct
 
 from pgcopydb.errors import StateError
 
@@ -74,8 +75,7 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+class NewJob(Struct, frozen=True, kw_only=True):
     """A job to put into the queue.
 
     ``pool`` names the workers that take it and ``kind`` what they do; ``weight`` (bytes) decides
@@ -99,8 +99,7 @@ class NewJob:
     done: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A job as the queue holds it. Times are seconds since 1970; ``pid`` is the claimer's.
 
     ``bytes`` of a job under way are those that it has moved so far, as far as that was noted.
@@ -126,8 +125,7 @@ class Job:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PoolState:
+class PoolState(Struct, frozen=True):
     """How many jobs of a pool are in which state, and how much they have moved.
 
     ``rows``, ``items_done`` and ``weight_done`` are of the jobs done, ``bytes`` also of those under

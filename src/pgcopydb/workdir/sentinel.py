@@ -11,7 +11,9 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 from pgcopydb.errors import StateError
 
@@ -40,8 +42,7 @@ create table if not exists sentinel (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Sentinel:
+class Sentinel(Struct, frozen=True):
     """Where a follow is, and what it has been told.
 
     ``received_lsn`` is a proof: every transaction that committed at or before it is stored here,

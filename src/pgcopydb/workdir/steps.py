@@ -2,8 +2,9 @@
 
 import sqlite3
 import time
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from pgcopydb.model.results import StepSummary
 from pgcopydb.workdir.store import read_fact, transaction, write_fact

@@ -9,11 +9,12 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.errors import StateError
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
@@ -59,8 +60,7 @@ create table if not exists conflict (
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunHeader:
+class RunHeader(Struct, frozen=True, kw_only=True):
     """What one migration is about; once a field is set it does not change.
 
     ``source`` and ``target`` identify a database: system identifier and database oid, as

@@ -8,10 +8,10 @@ In JSON lines they are non-transactional messages under prefixes of this program
 readers of wal2json's format pass over; in SQL they are comments with a JSON object.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from pgcopydb.errors import ProtocolError
 from pgcopydb.lsn import format_lsn, parse_lsn
@@ -21,15 +21,13 @@ _SOURCE: Final = "pgcopydb.source"
 _COMPLETE: Final = "pgcopydb.complete"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceNote:
+class SourceNote(Struct, frozen=True):
     """The changes that follow are of this database: system identifier and database oid."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteNote:
+class CompleteNote(Struct, frozen=True):
     """Everything that committed at or before ``lsn`` has been given."""
 
     lsn: int

@@ -6,7 +6,8 @@ on the source's side only, so that the text that leaves it is already free of th
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pgcopydb.cdc.selected import FollowedChanges
 from pgcopydb.errors import StateError
@@ -24,8 +25,7 @@ from pgcopydb.model.changes import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Struct, frozen=True):
     """What to make of the rows of one relation; positions are the relation's own."""
 
     relation: Relation

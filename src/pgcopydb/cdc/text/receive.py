@@ -13,11 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.cdc.adopt import FoundSlot, adopt_slot, find_slot
 from pgcopydb.cdc.capture import (
@@ -285,8 +287,7 @@ class _Confirmed:
         return self.position
 
 
-@dataclass(frozen=True, slots=True)
-class _Printing:
+class _Printing(Struct, frozen=True):
     """What to print: the changes of a slot after ``start``, confirmed as ``confirmed`` says."""
 
     source: Endpoint

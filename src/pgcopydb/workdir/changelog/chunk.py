@@ -3,7 +3,8 @@
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pgcopydb.decoding import MESSAGE_HEADER
 from pgcopydb.errors import StateError
@@ -18,8 +19,7 @@ Frame = tuple[int, bytes]
 """WAL start and payload of one XLogData message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """The XLogData messages of a chunk: the first begins at ``start`` of ``data``."""
 
     data: bytes
@@ -27,8 +27,7 @@ class Packed:
     lengths: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """Stored frames: whole transactions (``slice`` is None), or one slice of a large one.
 
     ``end_lsn`` is the end of the last commit in it, 0 for a slice that is not final.
