@@ -1,0 +1,194 @@
+"""What happens on the target in the middle of a copy or a follow, and what becomes of the rows."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgcopydb.demo.processes import server_user
+from tests.support.clock import wait_for
+from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.equality import differences
+from tests.support.requirements import missing
+from tests.support.servers import AsRole, Database, SourceTarget
+from tests.support.steps import Stream
+
+PAIR = """
+create table first (id integer primary key, n integer);
+create table second (id integer primary key, n integer);
+insert into first select g, 0 from generate_series(1, 3) g;
+insert into second select g, 0 from generate_series(1, 3) g;
+"""
+
+LARGE = """
+create table large (id integer primary key, pad text);
+insert into large select g, (select string_agg(md5(random()::text || i), '')
+  from generate_series(1, 32) i) from generate_series(1, 12000) g;
+"""
+"""Some 14 MB that no compression makes smaller."""
+
+
+@pytest.fixture
+def stream(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> Stream:
+    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+
+
+@pytest.mark.parametrize("mode", ["batch", "transaction"])
+def test_a_deadlock_with_a_session_of_the_target_is_got_over(stream: Stream, mode: str) -> None:
+    """Apply is the victim, as it looks for the deadlock first; it does everything again."""
+    stream.both(PAIR)
+    stream.set_up()
+    target = stream.pair.target
+    with stream.start("stream", "replay", "--apply-mode", mode) as running:
+        stream.pair.source.execute("update first set n = 1")
+        assert wait_for(lambda: target.rows("select from first where n = 1") != [])
+        with target.connect() as other:
+            other.execute("set deadlock_timeout to '1min'")
+            other.execute("begin; update second set n = n where id = 2")
+            stream.pair.source.execute(
+                "begin; update first set n = 2; update second set n = 2; commit"
+            )
+            assert wait_for(lambda: _waits_for_a_lock(target))
+            other.execute("update first set n = n where id = 2")  # returns when apply has lost
+            other.execute("commit")
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    assert "deadlock detected" in finished.stderr
+    stream.assert_equal()
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    query = (
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+        " and application_name like 'pgcopydb apply%'"
+    )
+    return bool(database.rows(query))
+
+
+def test_a_target_without_room_for_a_session_is_waited_for(stream: Stream) -> None:
+    """A limit of 0 stands for a full server: the role that applies gets no session."""
+    stream.both("create table item (id integer primary key)")
+    target = stream.pair.target
+    role = f"mover_{target.name}"
+    target.execute(
+        f"create role {role} login; alter table item owner to {role};"
+        f" grant create on database {target.name} to {role}"
+    )
+    stream.pair = SourceTarget(stream.pair.source, AsRole(target.cluster, target.name, role))
+    stream.set_up()
+    target.execute(f"alter role {role} connection limit 0")
+    refused = stream.run("stream", "replay", status=7)
+    assert "too many connections for role" in refused.stderr
+    assert "connection limit" in refused.stderr.partition("HINT:")[2]
+    target.execute(f"alter role {role} connection limit -1")
+    with stream.start("stream", "replay") as running:
+        assert wait_for(lambda: _applies(target))
+        target.execute(f"alter role {role} connection limit 0")
+        target.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where application_name like 'pgcopydb apply%'"
+        )
+        stream.pair.source.execute("insert into item values (1)")
+        assert wait_for(lambda: "too many connections" in running.stderr)
+        target.execute(f"alter role {role} connection limit -1")
+        assert wait_for(lambda: stream.count("item") == 1, seconds=30)
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    stream.assert_equal()
+
+
+def _applies(database: Database) -> bool:
+    query = "select from pg_stat_activity where application_name like 'pgcopydb apply%'"
+    return database.rows(query) != []
+
+
+class SmallDisk:
+    """A disk of its own for the target's database, which can be made larger."""
+
+    def __init__(self, target: Database, place: Path) -> None:
+        self._target = target
+        self._place = place
+        self._space = f"space_{target.name}"
+
+    def mount(self, megabytes: int) -> None:
+        """Put a disk of that size under the database, which nobody uses."""
+        self._place.mkdir()
+        self._mount(f"size={megabytes}m")
+        inside = self._place / "space"
+        inside.mkdir()
+        if user := server_user():
+            shutil.chown(inside, user)
+        with self._target.cluster.connect() as connection:
+            connection.execute(f"create tablespace {self._space} location '{inside}'".encode())
+        self._move_to(self._space)
+
+    def enlarge(self, megabytes: int) -> None:
+        """Give the disk another size."""
+        self._mount(f"remount,size={megabytes}m")
+
+    def unmount(self) -> None:
+        """Put the database back where it was, and take the disk away."""
+        self._move_to("pg_default")
+        with self._target.cluster.connect() as connection:
+            connection.execute(f"drop tablespace {self._space}".encode())
+        subprocess.run(["umount", "--lazy", self._place], check=True)
+        self._place.rmdir()
+
+    def _mount(self, options: str) -> None:
+        options = f"{options},mode=0755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self._place], check=True)
+
+    def _move_to(self, space: str) -> None:
+        with self._target.cluster.connect() as connection:
+            connection.execute(
+                f"alter database {self._target.name} set tablespace {space}".encode()
+            )
+
+
+@pytest.fixture
+def small_disk(stream: Stream) -> Iterator[SmallDisk]:
+    """A disk of 20 MB under the target's database, of which an empty one takes 8."""
+    if os.geteuid() != 0:
+        missing("only root can mount a small file system")
+    place = Path(tempfile.gettempdir(), f"pgcopydb-disk-{os.getpid()}")  # short, and open to all
+    disk = SmallDisk(stream.pair.target, place)
+    disk.mount(20)
+    try:
+        yield disk
+    finally:
+        disk.unmount()
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, LARGE)], indirect=True)
+def test_a_target_whose_disk_is_full_stops_it_and_with_room_it_goes_on(
+    stream: Stream, small_disk: SmallDisk
+) -> None:
+    source = stream.pair.source
+    refused = stream.run("clone", "--follow", status=7)
+    assert "No space left on device" in refused.stderr
+    assert "free disk space" in refused.stderr.partition("HINT:")[2]
+    assert source.rows("select from pg_replication_slots") == []
+    small_disk.enlarge(32)
+    with stream.start("clone", "--follow", "--restart", "--drop-if-exists") as running:
+        assert wait_for(lambda: "applying from" in running.stderr, seconds=60), running.stderr
+        source.execute("insert into large select id + 100000, pad from large")
+        stopped = running.wait(60)
+    assert stopped.status == 7, stopped.stderr
+    assert "No space left on device" in stopped.stderr
+    assert "free disk space" in stopped.stderr.partition("HINT:")[2]
+    assert stream.count("large") == 12000
+    small_disk.enlarge(64)
+    stream.set_endpos()
+    stream.run("clone", "--follow", "--resume")
+    assert differences(source, stream.pair.target) == []
