@@ -8,6 +8,9 @@ import re
 
 _TEXT = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
+LAST_STORED = (1 << 63) - 1
+"""The last position that SQLite, whose integers are signed, can hold: eight exabytes of log."""
+
 INVALID = 0
 """The position ``0/0``, which PostgreSQL uses for "none"."""
 
@@ -18,7 +21,10 @@ def parse_lsn(text: str) -> int:
     if match is None:
         raise ValueError(f'"{text}" is not a log position: expected a form like 16/B374D848')
     high, low = match.groups()
-    return (int(high, 16) << 32) | int(low, 16)
+    lsn = (int(high, 16) << 32) | int(low, 16)
+    if lsn > LAST_STORED:
+        raise ValueError(f'"{text}" is beyond {format_lsn(LAST_STORED)}, where no log reaches')
+    return lsn
 
 
 def format_lsn(lsn: int) -> str:

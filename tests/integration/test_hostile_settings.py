@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -257,3 +257,56 @@ def test_a_writer_that_was_forgotten_at_the_cut_over_is_told(stream: Stream, plu
     finished = stream.run("follow", "--resume")
     assert "does somebody still write there?" in finished.stderr
     assert stream.count("item") == 1
+
+
+def test_a_signal_ends_the_cut_over_itself(stream: Stream) -> None:
+    """While tables are compared after the last change; with nohup a SIGHUP ends nothing."""
+    stream.both(SCHEMA)
+    stream.set_up()
+    stream.sentinel("set", "apply")
+    stream.both("alter table item add extra integer default 7")  # so that it is compared
+    stream.pair.source.execute("insert into item values (1, 'one')")
+    for database, number in (
+        (stream.pair.target, signal.SIGHUP),
+        (stream.pair.source, signal.SIGTERM),
+    ):
+        with _cut_over(stream) as running, _waiting_at_the_end(stream, running, database):
+            running.send_signal(number)
+            finished = running.wait(10)
+        assert finished.status == 128 + number, finished.stderr
+        assert [line for line in finished.stderr.splitlines() if "ERROR" in line] == [
+            "ERROR: stopped on request"
+        ]
+        assert_alone(running)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _cut_over(stream) as running:
+            with _waiting_at_the_end(stream, running, stream.pair.target):
+                running.send_signal(signal.SIGHUP)
+            finished = running.wait(30)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert finished.status == 0, finished.stderr
+    stream.assert_equal()
+
+
+def _cut_over(stream: Stream) -> AbstractContextManager[Running]:
+    """Run a follow that goes on until another end is set."""
+    stream.set_endpos("7FFFFFFF/0")
+    return stream.start("follow", "--resume")
+
+
+@contextmanager
+def _waiting_at_the_end(stream: Stream, running: Running, database: Database) -> Iterator[None]:
+    """Let the comparison after the end wait for a table of one side while the block runs."""
+    waiting = (
+        "select from pg_stat_activity"
+        " where wait_event_type = 'Lock' and application_name = 'pgcopydb final check'"
+    )
+    assert wait_for(lambda: "applying from" in running.stderr), running.stderr
+    assert wait_for(lambda: stream.count("item") == 1)
+    with database.connect() as other:
+        other.execute("begin; lock table item")
+        stream.set_endpos()
+        assert wait_for(lambda: database.rows(waiting) != [], seconds=30), running.stderr
+        yield

@@ -24,7 +24,19 @@ NOWHERE = "postgres://joe:s3cret@127.0.0.1:1/db"
 """A server that is not there: whatever gets as far as a connection ends with 6 or 7."""
 
 WRONG: dict[str, tuple[str, ...]] = {
-    "lsn": ("", "0", "16-1", "0/", "/0", "0/G", "123456789/0", "0/-1", "now", "\u0660/\u0661"),
+    "lsn": (
+        "",
+        "0",
+        "16-1",
+        "0/",
+        "/0",
+        "0/G",
+        "123456789/0",
+        "0/-1",
+        "now",
+        "\u0660/\u0661",
+        "80000000/0",
+    ),
     "size": ("", "0", "-1", "1 XB", "MB", "1e3", "0x10", "\u0661", "nan", "-1GB", "1GB2"),
     "count": ("", "0", "-1", "1.5", "many", "\u0661", "\u00b2", "0x1", "1 2"),
     "seconds": ("", "-1", "nan", "inf", "soon", "1s"),

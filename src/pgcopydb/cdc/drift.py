@@ -8,8 +8,9 @@ read whole on both sides. Only equal tables end in status 0.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -131,7 +132,11 @@ def _compare(
     """Say of each table of these that is not the same on both sides in what it differs."""
     here = {(table.schema, table.name): table for table in tables if table.kind is TableKind.TABLE}
     different = {}
-    with connect(target, purpose="final check") as other, ThreadPoolExecutor(1) as reader:
+    with (
+        connect(target, purpose="final check") as other,
+        ThreadPoolExecutor(1) as reader,
+        _cancelled_on_error(other),
+    ):
         there = read_target_tables(other, target)
         for name in names:
             difference = _shape_difference(name, here.get(name), there)
@@ -146,6 +151,16 @@ def _compare(
             if difference:
                 different[name] = difference
     return different
+
+
+@contextmanager
+def _cancelled_on_error(connection: Connection) -> Iterator[None]:
+    """Cancel what another thread waits for on ``connection`` when the block fails or is stopped."""
+    try:
+        yield
+    except BaseException:
+        connection.cancel_safe(timeout=2)
+        raise
 
 
 def _shape_difference(name: Name, here: Table | None, there: TargetTables) -> str:

@@ -38,7 +38,7 @@ from pgcopydb.postgres.sequences import synchronize_sequences
 from pgcopydb.preflight.look import look_at_capture
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.runtime.logs import NOTICE
-from pgcopydb.runtime.signals import stop_on_signals
+from pgcopydb.runtime.signals import stop_on_signals, stopping_at_once
 from pgcopydb.runtime.workers import Worker, WorkerGroup
 from pgcopydb.workdir.commands import CommandState, last_command
 from pgcopydb.workdir.directory import WorkDirectory
@@ -353,7 +353,8 @@ def catchup(
         following.start_apply()
         summary = following.wait()
         try:
-            refuse_uncarried(work, source, target)
+            with stopping_at_once():
+                refuse_uncarried(work, source, target)
         except SourceError as error:
             log.warning("whether the stream carried everything is not known: %s", error.message)
     refuse_conflicts(work)
@@ -364,14 +365,16 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
     """After the drain: make sure the stream told everything, and set the sequences.
 
     Raises StateError when a followed table or a large object changed in a way that no stream
-    carries, and differs on the target, so that such a run never ends in status 0.
+    carries, and differs on the target, so that such a run never ends in status 0. A signal ends it
+    at once: all of it can be done again.
     """
-    refuse_uncarried(work, source, target)
-    refuse_lost_numbers(work, source, target)
-    refuse_changed_large_objects(work, source, target)
-    tell_late_writers(work, source)
-    give_back_triggers(work, target)
-    synchronize_sequences(source, target, read_capture(work).filters)
+    with stopping_at_once():
+        refuse_uncarried(work, source, target)
+        refuse_lost_numbers(work, source, target)
+        refuse_changed_large_objects(work, source, target)
+        tell_late_writers(work, source)
+        give_back_triggers(work, target)
+        synchronize_sequences(source, target, read_capture(work).filters)
     with work.store() as store:
         update_header(store, sequences_synchronized=True)
 

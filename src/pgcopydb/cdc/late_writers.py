@@ -15,7 +15,7 @@ from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.selected import FollowedChanges
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.decoding import make_decoder, plugin_options
-from pgcopydb.errors import PgcopydbError
+from pgcopydb.errors import Interrupted, PgcopydbError
 from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.changes import Begin, Commit, Delete, Insert, Truncate, Update
@@ -63,6 +63,8 @@ def tell_late_writers(work: WorkDirectory, source: Endpoint) -> None:
                     connection, header.slot_name, [part for one in options for part in one]
                 )
         late = _first_commit(rows, endpos, plugin, capture)
+    except Interrupted:
+        raise
     except PgcopydbError as error:
         log.debug("whether the source was written to after endpos is not known: %s", error.message)
         return

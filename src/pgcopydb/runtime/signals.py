@@ -2,8 +2,10 @@
 
 The supervisor of a run installs :func:`stop_on_signals`. Its first signal only sets a flag, which
 every waiting loop looks at; a second one raises :class:`Interrupted` where the program stands, so
-that even a long statement ends. Worker processes ignore SIGINT, because a terminal sends it to
-the whole process group at once and the supervisor forwards a SIGTERM of its own.
+that even a long statement ends. In a block of :func:`stopping_at_once` the first one does. A
+SIGHUP that is ignored already (``nohup``) stays ignored. Worker processes ignore SIGINT, because a
+terminal sends it to the whole process group at once and the supervisor forwards a SIGTERM of its
+own.
 """
 
 import logging
@@ -22,6 +24,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class _Requested:
     number: int | None = None
     handled = False
+    at_once = False
 
 
 def stop_requested() -> bool:
@@ -39,6 +42,8 @@ def _note(number: int, _frame: FrameType | None) -> None:
     if _Requested.number is not None:
         raise Interrupted(number)
     _Requested.number = number
+    if _Requested.at_once:
+        raise Interrupted(number)
 
 
 @contextmanager
@@ -51,7 +56,7 @@ def stop_on_signals() -> Iterator[None]:
         yield
         return
     _Requested.handled = True
-    previous = {number: signal.signal(number, _note) for number in STOP_SIGNALS}
+    previous = {number: signal.signal(number, _note) for number in _heeded()}
     try:
         yield
     finally:
@@ -59,6 +64,27 @@ def stop_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
         _Requested.number = None
         _Requested.handled = False
+
+
+def _heeded() -> Iterator[signal.Signals]:
+    """Give the stop signals, without a SIGHUP that whoever began this does not want to count."""
+    for number in STOP_SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            yield number
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Let the first stop signal end what the block waits for, however long one statement takes.
+
+    For what loses nothing by being broken off. Raises Interrupted, also for an earlier signal.
+    """
+    raise_if_stopped()
+    before, _Requested.at_once = _Requested.at_once, True
+    try:
+        yield
+    finally:
+        _Requested.at_once = before
 
 
 def install_in_worker() -> None:
