@@ -322,6 +322,43 @@ def test_what_the_target_does_not_have(
             connection.execute("drop tablespace check_space")
 
 
+def test_collations_of_another_version(servers: Servers, make_database: MakeDatabase) -> None:
+    """As after an upgrade of the machine: what the catalogue says is made to be of an older one."""
+    scene = Scene(
+        _sorted_by_icu(make_database(servers.get(15, "source"))),
+        _sorted_by_icu(make_database(servers.get(15, "target"))),
+    )
+    for intent in (COPIED, FOLLOWED):
+        found = [one for one in scene.look(intent).findings if one.check == "collation-version"]
+        assert [(one.side, one.severity) for one in found] == [
+            (side, Severity.WARNING) for side in (Side.SOURCE, Side.TARGET) for _ in range(2)
+        ]
+        for one in found:
+            assert "made with version 0.1" in one.message
+    for database in (scene.source, scene.target):
+        database.execute("alter collation blind refresh version")
+        database.execute(f"alter database {database.name} refresh collation version")
+    assert "collation-version" not in {one.check for one in scene.look(FOLLOWED).findings}
+
+
+def _sorted_by_icu(database: Database) -> Database:
+    """Make a database anew so that ICU sorts its text, by an older version in its catalogue."""
+    with database.cluster.connect() as connection:
+        connection.execute(f"drop database {database.name}".encode())
+        connection.execute(
+            f"create database {database.name} locale_provider icu icu_locale 'und'"
+            " template template0".encode()
+        )
+    database.execute(
+        "create collation blind"
+        " (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+        " create table t (id text collate blind primary key);"
+        " update pg_collation set collversion = '0.1' where collname = 'blind';"
+        " update pg_database set datcollversion = '0.1' where datname = current_database()"
+    )
+    return database
+
+
 def test_a_publication_that_is_there_needs_no_right_to_make_one(
     source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
 ) -> None:

@@ -23,13 +23,14 @@ from tests.support.steps import Stream
 SCHEMA = "create table item (id integer primary key, name text)"
 
 IMPATIENT = """
-alter database "{0}" set statement_timeout = '300ms';
-alter database "{0}" set lock_timeout = '300ms';
-alter database "{0}" set idle_in_transaction_session_timeout = '300ms';
-alter database "{0}" set idle_session_timeout = '300ms';
-alter database "{0}" set default_transaction_isolation = 'serializable';
-alter database "{0}" set default_transaction_deferrable = on;
-alter database "{0}" set wal_sender_timeout = '2s';
+alter {0} set statement_timeout = '300ms';
+alter {0} set lock_timeout = '300ms';
+alter {0} set idle_in_transaction_session_timeout = '300ms';
+alter {0} set idle_session_timeout = '300ms';
+alter {0} set default_transaction_isolation = 'serializable';
+alter {0} set default_transaction_deferrable = on;
+alter {0} set wal_sender_timeout = '2s';
+alter {0} set transaction_timeout = '300ms';
 """
 
 SLOW = """
@@ -57,15 +58,17 @@ def stream(
     return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
 
 
-@pytest.mark.parametrize("source_target", [(16, 18, SLOW)], indirect=True)
+@pytest.mark.parametrize("source_target", [(18, 18, SLOW)], indirect=True)
 def test_time_limits_and_isolation_of_others_end_nothing(
     source_target: SourceTarget, stream: Stream
 ) -> None:
-    """Limits of 300 ms on both sides, serializable and deferrable by default."""
+    """Limits of 300 ms on both sides, serializable and deferrable by default.
+
+    Those of a role in a database go before those of the role, of the database and of the server.
+    """
     pair = source_target
-    for database in (pair.source, pair.target):
-        database.execute(IMPATIENT.format(database.name))
-    pair.target.execute(f"alter database {pair.target.name} set transaction_timeout = '300ms'")
+    pair.source.execute(IMPATIENT.format(f"role current_user in database {pair.source.name}"))
+    pair.target.execute(IMPATIENT.format(f"database {pair.target.name}"))
     with stream.start("clone", "--follow") as running:
         said = "the base copy is complete"
         assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
@@ -83,7 +86,8 @@ def test_time_limits_and_isolation_of_others_end_nothing(
     assert "connecting again" not in finished.stderr
     for database in (pair.source, pair.target):  # whoever compares has patience
         with database.cluster.connect() as connection:
-            connection.execute(f"alter database {database.name} reset all".encode())
+            for whom in ("role current_user in ", ""):  # the copy brought the role's along
+                connection.execute(f"alter {whom}database {database.name} reset all".encode())
     assert differences(pair.source, pair.target) == []
 
 

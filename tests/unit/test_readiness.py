@@ -534,6 +534,19 @@ TARGET_CASES = [
         collation_versions=(collation("2.41", "2.41"),),
         source=source(collations=(collation("2.36", "2.36"),)),
     ),
+    at_target(
+        "collation-version",
+        NOTE,
+        "collation of the database was made with version 2.31|has 2.36: the copy builds",
+        collation_versions=(collation("2.31", "2.36"),),
+    ),
+    at_target(
+        "collation-version",
+        WARNING,
+        "collation public.german|rows are not found|REFRESH",
+        collation_versions=(collation("153.14", "153.120", "german", "public"),),
+        intent=CAPTURED,
+    ),
     at_target("extensions", FATAL, '"hst ore"|--skip-extensions', source=PLAIN),
     at_target(
         "create-extensions",

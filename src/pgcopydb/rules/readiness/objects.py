@@ -10,6 +10,10 @@ from pgcopydb.rules.readiness.wording import quoted
 
 _SYSTEM = "pg_catalog"
 
+_REFRESHED = (
+    "REINDEX what uses it, then ALTER COLLATION or ALTER DATABASE ... REFRESH COLLATION VERSION"
+)
+
 
 def extensions(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the target has the source's extensions, or could create them."""
@@ -193,38 +197,60 @@ def collations(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iter
         )
 
 
-def collation_versions(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
-    """Which collations have changed under what was sorted by them."""
-    changed = [
-        one
-        for one in source.collations
-        if None not in (one.recorded_version, one.actual_version)
-        and one.recorded_version != one.actual_version
-    ]
-    for one in changed:
-        what = f"collation {one.schema}.{one.name}" if one.name else "collation of the database"
+def collation_versions(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Which collations have changed under what was sorted by them, and what sorts otherwise."""
+    for one in filter(_has_changed, source.collations):
         yield Finding(
             severity=Severity.WARNING,
             side=Side.SOURCE,
             check="collation-version",
-            message=f"the {what} was made with version {one.recorded_version} of its library and"
-            f" the server has {one.actual_version}: indexes on text may be out of order, and"
-            " unique ones may have duplicates, which the target refuses",
-            advice="REINDEX what uses it, then ALTER COLLATION or ALTER DATABASE ... REFRESH"
-            " COLLATION VERSION",
+            message=f"{_change(one)}: indexes on text may be out of order, and unique ones may have"
+            " duplicates, which the target refuses",
+            advice=_REFRESHED,
         )
-    here, there = _own(source.collations), _own(target.collation_versions)
-    if here and there and here != there:
+    built_anew = intent.copy is not None and not target.tables
+    for one in filter(_has_changed, target.collation_versions):
         yield Finding(
-            severity=Severity.NOTE,
+            severity=Severity.NOTE if built_anew else Severity.WARNING,
             side=Side.TARGET,
             check="collation-version",
-            message=f"text is sorted by version {there} of the collation's library, on the source"
-            f" by {here}; indexes are built anew and are right on both",
+            message=f"{_change(one)}: "
+            + (
+                "the copy builds its indexes anew, by the server's"
+                if built_anew
+                else "indexes on text that are there may be out of order, so that rows are not"
+                " found by them"
+            ),
+            advice=_REFRESHED,
         )
+    theirs = {(one.schema, one.name): one.actual_version for one in target.collation_versions}
+    for one in source.collations:
+        here, there = one.actual_version, theirs.get((one.schema, one.name))
+        if here and there and here != there:
+            yield Finding(
+                severity=Severity.NOTE,
+                side=Side.TARGET,
+                check="collation-version",
+                message=f"the {_called(one)} sorts by version {there} of its library, on the source"
+                f" by {here}; indexes are built anew and are right on both",
+            )
 
 
-def _own(used: tuple[Collation, ...]) -> str | None:
-    """Return the version of the library behind the database's own collation."""
-    versions = [one.actual_version for one in used if not one.name]
-    return versions[0] if versions else None
+def _has_changed(one: Collation) -> bool:
+    return (
+        None not in (one.recorded_version, one.actual_version)
+        and one.recorded_version != one.actual_version
+    )
+
+
+def _change(one: Collation) -> str:
+    return (
+        f"the {_called(one)} was made with version {one.recorded_version} of its library and the"
+        f" server has {one.actual_version}"
+    )
+
+
+def _called(one: Collation) -> str:
+    return f"collation {one.schema}.{one.name}" if one.name else "collation of the database"
