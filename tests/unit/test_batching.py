@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pgcopydb.batching.net import NetEffect, OrderedChanges
-from pgcopydb.batching.plan import Batch, Marker, Planner, Truncation
+from pgcopydb.batching.plan import Batch, Marker, Planner, TableRows, Truncation
 from pgcopydb.model.changes import (
     UNCHANGED,
     Change,
@@ -107,7 +108,7 @@ class Rows:
         for key, row in (*net.replaced.items(), *net.updated.items()):
             assert net.updated.get(key) is row or UNCHANGED not in row
             self.update(key, row, set_key=False)
-        for row in net.inserted.values():
+        for row in (*net.inserted.values(), *net.appended):
             assert UNCHANGED not in row
             self.insert(row)
 
@@ -156,24 +157,84 @@ def valid_changes(
     start=st.dictionaries(KEYS, st.tuples(VALUES, VALUES)),
     actions=st.lists(ACTIONS, max_size=30),
     cuts=st.lists(st.integers(0, 30), max_size=3),
+    leaves=st.lists(st.booleans(), min_size=30, max_size=30),
+    at_once=st.booleans(),
 )
 def test_batches_do_what_their_changes_do(
     name: str,
     start: dict[bytes, tuple[bytes | None, bytes | None]],
     actions: list[tuple[object, ...]],
     cuts: list[int],
+    leaves: list[bool],
+    at_once: bool,
 ) -> None:
     before: dict[object, Row] = {key: (key, *rest) for key, rest in start.items()}
     changes, wanted = valid_changes(KEYED[name], before, actions)
     target = Rows(dict(before))
     planner = Planner(route)
+    collect = AtOnce(planner) if at_once else Collecting(planner)
     for index, change in enumerate(changes):
-        planner.add([change])
+        collect.add(as_if_of(LEAF[name], change) if leaves[index] else change)
         planner.complete(Completed(index + 1, 0, 1, 0))
         if index in cuts:
             target.make_batch(planner.take())
+            collect.begin_anew()
     target.make_batch(planner.take())
     assert target.rows == wanted
+
+
+LEAF = {name: structs.replace(relation) for name, relation in KEYED.items()}
+"""Other relations whose rows go into the same tables, as those of a partition may."""
+
+
+def as_if_of(relation: Relation, change: Change) -> Change:
+    return (
+        Truncate((relation,))
+        if isinstance(change, Truncate)
+        else structs.replace(change, relation=relation)
+    )
+
+
+class Collecting:
+    """Gives changes to a planner one by one."""
+
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
+
+    def add(self, change: Change) -> None:
+        self.planner.add([change])
+
+    def begin_anew(self) -> None:
+        """Know nothing of what was before, as at the beginning of a chunk."""
+
+
+class AtOnce(Collecting):
+    """Gives rows to what the planner has for their relation, as decoding a whole chunk does."""
+
+    def __init__(self, planner: Planner) -> None:
+        super().__init__(planner)
+        self.sinks: dict[int, TableRows] = {}
+
+    def add(self, change: Change) -> None:
+        match change:
+            case Insert(relation, new):
+                self.sink(relation).insert(new)
+            case Update(relation, None, new) if UNCHANGED in new:
+                self.sink(relation).update_partly(new)
+            case Update(relation, None, new):
+                self.sink(relation).update(new)
+            case _:
+                self.planner.add([change])
+        if isinstance(change, Truncate):
+            self.begin_anew()
+
+    def sink(self, relation: Relation) -> TableRows:
+        if id(relation) not in self.sinks:
+            self.sinks[id(relation)] = self.planner.rows(relation)
+        return self.sinks[id(relation)]
+
+    def begin_anew(self) -> None:
+        self.sinks.clear()
 
 
 def only_net(planner: Planner) -> NetEffect:

@@ -52,6 +52,10 @@ class Rows:
         assert UNCHANGED not in new
         self.take(Update(self.relation, None, new))
 
+    def update_partly(self, new: Row) -> None:
+        assert UNCHANGED in new
+        self.take(Update(self.relation, None, new))
+
 
 def decode_at_once(
     messages: Sequence[bytes], decoder: PgoutputDecoder | None = None

@@ -5,9 +5,14 @@ one. What does not fit this (a key that changes, a row that comes back in a way 
 statement makes) is kept in its order instead, as *ordered* changes between two net effects.
 
 The dictionaries below are disjoint: a key is in one of them at most.
+
+Most tables only get new rows in a batch. These are kept in a list until something comes that could
+be about one of them; only then their keys are looked at.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -33,7 +38,7 @@ class NetEffect:
     deleted: dict[Key, Row] = field(default_factory=dict)
     gone: dict[Key, Row] = field(default_factory=dict)
     appended: list[Row] = field(default_factory=list)
-    """New rows of a table without a key."""
+    """New rows that nothing after them was about, or of a table without a key."""
     has_unchanged: bool = False
     """Whether updated rows may leave values UNCHANGED."""
 
@@ -60,16 +65,33 @@ Segment: TypeAlias = NetEffect | OrderedChanges
 
 
 class TableBatch:
-    """Collects the changes of one table; :attr:`segments` are to be made in their order."""
+    """Collects the changes of one table; :meth:`close` gives what is to be made of them."""
 
     def __init__(self, route: Route) -> None:
-        self.segments: list[Segment] = []
+        self._segments: list[Segment] = []
+        self._newest: list[Row] = []  # under the first route, after all that is in the segments
+        self._newest_route = route
         self._use(route)
+
+    def close(self) -> list[Segment]:
+        """Return what is to be made, in its order."""
+        if self._newest:
+            if self._route is not self._newest_route:
+                self._use(self._newest_route)
+            self._net.appended += self._newest
+            self._newest = []
+        return self._segments
+
+    def what_inserts(self, route: Route) -> Callable[[Row], None]:
+        """Return what takes new rows under ``route``, as :meth:`insert` does, and faster."""
+        if route is self._newest_route and not route.table.ordered:
+            return self._newest.append
+        return partial(self.insert, route)
 
     def _use(self, route: Route) -> None:
         self._route = route
         self._net = NetEffect(route)
-        self.segments.append(self._net)
+        self._segments.append(self._net)
         table = route.table
         keyed = bool(route.key) and not route.full
         self._by_key = keyed and not table.ordered
@@ -77,8 +99,20 @@ class TableBatch:
         self._key = itemgetter(*route.key) if keyed else None
         self._replaces = set(route.stored) <= set(route.settable) | set(route.key)
 
+    def _file_newest(self) -> None:
+        """Put the newest rows where what comes now can find them by their keys."""
+        rows = self._newest[:]
+        self._newest.clear()  # what inserts goes on with this very list
+        for row in rows:
+            self._insert(self._newest_route, row)
+
     def insert(self, route: Route, new: Row) -> None:
         """Take a new row."""
+        if self._newest:
+            self._file_newest()
+        self._insert(route, new)
+
+    def _insert(self, route: Route, new: Row) -> None:
         if route is not self._route:
             self._use(route)
         net = self._net
@@ -103,6 +137,8 @@ class TableBatch:
 
     def update(self, route: Route, new: Row) -> None:
         """Take the new values of a row whose identity did not change; it has all of them."""
+        if self._newest:
+            self._file_newest()
         if route is not self._route:
             self._use(route)
         if not self._by_key:
@@ -123,14 +159,26 @@ class TableBatch:
 
     def change(self, route: Route, change: Update) -> None:
         """Take any changed row: its identity may have changed, and values may be left out."""
+        if self._newest:
+            self._file_newest()
         if route is not self._route:
             self._use(route)
         old, new = change.old, change.new
         if not self._by_key or (old is not None and self._key(old) != self._key(new)):  # type: ignore[misc]
             self._keep_order(change)
-            return
-        if UNCHANGED not in new:
+        elif UNCHANGED in new:
+            self.update_partly(route, new)
+        else:
             self.update(route, new)
+
+    def update_partly(self, route: Route, new: Row) -> None:
+        """Take a row whose identity did not change, and of which some values are UNCHANGED."""
+        if self._newest:
+            self._file_newest()
+        if route is not self._route:
+            self._use(route)
+        if not self._by_key:
+            self._keep_order(Update(route.relation, None, new))
             return
         net = self._net
         key = self._key(new)  # type: ignore[misc]
@@ -140,13 +188,15 @@ class TableBatch:
                 rows[key] = _merged(before, new)
                 return
         if key in net.deleted or key in net.gone:
-            self._keep_order(change)
+            self._keep_order(Update(route.relation, None, new))
         else:
             net.updated[key] = new
             net.has_unchanged = True
 
     def delete(self, route: Route, old: Row) -> None:
         """Take a row that went, by its identity."""
+        if self._newest:
+            self._file_newest()
         if route is not self._route:
             self._use(route)
         if not self._by_key:
@@ -166,14 +216,14 @@ class TableBatch:
     def _keep_order(self, change: Change) -> None:
         """Make ``change`` after everything so far and before everything that comes."""
         if self._net.is_empty():
-            self.segments.pop()
-        last = self.segments[-1] if self.segments else None
+            self._segments.pop()
+        last = self._segments[-1] if self._segments else None
         if isinstance(last, OrderedChanges):
             last.changes.append(change)
         else:
-            self.segments.append(OrderedChanges([change]))
+            self._segments.append(OrderedChanges([change]))
         self._net = NetEffect(self._route)
-        self.segments.append(self._net)
+        self._segments.append(self._net)
 
 
 def _merged(before: Row, new: Row) -> Row:

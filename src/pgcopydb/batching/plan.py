@@ -60,6 +60,7 @@ class TableRows(Struct, frozen=True):
 
     insert: Callable[[Row], None]
     update: Callable[[Row], None]
+    update_partly: Callable[[Row], None]
 
 
 class Planner:
@@ -101,12 +102,16 @@ class Planner:
                 self._batch.steps.append(Marker())
 
     def rows(self, relation: Relation) -> TableRows:
-        """Return what takes whole rows of ``relation``, until anything else than a row comes.
+        """Return what takes rows of ``relation``, until anything else than a row comes.
 
         They are counted by :meth:`complete`.
         """
         table, route = self._table(relation)
-        return TableRows(partial(table.insert, route), partial(table.update, route))
+        return TableRows(
+            table.what_inserts(route),
+            partial(table.update, route),
+            partial(table.update_partly, route),
+        )
 
     def complete(self, completed: Completed) -> None:
         """Note that the transactions whose changes were added last are complete, if any are."""
@@ -149,7 +154,7 @@ class Planner:
 
     def _close_tables(self) -> None:
         """Append the steps of every table, rank by rank, so that like steps stand together."""
-        pending = [table.segments for table in self._tables.values()]
+        pending = [table.close() for table in self._tables.values()]
         for rank in range(max(map(len, pending), default=0)):
             for segments in pending:
                 if rank < len(segments) and not _is_empty(segments[rank]):

@@ -23,7 +23,7 @@ def _leave_out(_row: Row) -> None:
     pass
 
 
-_NOT_FOLLOWED: Final = TableRows(_leave_out, _leave_out)
+_NOT_FOLLOWED: Final = TableRows(_leave_out, _leave_out, _leave_out)
 
 
 class Piece(Struct, frozen=True):

@@ -132,6 +132,11 @@ class RowSink(Protocol):
         """What takes the new values of a row whose identity did not change, none UNCHANGED."""
         ...
 
+    @property
+    def update_partly(self) -> Callable[[Row], None]:
+        """The same for a row some of whose values are UNCHANGED."""
+        ...
+
 
 class Completed(Struct, frozen=True):
     """What came with stored messages of whole transactions; the end is that of the last one."""
