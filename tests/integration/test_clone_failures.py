@@ -393,12 +393,23 @@ do $$begin for n in 1..60 loop
   execute format('comment on trigger "tr %s" on "odd. one"."t %s" is ''it''''s''', n, n);
 end loop; end$$;
 create publication everything for tables in schema "odd. one";
+create sequence called; select nextval('called');
+select count(lo_from_bytea(0, decode(repeat('ab', 500), 'hex'))) from generate_series(1, 3000);
 """
 
+DUMPING = (
+    "select 1 from pg_stat_activity where datname = current_database()"
+    " and application_name = 'pgcopydb source schema'"
+)
+LARGE_OBJECTS = "select loid, lo_get(loid) from pg_largeobject order by 1"
 IN_THE_MIDDLE = {
     "schema before the data": "select 1 from pg_class where relname like 't %' limit 20",
+    "large objects": "select 1 from pg_largeobject_metadata",
     "rows": "select 1 from pg_class where relname = 't 60' and pg_relation_size(oid) > 0",
     "indexes": "select 1 from pg_class where relkind = 'i' and relname like 'i %'",
+    "vacuum": "select 1 from pg_stat_activity where datname = current_database()"
+    " and query ~* '^vacuum' and state = 'active'",
+    "sequences": "select 1 from pg_sequences where sequencename = 'called' and last_value = 1",
     "objects after the data": "select 1 from pg_policy union all select 1 from pg_rewrite"
     " where rulename ~ '^r[0-9]'",
     "materialized views": "select 1 from pg_class where relkind = 'm' and relispopulated",
@@ -407,7 +418,8 @@ IN_THE_MIDDLE = {
     "comments": "select 1 from pg_description where classoid = 'pg_trigger'::regclass"
     " and description = 'it''s'",
 }
-"""Steps of a copy, in their order, and what shows on the target that one is under way."""
+"""Steps of a copy, in their order, and what shows on the target that one is under way; the schema
+is dumped before the first."""
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, MANY_OBJECTS)], indirect=True)
@@ -415,13 +427,17 @@ def test_killed_inside_each_step_and_resumed(
     source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
 ) -> None:
     source, target = source_target.source, source_target.target
-    with source.connect() as holder, target.connect() as watching:
+    steps = [(source, "schema dump", DUMPING)]
+    steps += [(target, step, query) for step, query in IN_THE_MIDDLE.items()]
+    with source.connect() as holder:
         holder.execute("begin isolation level repeatable read")
         (snapshot,) = holder.execute("select pg_export_snapshot()").fetchone() or ("",)
         options = [*source_target.options, "--dir", str(tmp_path / "work"), "--snapshot", snapshot]
-        for step, query in IN_THE_MIDDLE.items():
-            with pgcopydb_background("clone", *options) as running:
-                assert wait_for(partial(any_rows, watching, query)), f"{step}: {running.stderr}"
+        for side, step, query in steps:
+            with side.connect() as watching, pgcopydb_background("clone", *options) as running:
+                shown = partial(any_rows, watching, query)
+                assert wait_for(shown), f"{step}: {running.stderr}"
+                assert running.is_running, f"{step} was over"
                 running.kill_all()
                 running.wait(5)
             if "--resume" not in options:
@@ -430,6 +446,7 @@ def test_killed_inside_each_step_and_resumed(
             done = resumed.wait(60)
         assert done.status == 0, done.stderr
     assert differences(source, target) == []
+    assert source.rows(LARGE_OBJECTS) == target.rows(LARGE_OBJECTS)
 
 
 SLOW_INDEX = """

@@ -237,9 +237,11 @@ def test_tools_are_taken_from_path_before_pg_config(tmp_path: Path) -> None:
     new = _pretended(tmp_path / "new", "17.2 (Debian 17.2-1)")
     environ = {"PATH": f"/nowhere::{old}", "PG_CONFIG": str(new / "pg_config")}
     assert find_tools(120000, 120000, environ).pg_dump == old / "pg_dump"
+    # An older one would leave the schema public closed, as a newer server makes it.
     tools = find_tools(120000, 170002, environ)
-    assert (tools.pg_dump, tools.pg_restore) == (old / "pg_dump", new / "pg_restore")
+    assert (tools.pg_dump, tools.pg_restore) == (new / "pg_dump", new / "pg_restore")
     assert tools.pg_restore_version == (17, 2)
+    assert find_tools(120000, 140000, environ).pg_dump == old / "pg_dump"
     assert find_tools(170000, 120000, environ).pg_restore == new / "pg_restore"
 
 

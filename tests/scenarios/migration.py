@@ -25,12 +25,14 @@ class Migration:
     command: Pgcopydb
     background: PgcopydbBackground
     plugin: str = "pgoutput"
+    specials: bool = True
+    """Whether the writers may write numbers that are none, where the plugin tells of them."""
     ledger: Ledger = field(default_factory=Ledger)
 
     def workload(self, *, enduring: bool = False) -> Workload:
         """Return the application's writers, to be put to work with ``with``."""
         # Of a number that is none, wal2json tells nothing (see values.SPECIALS).
-        specials = self.plugin != "wal2json"
+        specials = self.specials and self.plugin != "wal2json"
         return Workload(self.pair.source, self.ledger, specials=specials, enduring=enduring)
 
     def arguments(self, *words: str) -> list[str]:
@@ -52,7 +54,7 @@ class Migration:
     def run(self, *words: str, status: int = 0, timeout: float = DRAIN_SECONDS) -> Finished:
         """Run a command to its end, and assert how it ended."""
         finished = self.command(*self.arguments(*words), timeout=timeout)
-        assert finished.status == status, finished.stderr
+        assert finished.status == status, finished.stdout + finished.stderr
         return finished
 
     def sentinel(self, *words: str) -> str:

@@ -36,12 +36,14 @@ order by 1, 2
 """
 
 _DEFINITIONS = {
+    # GRANT ALL gives MAINTAIN from 17 on.
     "relation": """
         select n.nspname || '.' || c.relname,
           concat_ws(' ', c.relkind, c.relpersistence, c.relispopulated, c.relrowsecurity,
             c.relforcerowsecurity, c.relreplident, pg_get_userbyid(c.relowner), c.relispartition,
             pg_get_expr(c.relpartbound, c.oid), pg_get_partkeydef(c.oid),
-            coalesce(c.reloptions::text, ''), coalesce(c.relacl::text, ''),
+            coalesce(c.reloptions::text, ''),
+            coalesce(regexp_replace(c.relacl::text, 'm(?=[*]?/)', '', 'g'), ''),
             obj_description(c.oid, 'pg_class'),
             (select string_agg(p.inhparent::regclass::text, ',' order by p.inhseqno)
               from pg_inherits p where p.inhrelid = c.oid))
@@ -58,7 +60,8 @@ _DEFINITIONS = {
           concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
             a.attgenerated, pg_get_expr(d.adbin, d.adrelid), a.attstorage,
             coalesce(nullif(a.attstattarget, -1), -1),
-            a.attcollation::regcollation, col_description(c.oid, a.attnum), a.attacl::text)
+            (select k.collname from pg_collation k where k.oid = a.attcollation),
+            col_description(c.oid, a.attnum), a.attacl::text)
         from pg_attribute a join pg_class c on c.oid = a.attrelid
         join pg_namespace n on n.oid = c.relnamespace
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -103,17 +106,25 @@ _DEFINITIONS = {
         select schemaname || '.' || tablename || '.' || policyname,
           concat_ws(' ', permissive, roles::text, cmd, qual, with_check) from pg_policies
     """,
+    # Those that make ranges come with their types: multiranges are there from 14 on.
     "function": """
         select n.nspname || '.' || p.oid::regprocedure, pg_get_functiondef(p.oid)
-        from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.prokind <> 'a'
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where p.prokind <> 'a' and not exists (
+          select from pg_depend d
+          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i'
+        )
     """,
+    # Sequences were types before 14.
     "type": """
         select n.nspname || '.' || t.typname,
           concat_ws(' ', t.typtype, format_type(t.typbasetype, t.typtypmod), t.typdefault,
             (select string_agg(e.enumlabel, ',' order by e.enumsortorder)
               from pg_enum e where e.enumtypid = t.oid))
         from pg_type t join pg_namespace n on n.oid = t.typnamespace
-        where t.typtype in ('d', 'e', 'r', 'c')
+        where t.typtype in ('d', 'e', 'r', 'c') and not exists (
+          select from pg_class c where c.oid = t.typrelid and c.relkind = 'S'
+        )
     """,
     "statistics": """
         select n.nspname || '.' || s.stxname, pg_get_statisticsobjdef(s.oid)

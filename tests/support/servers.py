@@ -24,6 +24,7 @@ from pgcopydb.demo.cluster import Cluster
 from pgcopydb.demo.embedded import EMBEDDED_MAJORS, embedded_installation
 from pgcopydb.errors import PgcopydbError
 from pgcopydb.model.endpoint import Endpoint, Side
+from tests.support.other_servers import OTHER_MAJORS, other_bindir
 from tests.support.requirements import missing
 
 DEBIAN_MAJOR = 15
@@ -128,6 +129,8 @@ def bindir(major: int) -> Path | str:
     if major == DEBIAN_MAJOR:
         reason = "Debian's PostgreSQL 15 is not installed (apt-get install postgresql-15)"
         return _DEBIAN_BINDIR if (_DEBIAN_BINDIR / "postgres").exists() else reason
+    if major in OTHER_MAJORS:
+        return other_bindir(major)
     try:
         return embedded_installation(major).bindir
     except PgcopydbError as error:

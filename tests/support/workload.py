@@ -141,7 +141,7 @@ def keep_books(session: Session) -> None:
     with session.rolled_back() as connection:
         connection.execute("insert into app.only_keys values (%s, 'rolled back')", [-session.n])
         connection.execute("select pg_logical_emit_message(false, 'app', 'not transactional')")
-    session.connection.execute("begin; select pg_current_xact_id(); commit")
+    session.connection.execute("begin; select txid_current(); commit")
 
 
 def interleave(session: Session) -> None:

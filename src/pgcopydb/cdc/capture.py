@@ -41,7 +41,8 @@ def read_tables(
 
 def read_publishable(connection: Connection, source: Endpoint, filters: Filters) -> list[Table]:
     """Return the tables that a publication of what ``filters`` take may name."""
-    return publishable(read_tables(connection, source), filters)
+    tables = read_tables(connection, source)
+    return publishable(tables, filters, connection.info.server_version)
 
 
 def identify(facts: ServerFacts) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _VERSION = re.compile(r"\) (\d+)(?:\.(\d+))?")
 _EMBEDDED: Final = ("pginstall", "pginstall18")  # 16 and 18
 _DEBIAN: Final = Path("/usr/lib/postgresql")
+_PUBLIC_CLOSED: Final = 15
 
 
 class Tools(Struct, frozen=True):
@@ -52,12 +54,27 @@ def find_tools(
     Raises ConfigurationError, naming what was found, when one that fits is not there.
     """
     source, target = source_version_num // 10000, target_version_num // 10000
-    dump = _first(_candidates("pg_dump", environ), "pg_dump", source, source)
+    dump = _dump_of_public(source, target, environ) or _first(
+        _candidates("pg_dump", environ), "pg_dump", source, source
+    )
     restore = _first(
         _candidates("pg_restore", environ), "pg_restore", max(target, dump.version[0]), target
     )
     logger.debug("using %s and %s", dump.path, restore.path)
     return Tools(dump.path, dump.version, restore.path, restore.version)
+
+
+def _dump_of_public(source: int, target: int, environ: Mapping[str, str]) -> _Candidate | None:
+    """Return a pg_dump that carries over what everybody may do in the schema public, if any can.
+
+    From 15 on a new database lets nobody create there. An older pg_dump says nothing of public
+    when it is as the older server made it, so that the application could create no more tables.
+    """
+    if source >= _PUBLIC_CLOSED or target < _PUBLIC_CLOSED:
+        return None
+    with suppress(ConfigurationError):
+        return _first(_candidates("pg_dump", environ), "pg_dump", _PUBLIC_CLOSED, source)
+    return None
 
 
 def _first(

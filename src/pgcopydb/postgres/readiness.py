@@ -100,7 +100,7 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
                 patience=_PATIENCE,
             )
         chosen = tuple(table for table in tables if filters.selects_table(table.schema, table.name))
-        captured = tuple(publishable(tables, filters))
+        captured = tuple(publishable(tables, filters, facts.version_num))
         roles = list(discover.records(connection, "roles"))
         usable = {role["name"] for role in roles if role["usable"]}
         required = list(discover.records(connection, "required_roles"))

@@ -19,6 +19,7 @@ WHOLE: Final = "insert, update, delete, truncate"
 INSERT_ONLY: Final = "insert, truncate"
 
 _PERMANENT = "p"
+_ROOTS_PUBLISHED: Final = 130000
 
 
 class PublicationPlan(Struct, frozen=True):
@@ -41,14 +42,18 @@ def is_followed(table: Table) -> bool:
     return table.kind is TableKind.TABLE and table.persistence == _PERMANENT
 
 
-def publishable(tables: Iterable[Table], filters: Filters) -> list[Table]:
+def publishable(tables: Iterable[Table], filters: Filters, version_num: int) -> list[Table]:
     """Return the tables that a publication of what ``filters`` take may name.
 
     A partitioned table of which they leave out a partition stands for it too, and is not named.
+    Nor is any on a server (of this server_version_num) before 13, which publishes only partitions:
+    https://www.postgresql.org/docs/12/logical-replication-restrictions.html
     """
     every = list(tables)
     parents = {table.oid: table.parent_oids for table in every}
     taken = [table for table in every if filters.copies_data(table.schema, table.name)]
+    if version_num < _ROOTS_PUBLISHED:
+        return [table for table in taken if table.kind is not TableKind.PARTITIONED]
     torn: set[int] = set()
     waiting = list(parents.keys() - {table.oid for table in taken})
     while waiting:

@@ -1,6 +1,6 @@
 -- The columns of the same relations.
 -- attstattarget is -1 for none up to 16 and null from 17 on; attcompression is there from 14 on;
--- newer minor versions stamp pg_attver on columns, which no statement can set.
+-- regcollation from 13 on; newer minor versions stamp pg_attver on columns, which no statement can set.
 with relation as materialized (
   select c.oid, c.relkind, c.relowner, n.nspname, c.relname
   from pg_catalog.pg_class as c
@@ -22,7 +22,11 @@ select
   'pg_catalog.pg_class'::regclass::oid::bigint as catalog,
   r.oid::bigint as object,
   pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
-  case when a.attcollation not in (0, t.typcollation) then a.attcollation::regcollation::text end as collation,
+  case when a.attcollation not in (0, t.typcollation) then (
+    select pg_catalog.concat(nullif(pg_catalog.quote_ident(z.nspname), 'pg_catalog') || '.', pg_catalog.quote_ident(k.collname))
+    from pg_catalog.pg_collation as k join pg_catalog.pg_namespace as z on z.oid = k.collnamespace
+    where k.oid = a.attcollation
+  ) end as collation,
   case when a.attnotnull then 'yes' else 'no' end as "not null",
   case a.attidentity when 'a' then 'always' when 'd' then 'by default' end as identity_column,
   case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end as generated,

@@ -1,4 +1,5 @@
--- Schemas. The privileges that initdb gave to public differ by version: they are its default.
+-- Schemas. What initdb grants on public differs by version, so all lists of public are measured by
+-- one: what pg_dump measures them by, which since 15 carries those of older servers over.
 select
   'schema' as kind,
   pg_catalog.quote_ident(n.nspname) as identity,
@@ -11,13 +12,7 @@ select
     then nullif(pg_catalog.pg_get_userbyid(n.nspowner)::text, 'pg_database_owner')
   end as owner,
   n.nspacl::text[] as acl,
-  coalesce(
-    (
-      select i.initprivs from pg_catalog.pg_init_privs as i
-      where i.classoid = 'pg_catalog.pg_namespace'::regclass and i.objoid = n.oid
-    ),
-    pg_catalog.acldefault('n', n.nspowner)
-  )::text[] as default_acl,
+  pg_catalog.acldefault('n', n.nspowner)::text[] as default_acl,
   pg_catalog.pg_get_userbyid(n.nspowner)::text as acl_owner,
   case when n.nspname <> 'public' or pg_catalog.obj_description(n.oid, 'pg_namespace') <> 'standard public schema'
     then pg_catalog.obj_description(n.oid, 'pg_namespace')
