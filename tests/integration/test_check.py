@@ -292,7 +292,9 @@ def test_what_the_target_does_not_have(
 ) -> None:
     source = make_database(
         servers.get(15, "source"),
-        'create extension pgcrypto; create table t (v text collate "C.utf8")',
+        'create extension pgcrypto; create table t (v text collate "C.utf8");'
+        " create collation mine (provider = icu, locale = 'de');"
+        " create table small (v text compression lz4, x xml[])",
     )
     with source.cluster.connect() as connection:
         connection.execute("drop tablespace if exists check_space")
@@ -314,7 +316,14 @@ def test_what_the_target_does_not_have(
             "target tablespaces",
             "target not-empty",
             "target collations",
+            "target build",
         }
+        told = [found.message for found in report.findings if found.check == "build"]
+        assert [text.partition(" and ")[0].split()[-1] for text in told] == ["ICU", "LZ4", "libxml"]
+        for name, text in zip(
+            ("public.mine", "public.small.v", "public.small.x"), told, strict=True
+        ):
+            assert text.endswith(f" {name}")
         assert {"target encoding", "target locale"} <= checks(report.findings)
     finally:
         source.execute("drop table if exists elsewhere")

@@ -13,6 +13,8 @@ from pgcopydb.model.objects import ConstraintKind, NamedObject, ReplicaIdentity,
 from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin
 from pgcopydb.model.readiness import (
     Blocker,
+    BuildNeed,
+    BuildOption,
     Intent,
     LocalFacts,
     Pooling,
@@ -127,6 +129,7 @@ LATIN = source(facts={"encoding": "LATIN1"})
 MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
 
 SOURCE_CASES = [
+    at_source("subscriptions", NOTE, 'not copied: "sub"|copy_data', subscriptions=("sub",)),
     at_source("pooler", WARNING, "may end long sessions|--source", pooling=POOLED),
     at_source("pooler", FATAL, "by transaction|--source", pooling=TORN),
     at_source(
@@ -527,6 +530,22 @@ TARGET_CASES = [
         "SELECT pg_catalog.pg_import_system_collations('pg_catalog');",
         source=source(collations=(collation(None, None, "de_DE", "pg_catalog"),)),
     ),
+    *(
+        at_target(
+            "build",
+            severity,
+            f"built without {option.value}|s.t",
+            built_without=frozenset({option}),
+            source=source(
+                build_needs=(BuildNeed(option=option, schema="s", name="t", column=column),)
+            ),
+        )
+        for option, column, severity in (
+            (BuildOption.ICU, None, FATAL),
+            (BuildOption.LZ4, "c", FATAL),
+            (BuildOption.LIBXML, "c", WARNING),
+        )
+    ),
     at_target(
         "collation-version",
         NOTE,
@@ -764,6 +783,13 @@ NOT_FOUND = {
         ),
     ),
     "extensions that are left out": Scene(source=PLAIN, intent=copying(skip_extensions=True)),
+    "collations that are left out": Scene(
+        source=source(
+            build_needs=(BuildNeed(option=BuildOption.ICU, schema="s", name="c", column=None),)
+        ),
+        target=target(built_without=frozenset(BuildOption)),
+        intent=copying(skip_collations=True),
+    ),
     "owners and rights that are left out": Scene(
         source=source(owners=("nobody",), roles=("nobody",)),
         intent=copying(no_owner=True, no_acl=True),

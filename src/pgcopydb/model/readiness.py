@@ -3,6 +3,8 @@
 The fields have the names of the queries' columns. Sizes are bytes, durations seconds.
 """
 
+from enum import StrEnum
+
 from msgspec import Struct
 
 from pgcopydb.model.filters import EVERYTHING, Filters
@@ -62,6 +64,24 @@ class Collation(Struct, frozen=True, kw_only=True):
     name: str
     recorded_version: str | None
     actual_version: str | None
+
+
+class BuildOption(StrEnum):
+    """What a server may be built without, named as its makers do."""
+
+    ICU = "ICU"
+    LZ4 = "LZ4"
+    LIBXML = "libxml"
+
+
+class BuildNeed(Struct, frozen=True, kw_only=True):
+    """A collation (``column`` is None), or a column, that wants a server built with ``option``."""
+
+    option: BuildOption
+    schema: str
+    name: str
+    """Of the collation, or of the column's table."""
+    column: str | None
 
 
 class Trigger(Struct, frozen=True, kw_only=True):
@@ -163,6 +183,9 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     triggers: tuple[Trigger, ...]
     extensions: tuple[Extension, ...]
     collations: tuple[Collation, ...]
+    build_needs: tuple[BuildNeed, ...]
+    subscriptions: tuple[str, ...]
+    """Names of those that write to the database."""
     roles: tuple[str, ...]
     """Those who own something that is copied, or have rights on it."""
     owners: tuple[str, ...]
@@ -198,6 +221,7 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     collations: frozenset[str]
     """Names of the collations that the server brings along."""
     collation_versions: tuple[Collation, ...]
+    built_without: frozenset[BuildOption]
     roles: tuple[str, ...]
     assumable_roles: frozenset[str]
     """Roles to which this one may give what it creates."""

@@ -10,11 +10,14 @@ import psycopg
 
 from pgcopydb.errors import TargetError
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import FollowOptions, Plugin
 from pgcopydb.model.readiness import (
     AvailableExtension,
     Blocker,
+    BuildNeed,
+    BuildOption,
     Collation,
     Intent,
     PublicationState,
@@ -130,6 +133,8 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
                 if extension.name != _PROCEDURAL and filters.selects_extension(extension.name)
             ),
             collations=_collations(connection, facts),
+            build_needs=_build_needs(connection, filters),
+            subscriptions=_subscriptions(connection),
             roles=tuple(role["name"] for role in required),
             owners=tuple(role["name"] for role in required if role["owns"]),
             superusers=_superusers(roles),
@@ -170,6 +175,7 @@ def read_target(target: Endpoint, connection: Connection, intent: Intent) -> Tar
             extensions=_read(connection, "available_extensions", AvailableExtension),
             collations=_collation_names(connection),
             collation_versions=_collations(connection, facts),
+            built_without=_built_without(connection),
             roles=tuple(role["name"] for role in roles),
             assumable_roles=frozenset(role["name"] for role in roles if role["assumable"]),
             superusers=_superusers(roles),
@@ -228,6 +234,46 @@ def _collation_names(connection: Connection) -> frozenset[str]:
         "    where datname = pg_catalog.current_database()))"
     )
     return frozenset(name for (name,) in rows)
+
+
+def _build_needs(connection: Connection, filters: Filters) -> tuple[BuildNeed, ...]:
+    """Return what is selected and not every build of a server can hold."""
+    needs = [
+        BuildNeed(**record | {"option": BuildOption(record["option"])})
+        for record in discover.records(connection, "build_needs")
+    ]
+    return tuple(
+        need
+        for need in needs
+        if (
+            filters.selects_schema(need.schema)
+            if need.column is None
+            else filters.selects_table(need.schema, need.name)
+        )
+    )
+
+
+def _built_without(connection: Connection) -> frozenset[BuildOption]:
+    """Return what the server is built without; of libxml only an attempt tells."""
+    (record,) = discover.records(connection, "built_with")
+    lacking = {
+        option for option in (BuildOption.ICU, BuildOption.LZ4) if not record[option.lower()]
+    }
+    try:
+        connection.execute("select '<a/>'::pg_catalog.xml")
+    except psycopg.errors.FeatureNotSupported:
+        lacking.add(BuildOption.LIBXML)
+    return frozenset(lacking)
+
+
+def _subscriptions(connection: Connection) -> tuple[str, ...]:
+    """Return the subscriptions of this database; everybody may read their names."""
+    rows = connection.execute(
+        "select subname::text from pg_catalog.pg_subscription where subdbid ="
+        " (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())"
+        " order by 1"
+    )
+    return tuple(name for (name,) in rows)
 
 
 def _tablespaces(connection: Connection, *, used: bool) -> tuple[str, ...]:

@@ -1,11 +1,18 @@
 """What the schema of the source needs to be there on the target's server before it is restored."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
-from pgcopydb.model.readiness import Collation, Intent, SourceFacts, TargetFacts
+from pgcopydb.model.readiness import (
+    BuildOption,
+    Collation,
+    Intent,
+    SourceFacts,
+    TargetFacts,
+)
 from pgcopydb.rules.readiness.wording import quoted
 
 _SYSTEM = "pg_catalog"
@@ -13,6 +20,16 @@ _SYSTEM = "pg_catalog"
 _REFRESHED = (
     "REINDEX what uses it, then ALTER COLLATION or ALTER DATABASE ... REFRESH COLLATION VERSION"
 )
+
+_WITHOUT: Final = {
+    BuildOption.ICU: ("cannot make the collations", "or leave them out with --skip-collations"),
+    BuildOption.LZ4: (
+        "cannot compress the columns",
+        "or first change them on the source: ALTER TABLE ... ALTER COLUMN ... SET COMPRESSION pglz",
+    ),
+    BuildOption.LIBXML: ("refuses every value of the columns", "unless there are only nulls"),
+}
+"""What a server built without something cannot do, and what there is to do instead."""
 
 
 def extensions(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
@@ -195,6 +212,37 @@ def collations(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iter
             advice="first install the locales on the target's machine; collations of ICU need a"
             " server that is built with it",
         )
+
+
+def build(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the server is built with what the source's collations and columns want.
+
+    Without libxml a column of type xml is made, and takes nothing but nulls.
+    """
+    copy = intent.copy
+    if copy is None:
+        return
+    for option in BuildOption:
+        needs = [
+            need
+            for need in source.build_needs
+            if need.option is option and not (need.column is None and copy.skip_collations)
+        ]
+        if not needs or option not in target.built_without:
+            continue
+        names = some_of([f"{one.schema}.{one.name}{_of_column(one.column)}" for one in needs])
+        cannot, advice = _WITHOUT[option]
+        yield Finding(
+            severity=Severity.WARNING if option is BuildOption.LIBXML else Severity.FATAL,
+            side=Side.TARGET,
+            check="build",
+            message=f"the server is built without {option.value} and {cannot} {names}",
+            advice=f"use a server that is built with it, {advice}",
+        )
+
+
+def _of_column(column: str | None) -> str:
+    return "" if column is None else f".{column}"
 
 
 def collation_versions(

@@ -7,7 +7,7 @@ from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import Table, TableKind
 from pgcopydb.model.readiness import Intent, SourceFacts
-from pgcopydb.rules.readiness.wording import grant, grant_read, set_setting, table_names
+from pgcopydb.rules.readiness.wording import grant, grant_read, quoted, set_setting, table_names
 
 _KEPT_FREE = 10
 """A tenth of the lock table stays free, or the application's own statements would fail."""
@@ -129,4 +129,18 @@ def foreign_tables(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
         check="foreign-tables",
         message=f"foreign tables are created, their rows stay where they are: "
         f"{table_names(foreign)}",
+    )
+
+
+def subscriptions(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Which subscriptions bring changes to the source that will not come to the target."""
+    if intent.copy is None or not source.subscriptions:
+        return
+    yield Finding(
+        severity=Severity.NOTE,
+        side=Side.SOURCE,
+        check="subscriptions",
+        message=f"subscriptions are not copied: {quoted(source.subscriptions)}",
+        advice="two servers cannot read one slot: make new ones on the target after the cut-over,"
+        " WITH (copy_data = false)",
     )
