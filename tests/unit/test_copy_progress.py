@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,10 @@ def test_the_report(work: WorkDirectory) -> None:
     members = json.loads(copy_progress(progress, as_json=True))
     assert members["indexes"] == {"done": 0, "total": 5}
     assert members["under_way"][0]["bytes"] == 2 * MB
+    begun = datetime.fromtimestamp(progress.under_way[0].started, UTC)
+    for text in (members["under_way"][0]["started"], members["steps"][0]["finished"]):
+        assert abs(datetime.fromisoformat(text) - begun) < timedelta(hours=1)
+        assert text.endswith("Z")
     assert [step["name"] for step in members["steps"]] == ["dump schema", "copy table data"]
     assert members["steps"][1]["finished"] is None
 

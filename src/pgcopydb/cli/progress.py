@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from msgspec.structs import asdict
@@ -24,10 +25,14 @@ def copy_progress(
     """Return how far a base copy is, everything that is known of it, and what follows it."""
     if as_json:
         members = asdict(progress)
+        members["started"] = _moment(progress.started)
         members["seconds"] = round(progress.seconds, 3)
         if progress.seconds_left is not None:
             members["seconds_left"] = round(progress.seconds_left, 1)
         members["steps"] = [_step_members(step) for step in progress.steps]
+        members["under_way"] = [
+            asdict(one) | {"started": _moment(one.started)} for one in progress.under_way
+        ]
         members["follow"] = follow and _follow_members(follow)
         return as_json_text(members)
     sections = [_heading(progress, follow)]
@@ -53,7 +58,16 @@ def summary_json(summary: CloneSummary) -> str:
 
 
 def _step_members(step: StepSummary) -> dict[str, Any]:
-    return asdict(step) | {"seconds": round(step.seconds, 3)}
+    times = {"started": _moment(step.started), "finished": _moment(step.finished)}
+    return asdict(step) | times | {"seconds": round(step.seconds, 3)}
+
+
+def _moment(seconds: float | None) -> str | None:
+    """Return a moment in seconds since 1970 as ISO 8601 writes it, in UTC."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return moment.removesuffix("+00:00") + "Z"
 
 
 def _follow_members(follow: FollowStanding) -> dict[str, Any]:
