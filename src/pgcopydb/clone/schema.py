@@ -81,6 +81,8 @@ class Dumped(Struct, frozen=True, kw_only=True):
     """Catalog and oid of the capture's own publications, and of what they publish."""
     checksum: int
     """Of the archive: most of it is definitions in plain text, which pg_restore believes."""
+    spaced_roles: tuple[str, ...] = ()
+    """Roles whose names hold spaces, without which a list of the dump is not read right."""
 
 
 def dump(
@@ -106,6 +108,7 @@ def dump(
         relations = list_relations(session)
         installed = tuple(discover.list_extensions(session))
         publications = _own_publications(work, session)
+        spaced_roles = tuple(row[0] for row in session.execute(_SPACED_ROLES))
     taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
     with child_environment(source, work.path) as access:
         try:
@@ -134,6 +137,7 @@ def dump(
             extensions=installed,
             publications=publications,
             checksum=checksum_of(output),
+            spaced_roles=spaced_roles,
         )
         write_fact(store, _DUMPED, dumped)
 
@@ -265,7 +269,7 @@ def _restore_jobs(copying: Restoring, entries: int) -> int:
 
 def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
     """Return the entries of the pre-data section, each with whether it is to be restored."""
-    entries = list_archive(run.tools, run.archive, section=Section.PRE_DATA)
+    entries = _entries(run, Section.PRE_DATA)
     filtered = _filtered(run)
     options = run.options
     left_out = _left_out(
@@ -276,14 +280,15 @@ def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
 
 def after_data(run: Restoring) -> list[TocEntry]:
     """Return the entries of the post-data section."""
-    before = list_archive(run.tools, run.archive, section=Section.PRE_DATA)
-    return list_archive(
-        run.tools,
-        run.archive,
-        section=Section.POST_DATA,
-        # A name with a space is read right only where it is known.
-        schemas=[entry.name for entry in before if entry.kind == "SCHEMA"],
-    )
+    before = _entries(run, Section.PRE_DATA)
+    schemas = [entry.name for entry in before if entry.kind == "SCHEMA"]
+    return _entries(run, Section.POST_DATA, schemas)
+
+
+def _entries(run: Restoring, section: Section, schemas: Iterable[str] = ()) -> list[TocEntry]:
+    """Return the entries of a section; a name with a space is read right only where it is known."""
+    owners = read_dumped(run.work).spaced_roles
+    return list_archive(run.tools, run.archive, section=section, schemas=schemas, owners=owners)
 
 
 def remaining_after_data(
@@ -351,6 +356,9 @@ _OWN_PUBLICATIONS: Final = (
     " join pg_catalog.pg_publication as p on p.oid = r.prpubid where p.pubname = any (%(names)s)"
 )
 
+# As pg_restore prints names, where a line break is a space.
+_SPACED_ROLES: Final = "select rolname::text from pg_catalog.pg_roles where rolname ~ '[ \\n\\r]'"
+
 _RELATIONS: Final = (
     "select c.relkind::text, n.nspname::text, c.relname::text"
     " from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
@@ -394,7 +402,7 @@ def _drop_replaced(copying: Restoring) -> frozenset[str]:
     target = copying.target
     dumped = read_dumped(copying.work)
     replaced = {(relation.schema, relation.name) for relation in dumped.relations}
-    entries = list_archive(copying.tools, copying.archive, section=Section.POST_DATA)
+    entries = _entries(copying, Section.POST_DATA)
     filtered = _filtered(copying)
     with connect(target, purpose="clone") as other, reporting(target, "dropping what is replaced"):
         _drop_unqualified(other, (one for one in entries if one.dump_id not in filtered))
