@@ -14,6 +14,7 @@ import pytest
 
 from tests.scenarios.migration import assert_alone
 from tests.support.clock import wait_for
+from tests.support.clock_jumps import follow_while_the_clock_jumps, python_clock
 from tests.support.commands import Pgcopydb, PgcopydbBackground, Running
 from tests.support.equality import differences, differing_tables
 from tests.support.requirements import missing
@@ -314,3 +315,10 @@ def _waiting_at_the_end(stream: Stream, running: Running, database: Database) ->
         stream.set_endpos()
         assert wait_for(lambda: database.rows(waiting) != [], seconds=30), running.stderr
         yield
+
+
+def test_a_clock_that_jumps_loses_nothing_and_lets_nobody_wait(
+    stream: Stream, tmp_path: Path
+) -> None:
+    """As Python sees it; ``campaign/clock_jumps.py`` lets every library see it."""
+    follow_while_the_clock_jumps(stream, *python_clock(tmp_path))
