@@ -159,8 +159,6 @@ class SourceServer(Struct, frozen=True, kw_only=True):
 
     facts: ServerFacts
     pooling: Pooling
-    room: ServerRoom
-    wal_bytes_per_second: float | None
     replication: ReplicationSettings
     slot: SlotState | None
     """The slot of the name that the capture has, or is to have, where there is one."""
@@ -169,6 +167,8 @@ class SourceServer(Struct, frozen=True, kw_only=True):
 class SourceFacts(SourceServer, frozen=True, kw_only=True):
     """The source, as a whole migration sees it."""
 
+    room: ServerRoom
+    wal_bytes_per_second: float | None
     tables: tuple[Table, ...]
     """The tables that are selected."""
     publishable: tuple[Table, ...]
@@ -204,7 +204,6 @@ class TargetServer(Struct, frozen=True, kw_only=True):
 
     facts: ServerFacts
     pooling: Pooling
-    room: ServerRoom
     replication: ReplicationSettings
     may_use_origins: bool
     origin_exists: bool
@@ -214,6 +213,7 @@ class TargetServer(Struct, frozen=True, kw_only=True):
 class TargetFacts(TargetServer, frozen=True, kw_only=True):
     """The target, as a whole migration sees it."""
 
+    room: ServerRoom
     tables: tuple[Table, ...]
     has_large_objects: bool
     named_objects: tuple[NamedObject, ...]

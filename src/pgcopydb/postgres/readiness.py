@@ -57,12 +57,9 @@ def read_source_server(
     """Return what the source's server is, in a few short queries."""
     pooling = find_pooling(source, connection)
     with reporting(source, "reading the server's settings"):
-        facts = discover.server_facts(connection)
         return SourceServer(
-            facts=facts,
+            facts=discover.server_facts(connection),
             pooling=pooling,
-            room=_room(connection),
-            wal_bytes_per_second=_wal_rate(connection, facts),
             replication=_replication(connection),
             slot=_slot(connection, source, follow),
         )
@@ -78,7 +75,6 @@ def read_target_server(
         return TargetServer(
             facts=discover.server_facts(connection),
             pooling=pooling,
-            room=_room(connection),
             replication=_replication(connection),
             may_use_origins=with_origins,
             origin_exists=follow is not None
@@ -111,8 +107,8 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
         return SourceFacts(
             facts=facts,
             pooling=server.pooling,
-            room=server.room,
-            wal_bytes_per_second=server.wal_bytes_per_second,
+            room=_room(connection),
+            wal_bytes_per_second=_wal_rate(connection, facts),
             replication=server.replication,
             slot=server.slot,
             tables=chosen,
@@ -164,7 +160,7 @@ def read_target(target: Endpoint, connection: Connection, intent: Intent) -> Tar
         return TargetFacts(
             facts=facts,
             pooling=server.pooling,
-            room=server.room,
+            room=_room(connection),
             replication=server.replication,
             may_use_origins=server.may_use_origins,
             origin_exists=server.origin_exists,

@@ -37,7 +37,6 @@ MachineCheck: TypeAlias = Callable[[LocalFacts, SourceFacts | None, Intent], Ite
 
 SOURCE_SERVER_CHECKS: Final[tuple[SourceServerCheck, ...]] = (
     servers.source_pooler,
-    servers.source_connections,
     capture.wal_level,
     capture.standby,
     capture.replication_right,
@@ -45,12 +44,10 @@ SOURCE_SERVER_CHECKS: Final[tuple[SourceServerCheck, ...]] = (
     capture.senders,
     capture.plugin_allowed,
     capture.slot_name,
-    capture.wal_limit,
 )
 
 TARGET_SERVER_CHECKS: Final[tuple[TargetServerCheck, ...]] = (
     servers.target_pooler,
-    servers.target_connections,
     writing.standby,
     writing.create_right,
     writing.helper_schema,
@@ -60,6 +57,7 @@ TARGET_SERVER_CHECKS: Final[tuple[TargetServerCheck, ...]] = (
 
 SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
     *SOURCE_SERVER_CHECKS,
+    servers.source_connections,
     reading.tables,
     reading.hidden_rows,
     reading.sequences,
@@ -75,6 +73,7 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
     publishing.generated_identities,
     publishing.full_identities,
     capture.blockers,
+    capture.wal_limit,
     capture.not_followed,
     applying.strict_tables,
     applying.firing_triggers,
@@ -82,6 +81,7 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
 
 TARGET_CHECKS: Final[tuple[TargetCheck, ...]] = (
     *TARGET_SERVER_CHECKS,
+    servers.target_connections,
     writing.not_empty,
     applying.origin_rights,
     applying.silencing,

@@ -199,7 +199,7 @@ def blockers(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
         )
 
 
-def wal_limit(source: SourceServer, intent: Intent) -> Iterator[Finding]:
+def wal_limit(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the source may give the slot up while nothing is received."""
     limit = source.replication.max_slot_wal_keep
     if intent.follow is None or limit is None:

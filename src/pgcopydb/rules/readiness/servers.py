@@ -58,12 +58,12 @@ def pooler(side: Side, pooling: Pooling) -> Iterator[Finding]:
     )
 
 
-def source_connections(source: SourceServer, intent: Intent) -> Iterator[Finding]:
+def source_connections(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the source takes enough sessions."""
     yield from _connections(Side.SOURCE, source.facts, source.room, _lanes(intent))
 
 
-def target_connections(target: TargetServer, intent: Intent) -> Iterator[Finding]:
+def target_connections(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the target takes enough sessions."""
     builders = intent.copy.index_jobs if intent.copy else 0
     yield from _connections(Side.TARGET, target.facts, target.room, _lanes(intent) + builders)
