@@ -53,6 +53,7 @@ campaign: compiled
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/hostile_names.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/versions.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/clock_jumps.py
+	$(BIN)/pytest -q -s -p no:randomly tests/campaign/random_values.py
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_CUTS=$(CAMPAIGN_CUTS) \
 		$(BIN)/pytest -q -s -p no:randomly tests/campaign/cut_follow.py tests/campaign/cut_copy.py
 	DAMAGES=$(DAMAGES) $(BIN)/pytest -q -n 0 tests/unit/test_damage.py

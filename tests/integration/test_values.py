@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.random_values import carry_random_values
 from tests.support.servers import SourceTarget
 from tests.support.steps import Stream
+from tests.support.workload import APPLICATION
 
 PLUGINS = pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
 BETWEEN_15 = pytest.mark.parametrize("source_target", [(15, 15)], indirect=True)
@@ -144,6 +146,14 @@ def test_p36_values_of_every_type(stream: Stream) -> None:
         writer.execute("delete from by_number where n = 2; delete from by_word where c = 'D'")
     finished = stream.replay()
     assert "row by row" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("source_target", "plugin"), [((16, 18, APPLICATION), "pgoutput")], indirect=["source_target"]
+)
+def test_random_values_between_servers_that_print_them_otherwise(stream: Stream) -> None:
+    """A sample of ``campaign/random_values.py``."""
+    carry_random_values(stream, seed=54, count=600)
 
 
 @BETWEEN_15
