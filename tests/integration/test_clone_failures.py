@@ -4,16 +4,17 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
-from pgcopydb.clone import verify
+from pgcopydb.clone import run, verify
 from pgcopydb.clone.context import Copying
 from pgcopydb.errors import PgcopydbError, SourceError, SqlError, StateError, TargetError
 from pgcopydb.postgres.transfer import ATTEMPTS
@@ -231,6 +232,26 @@ def test_stopped_and_its_own_snapshot_gone(
     assert target.rows("select count(*) from big") == [(100133,)]
 
 
+def interrupt_after(
+    moment: str, pair: SourceTarget, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    """Run a clone that ends right after a step is noted as done."""
+    original = Copying.mark_done
+
+    class Killed(Exception):
+        pass
+
+    def mark_done(copying: Copying, step: str) -> None:
+        original(copying, step)
+        if step == moment:
+            raise Killed
+
+    with monkeypatch.context() as patching:
+        patching.setattr(Copying, "mark_done", mark_done)
+        with pytest.raises(Killed):
+            run_clone(pair, directory)
+
+
 @pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
 @pytest.mark.parametrize(
     "moment",
@@ -245,21 +266,8 @@ def test_stopped_and_its_own_snapshot_gone(
 def test_killed_after_a_step_and_resumed(
     source_target: SourceTarget, moment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The run ends right after a step is noted as done; what it did is not done twice."""
-    original = Copying.mark_done
-
-    class Killed(Exception):
-        pass
-
-    def mark_done(copying: Copying, step: str) -> None:
-        original(copying, step)
-        if step == moment:
-            raise Killed
-
-    monkeypatch.setattr(Copying, "mark_done", mark_done)
-    with pytest.raises(Killed):
-        run_clone(source_target, tmp_path / "work")
-    monkeypatch.setattr(Copying, "mark_done", original)
+    """What the step did is not done twice."""
+    interrupt_after(moment, source_target, monkeypatch, tmp_path / "work")
     not_consistent = moment == "jobs planned"
     run_clone(source_target, tmp_path / "work", resume=True, not_consistent=not_consistent)
     assert differences(source_target.source, source_target.target) == []
@@ -290,6 +298,20 @@ def test_what_a_crash_of_the_target_took_is_built_again(
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_foreign_keys_that_a_crash_of_the_target_took_are_made_again(
+    source_target: SourceTarget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are committed without waiting for the disk as well, until all of them are there."""
+    interrupt_after("triggers begun", source_target, monkeypatch, tmp_path / "work")
+    source_target.target.execute(
+        "alter table shop.people drop constraint people_team_fkey;"
+        " alter table shop.old_orders drop constraint never_checked"
+    )
+    run_clone(source_target, tmp_path / "work", resume=True)
+    assert differences(source_target.source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
 def test_unlogged_tables_that_a_crash_of_the_target_emptied_are_copied_again(
     source_target: SourceTarget,
     make_cluster: MakeCluster,
@@ -300,18 +322,25 @@ def test_unlogged_tables_that_a_crash_of_the_target_emptied_are_copied_again(
     cluster = make_cluster(18)
     cluster.create_database("crashing")
     pair = SourceTarget(source_target.source, Database(cluster, "crashing"))
-    original = verify.verify_parts
 
-    def crash_before(copying: Copying, snapshots: Iterable[str]) -> None:
-        cluster.kill()
-        cluster.start()
-        original(copying, snapshots)
+    def crash_before(original: Callable[..., None]) -> Callable[..., None]:
+        def crash(*arguments: object) -> None:
+            cluster.kill()
+            cluster.start()
+            original(*arguments)
 
-    monkeypatch.setattr(verify, "verify_parts", crash_before)
-    with pytest.raises(TargetError, match=r"rows that were written .* shop\.scratch") as told:
-        run_clone(pair, tmp_path / "work")
-    assert "--resume" in (told.value.hint or "")
-    monkeypatch.undo()
+        return crash
+
+    def run_to_a_crash(owner: ModuleType, function: str, *, resume: bool) -> None:
+        with monkeypatch.context() as patching:
+            patching.setattr(owner, function, crash_before(getattr(owner, function)))
+            with pytest.raises(TargetError, match=r"rows that .* shop\.scratch") as told:
+                run_clone(pair, tmp_path / "work", resume=resume, not_consistent=resume)
+        assert "--resume" in (told.value.hint or "")
+
+    run_to_a_crash(verify, "verify_parts", resume=False)
+    # Once more at the very end, when triggers and foreign keys are there.
+    run_to_a_crash(run, "limit_connections", resume=True)
     run_clone(pair, tmp_path / "work", resume=True, not_consistent=True)
     assert differences(pair.source, pair.target) == []
 

@@ -13,14 +13,35 @@ from pgcopydb.clone.statements import run_pool
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.jobs import JobQueue
+from pgcopydb.workdir.jobs import Job, JobQueue
 
 
 def create_foreign_keys(copying: Restoring, *, unchecked: bool) -> None:
     """Create the foreign keys that are planned; ``unchecked`` without a look at the rows."""
     create = foreign_keys.create_unchecked if unchecked else foreign_keys.create
     with copying.timed("foreign keys", copying.options.index_jobs):
+        _repeat_lost(copying)
         run_pool(copying, FOREIGN_KEYS, partial(create, copying.target))
+
+
+def _repeat_lost(copying: Restoring) -> None:
+    """Have the foreign keys made again that are not there although their jobs count as done.
+
+    They were committed without waiting for the disk, and a crash of the target took them.
+    """
+    with copying.work.store() as store:
+        queue = JobQueue(store)
+        done = queue.jobs(FOREIGN_KEYS, state="done")
+        if not done:
+            return
+        with connect(copying.target, purpose="foreign keys") as connection:
+            there = foreign_keys.present(copying.target, connection)
+        queue.repeat(job for job in done if _key(job) not in there)
+
+
+def _key(job: Job) -> foreign_keys.Key:
+    key = msgspec.json.decode(job.parameters, type=ForeignKey)
+    return key.schema, key.table, key.name
 
 
 def finish(copying: Restoring, *, unchecked: bool) -> None:

@@ -24,10 +24,28 @@ log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
+Key = tuple[str, str, str]
+"""The schema and the name of a table, and the name of its foreign key."""
+
+_PRESENT: Final = (
+    "select n.nspname::text, c.relname::text, k.conname::text"
+    " from pg_catalog.pg_constraint as k"
+    " join pg_catalog.pg_class as c on c.oid = k.conrelid"
+    " join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
+    " where k.contype = 'f'"
+)
+
 _STATE: Final = (
     "select convalidated from pg_catalog.pg_constraint"
     " where conrelid = pg_catalog.to_regclass(%s) and conname = %s and contype = 'f'"
 )
+
+
+def present(target: Endpoint, session: Session) -> frozenset[Key]:
+    """Return the foreign keys that are there, checked or not."""
+    with reporting(target, "reading the foreign keys"):
+        rows = session.execute(_PRESENT.encode()).fetchall()
+    return frozenset((schema, table, name) for schema, table, name in rows)
 
 
 def create(target: Endpoint, session: Session, jobs: Sequence[Job], _repeated: bool) -> None:

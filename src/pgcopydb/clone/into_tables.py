@@ -1,6 +1,6 @@
 """Rows into tables that are on the target already: made by an earlier command, or by somebody."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from psycopg import Connection, sql
@@ -51,10 +51,11 @@ def refuse_missing(copying: Copying, wanted: Sequence[Table]) -> None:
         )
 
 
-def must_silence(copying: Copying) -> bool:
+def must_silence(copying: Copying, filled: Collection[tuple[str, str]]) -> bool:
     """Tell whether the target has triggers or foreign keys that would act on the rows.
 
-    Raises StateError where the role cannot keep them from that.
+    ``filled`` are the tables, by schema and name, that the rows go into. Raises StateError where
+    the role cannot keep them from acting.
     """
     target = copying.target
     with connect(target, purpose="clone") as session:
@@ -73,6 +74,7 @@ def must_silence(copying: Copying) -> bool:
         stubborn = [
             f'trigger "{one.name}" of {one.schema}.{one.table}'
             for one in triggers.firing_triggers(session, target, silenced=True)
+            if (one.schema, one.table) in filled
         ]
         mended = "disable them meanwhile: ALTER TABLE ... DISABLE TRIGGER"
         if not triggers.may_silence(session, target):

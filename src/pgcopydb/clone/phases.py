@@ -84,6 +84,7 @@ def _copy_rows(
         copying.mark_done(CONSTRAINTS_BUILT)
     fill_views(copying)
     summary = summarize(copying.work, monotonic() - started)
+    rows.refuse_emptied(copying)
     if complete:
         refuse_unvalidated(copying)
     if copying.header.consistent_point is None:

@@ -1,7 +1,7 @@
 """What needs the snapshot: rows, large objects, sequences, and the indexes built beside them."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final
@@ -92,10 +92,11 @@ def are_copied(copying: Restoring) -> bool:
 def copy_rows(copying: Copying, snapshot: str | None, scope: Scope = WHOLE) -> None:
     """Everything that needs the snapshot, and the indexes; done once, and proved.
 
-    Afterwards the rows may change (by the captured changes), and no part is ever copied again.
+    Afterwards the rows may change (by the captured changes), and no part is ever copied again but
+    of an unlogged table that a crash of the target has emptied before any change was applied.
     """
     _settle_scope(copying, scope)
-    if copying.is_done(_VERIFIED):
+    if copying.is_done(_VERIFIED) and not verify.emptied(copying, _snapshots(copying)):
         return
     with copying.work.store() as store:
         queue = JobQueue(store)
@@ -107,10 +108,19 @@ def copy_rows(copying: Copying, snapshot: str | None, scope: Scope = WHOLE) -> N
     with copying.timed("verify"):
         # Lanes and builders commit without waiting for the disk.
         make_durable(copying.target)
-        verify.verify_parts(copying, [view.snapshot for view in views(copying)])
+        verify.verify_parts(copying, _snapshots(copying))
         if Making.INDEXES in scope.making:
             verify.verify_indexes(copying, without_views(read_remainder(copying)))
     copying.mark_done(_VERIFIED)
+
+
+def refuse_emptied(copying: Copying) -> None:
+    """Raise TargetError when a crash of the target has emptied tables since they were verified."""
+    verify.refuse_emptied(copying, _snapshots(copying))
+
+
+def _snapshots(copying: Copying) -> list[str]:
+    return [view.snapshot for view in views(copying)]
 
 
 def _settle_scope(copying: Copying, scope: Scope) -> None:
@@ -152,7 +162,8 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             note_view(copying, View(locked.origin, given=snapshot is not None))
         if not scope.schema:
             into_tables.refuse_unready(copying, locked.tables)
-        silenced = _silenced(copying, scope)
+        filled = {(table.schema, table.name) for table in locked.tables}
+        silenced = _silenced(copying, scope, filled)
         _tell_left_out(copying.source_facts, locked.tables)
         log.info(
             "copying %d tables in %d parts under snapshot %s",
@@ -201,7 +212,8 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
             go_on(group, lanes=0, locked=None)
             return
         locked = holding.enter_context(snapshot_again(copying))
-        silenced = _silenced(copying, scope)
+        filled = {(job.schema or "", job.name or "") for job in unfinished}
+        silenced = _silenced(copying, scope, filled)
         if locked.origin != views(copying)[-1].snapshot:
             note_view(copying, View(locked.origin, given=False))
             oids = sorted({job.oid or 0 for job in unfinished})
@@ -377,5 +389,7 @@ def _tell_left_out(source: ServerFacts, listed: Iterable[Table]) -> None:
         )
 
 
-def _silenced(copying: Copying, scope: Scope) -> bool:
-    return not scope.schema and into_tables.must_silence(copying)
+def _silenced(copying: Copying, scope: Scope, filled: Collection[tuple[str, str]]) -> bool:
+    """Tell whether the tables have triggers or foreign keys by now, which are to keep still."""
+    bare = scope.schema and not copying.is_done(_VERIFIED)
+    return not bare and into_tables.must_silence(copying, filled)

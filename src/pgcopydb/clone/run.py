@@ -23,7 +23,7 @@ from pgcopydb.clone.prepare import check, leave_target, prepare
 from pgcopydb.clone.properties import limit_connections, set_properties
 from pgcopydb.clone.resume import read_remainder
 from pgcopydb.clone.roles import copy_roles
-from pgcopydb.clone.rows import copy_rows
+from pgcopydb.clone.rows import copy_rows, refuse_emptied
 from pgcopydb.clone.schema import After
 from pgcopydb.clone.summary import summarize
 from pgcopydb.model.endpoint import Endpoint
@@ -66,6 +66,7 @@ def clone(
         summary = summarize(copying.work, monotonic() - started)
         if copying.header.consistent_point is None:
             limit_connections(source, target, copy)
+            refuse_emptied(copying)
             refuse_unvalidated(copying)
             leave_target(copying)
     return summary

@@ -12,6 +12,13 @@ from pgcopydb.workdir.jobs import JobQueue
 
 def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
     """Raise TargetError unless the marker of every part that had rows is on the target."""
+    missing = missing_rows(copying, snapshots)
+    if missing:
+        raise _lacks(missing, "rows")
+
+
+def missing_rows(copying: Copying, snapshots: Iterable[str]) -> list[str]:
+    """Return the tables of which the target has not the marker of every part that had rows."""
     with copying.work.store() as store:
         jobs = JobQueue(store).jobs(COPY)
     with (
@@ -28,8 +35,31 @@ def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
         for job in jobs
         if job.rows and copied.get((job.oid or 0, job.part or 0)) != job.rows
     }
-    if missing:
-        raise _lacks(sorted(missing), "rows")
+    return sorted(missing)
+
+
+def refuse_emptied(copying: Copying, snapshots: Iterable[str]) -> None:
+    """Raise TargetError when a crash of the target has emptied tables since they were verified."""
+    found = emptied(copying, snapshots)
+    if found:
+        raise _lacks(found, "rows")
+
+
+def emptied(copying: Copying, snapshots: Iterable[str]) -> list[str]:
+    """Return the unlogged tables that a crash of the target has emptied since they were verified.
+
+    That is known until the markers are dropped, with which a copy ends. When changes are followed
+    nothing is emptied by this measure: unlogged tables are not followed, and are the user's.
+    """
+    if copying.header.consistent_point is not None:
+        return []
+    with (
+        connect(copying.target, purpose="verify") as connection,
+        reporting(copying.target, "looking for the copy markers"),
+    ):
+        if not helper_schema.owns_helper_schema(connection, copying.header.run_id):
+            return []
+    return missing_rows(copying, snapshots)
 
 
 def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:
