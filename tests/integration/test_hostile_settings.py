@@ -224,7 +224,10 @@ def test_a_slot_that_is_lost_while_its_walsender_stands_still(own: Stream) -> No
     assert differing_tables(source, own.pair.target) != []
 
 
-def test_a_process_that_stands_still_is_named_and_ends_with_the_others(stream: Stream) -> None:
+@pytest.mark.parametrize("stopped", ["worker receive", "the process that forks workers"])
+def test_a_process_that_stands_still_is_named_and_ends_with_the_others(
+    stream: Stream, stopped: str
+) -> None:
     stream.both(SCHEMA)
     stream.set_up()
     with stream.start("stream", "replay") as running:
@@ -232,8 +235,10 @@ def test_a_process_that_stands_still_is_named_and_ends_with_the_others(stream: S
         found = _RECEIVE.search(running.stderr)
         assert found is not None
         pid = int(found.group(1))
+        if stopped != "worker receive":
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(pid, signal.SIGSTOP)
-        assert wait_for(lambda: f"receive (process {pid}) stands still" in running.stderr)
+        assert wait_for(lambda: f"{stopped} (process {pid}) stands still" in running.stderr)
         assert _stops_within_ten_seconds(running)
     assert_alone(running)
 

@@ -190,10 +190,11 @@ def test_a_server_that_cannot_be_reached_is_an_error() -> None:
     ours, theirs, life, alive = fork_server._channels()
     os.close(life)
     theirs.close()
-    server = fork_server.ForkServer(ours, alive)
-    with pytest.raises(WorkerError, match="cannot be started"):
-        server.start(never_end, None)
-    server.close()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        server = fork_server.ForkServer(ours, alive, process.pid)
+        with pytest.raises(WorkerError, match="cannot be started"):
+            server.start(never_end, None)
+        server.close()
 
 
 def _parent_of(pid: int) -> int:

@@ -92,8 +92,13 @@ class ForkServer:
     """The supervisor's end of the socket."""
 
     def __init__(
-        self, orders: socket.socket, life: int, process: "subprocess.Popen[bytes] | None" = None
+        self,
+        orders: socket.socket,
+        life: int,
+        pid: int,
+        process: "subprocess.Popen[bytes] | None" = None,
     ) -> None:
+        self.pid = pid
         self._orders = orders
         self._life = life  # open as long as this process is
         self._process = process
@@ -123,7 +128,9 @@ class ForkServer:
         return Child(pid, sentinel)
 
     def close(self) -> None:
-        """Let it end, with every worker that is left."""
+        """End it, also if something has stopped it, with every worker that is left."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         self._orders.close()
         os.close(self._life)
         if self._process is not None:
@@ -145,13 +152,15 @@ def prepare(*modules: str) -> None:
     ours, theirs, life, alive = _channels()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
         os.close(alive)
         _in_child(lambda: _serve(theirs, life, modules))
     theirs.close()
     os.close(life)
-    _Known.server = ForkServer(ours, alive)
+    _Known.server = ForkServer(ours, alive, pid)
+    atexit.register(close)
 
 
 def start(function: Callable[..., None], *arguments: Any) -> Child:
@@ -166,8 +175,13 @@ def start(function: Callable[..., None], *arguments: Any) -> Child:
     return _Known.server.start(function, *arguments)
 
 
+def pid() -> int | None:
+    """Return the server's process id, None when there is none."""
+    return None if _Known.server is None else _Known.server.pid
+
+
 def close() -> None:
-    """End the server, if there is one."""
+    """End the server, if there is one; nobody will know then how its workers ended."""
     if _Known.server is not None:
         server, _Known.server = _Known.server, None
         server.close()
@@ -186,7 +200,7 @@ def _launched() -> ForkServer:
     atexit.register(close)
     theirs.close()
     os.close(life)
-    return ForkServer(ours, alive, process)
+    return ForkServer(ours, alive, process.pid, process)
 
 
 def _channels() -> tuple[socket.socket, socket.socket, int, int]:

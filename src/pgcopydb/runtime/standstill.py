@@ -25,21 +25,19 @@ class StandstillWatch:
         self._told: set[int] = set()
         self._next_look = 0.0
 
-    def look(self, workers: Iterable[tuple[str, int | None]]) -> None:
+    def look(self, processes: Iterable[tuple[str, int]]) -> None:
         """Warn of each of these processes, given by name and number, that has come to stand."""
         now = time.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + _EVERY
-        for name, pid in workers:
-            if pid is None:
-                continue
+        for name, pid in processes:
             if not _stands_still(pid):
                 self._told.discard(pid)
             elif pid not in self._told:
                 self._told.add(pid)
                 log.warning(
-                    "worker %s (process %d) stands still: something has stopped it, and everything"
+                    "%s (process %d) stands still: something has stopped it, and everything"
                     " waits for it; to let it go on: kill -CONT %d",
                     name,
                     pid,

@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
@@ -89,7 +89,14 @@ class WorkerGroup:
             time.sleep(timeout)
         signals.raise_if_stopped()
         self._reap()
-        self._standstill.look((one.name, one.process.pid) for one in self._running)
+        self._standstill.look(self._processes())
+
+    def _processes(self) -> Iterator[tuple[str, int]]:
+        for running in self._running:
+            yield f"worker {running.name}", running.process.pid
+        pid = fork_server.pid()
+        if pid is not None:
+            yield "the process that forks workers", pid
 
     def wait(self) -> None:
         """Wait until every worker has ended well; raise as :meth:`poll` does."""
@@ -113,6 +120,7 @@ class WorkerGroup:
             elapsed = time.monotonic() - started
             if elapsed >= _KILL_AFTER:
                 self._signal(signal.SIGKILL)
+                fork_server.close()  # it tells of no end when something has stopped it
             elif signalled == 0 or (signalled == 1 and elapsed >= _CANCEL_AFTER):
                 self._signal(signal.SIGTERM)
                 signalled += 1
