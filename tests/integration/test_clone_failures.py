@@ -1,6 +1,7 @@
 """A clone that is disturbed goes on, or ends with the cause; it never hangs and never lies."""
 
 import dataclasses
+import os
 import signal
 import threading
 import time
@@ -16,7 +17,14 @@ from psycopg.conninfo import make_conninfo
 
 from pgcopydb.clone import run, verify
 from pgcopydb.clone.context import Copying
-from pgcopydb.errors import PgcopydbError, SourceError, SqlError, StateError, TargetError
+from pgcopydb.errors import (
+    Interrupted,
+    PgcopydbError,
+    SourceError,
+    SqlError,
+    StateError,
+    TargetError,
+)
 from pgcopydb.postgres.transfer import ATTEMPTS
 from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_clone
 from tests.support.clock import wait_for
@@ -230,6 +238,28 @@ def test_stopped_and_its_own_snapshot_gone(
     run_clone(source_target, directory, copy, resume=True, not_consistent=True)
     target = source_target.target
     assert target.rows("select count(*) from big") == [(100133,)]
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_stopped_while_pg_dump_is_at_work_it_says_nothing_else(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    waiting = (
+        "select from pg_stat_activity where application_name like '%schema'"
+        " and wait_event_type = 'Lock'"
+    )
+
+    def stop(connection: Connection) -> None:
+        assert wait_for(lambda: any_rows(connection, waiting))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with source_target.source.connect() as holder, holder.transaction():
+        holder.execute(
+            "lock table pg_ts_template in access exclusive mode"
+        )  # only pg_dump reads it
+        with disturbing(source_target.source, stop), pytest.raises(Interrupted) as stopped:
+            run_clone(source_target, tmp_path / "work")
+    assert stopped.value.status == 143
 
 
 def interrupt_after(

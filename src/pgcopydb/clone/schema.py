@@ -110,7 +110,7 @@ def dump(
         publications = _own_publications(work, session)
         spaced_roles = tuple(row[0] for row in session.execute(_SPACED_ROLES))
     taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
-    with child_environment(source, work.path) as access:
+    with child_environment(source, work.path) as access, _stoppable() as stopping:
         try:
             dump_schema(
                 tools,
@@ -120,7 +120,7 @@ def dump(
                 exclude_tables=[
                     (one.schema, one.name) for one in relations if not taken[one] and one.is_locked
                 ],
-                stopping=signals.stop_requested,
+                stopping=stopping,
             )
         except ExternalToolError as error:
             if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
@@ -180,6 +180,19 @@ def restore_before_data(copying: Restoring) -> None:
 
 
 @contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Yield what tells that a child is to end; that it ended so is then no failure of its own.
+
+    A terminal sends Ctrl-C to the children as well.
+    """
+    try:
+        yield signals.stop_requested
+    except ExternalToolError:
+        signals.raise_if_stopped()
+        raise
+
+
+@contextmanager
 def _writing(run: Restoring) -> Iterator[ChildAccess]:
     """Yield how pg_restore reaches the target; what it made is on disk when the block is left."""
     with child_environment(run.target, run.work.path, durable=False) as access:
@@ -190,7 +203,7 @@ def _writing(run: Restoring) -> Iterator[ChildAccess]:
 def _restore_before_data(
     run: Restoring, entries: Sequence[TocEntry], list_name: str, *, replacing: bool
 ) -> None:
-    with _writing(run) as access:
+    with _writing(run) as access, _stoppable() as stopping:
         restore_entries(
             run.tools,
             access,
@@ -199,7 +212,7 @@ def _restore_before_data(
             list_file=run.work.schema / list_name,
             target_version_num=run.target_facts.version_num,
             options=replace(run.options, drop_if_exists=replacing),
-            stopping=signals.stop_requested,
+            stopping=stopping,
         )
     signals.raise_if_stopped()
 
@@ -245,7 +258,7 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
     copying.mark_done(begun)
     entries = [entry for entry in remaining if _group(entry) is what]
     if entries:
-        with _writing(copying) as access:
+        with _writing(copying) as access, _stoppable() as stopping:
             restore_entries(
                 copying.tools,
                 access,
@@ -255,7 +268,7 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
                 target_version_num=copying.target_facts.version_num,
                 options=replace(copying.options, drop_if_exists=replacing),
                 jobs=_restore_jobs(copying, len(entries)),
-                stopping=signals.stop_requested,
+                stopping=stopping,
             )
     signals.raise_if_stopped()
     copying.mark_done(what)
