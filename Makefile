@@ -13,13 +13,10 @@ TESTS ?=
 BENCH ?=
 BENCH_COPY ?=
 
-# Migrations to kill, and kills in each of them; random schedules of transactions to replay.
+# Migrations to kill, as many to cut off, and faults in each; random schedules to replay.
 CAMPAIGN_RUNS ?= 100
-CAMPAIGN_KILLS ?= 6
+CAMPAIGN_FAULTS ?= 6
 SCHEDULES ?= 200
-
-# Faults of the network in each of as many migrations.
-CAMPAIGN_CUTS ?= 6
 
 # Damaged places of each kind of file.
 DAMAGES ?= 2000
@@ -43,10 +40,11 @@ test: compiled
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
 campaign: compiled
-	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
-		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_follow.py
-	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_KILLS=$(CAMPAIGN_KILLS) \
-		$(BIN)/pytest -q -s -p no:randomly tests/campaign/kill_clone.py
+	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_FAULTS=$(CAMPAIGN_FAULTS) \
+		$(BIN)/pytest -q -p no:randomly -n $(TEST_WORKERS) --dist worksteal \
+		tests/campaign/kill_follow.py tests/campaign/kill_clone.py \
+		tests/campaign/cut_follow.py tests/campaign/cut_copy.py
+	$(BIN)/python -m tests.campaign.results
 	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/regression_database.py
@@ -54,8 +52,6 @@ campaign: compiled
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/versions.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/clock_jumps.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/random_values.py
-	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_CUTS=$(CAMPAIGN_CUTS) \
-		$(BIN)/pytest -q -s -p no:randomly tests/campaign/cut_follow.py tests/campaign/cut_copy.py
 	DAMAGES=$(DAMAGES) $(BIN)/pytest -q -n 0 tests/unit/test_damage.py
 
 bench: compiled

@@ -20,7 +20,7 @@ def test_killed_at_random_it_ends_as_a_clean_run(
     in_phases: bool,
 ) -> None:
     run = CloneKillRun(
-        source_target, tmp_path / "work", pgcopydb_background, seed, kills=3, in_phases=in_phases
+        source_target, tmp_path / "work", pgcopydb_background, seed, faults=3, in_phases=in_phases
     )
     run_and_report(run, seed)
-    assert run.faults.total() > 0
+    assert run.tally.faults.total() > 0

@@ -8,8 +8,9 @@ import pytest
 
 from pgcopydb.demo.cluster import Cluster
 from tests.scenarios.migration import Migration
-from tests.support.cuts import CutRun, proxied
 from tests.support.disturbed import run_and_report
+from tests.support.follow_cuts import FollowCutRun
+from tests.support.networks import proxied
 from tests.support.proxy import Proxy
 from tests.support.workload import APPLICATION
 
@@ -18,7 +19,7 @@ from tests.support.workload import APPLICATION
 @pytest.mark.parametrize("seed", [3])
 def test_cut_off_at_random_it_loses_and_doubles_nothing(migration: Migration, seed: int) -> None:
     with proxied(migration) as through_proxies:
-        run_and_report(CutRun(through_proxies, seed, cuts=4), seed)
+        run_and_report(FollowCutRun(through_proxies, seed, faults=4), seed)
 
 
 def test_the_proxy_does_what_it_says(pg16: Cluster) -> None:

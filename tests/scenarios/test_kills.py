@@ -4,19 +4,13 @@ import pytest
 
 from tests.scenarios.migration import Migration
 from tests.support.disturbed import run_and_report
-from tests.support.kills import KillRun
+from tests.support.follow_kills import FollowKillRun
 from tests.support.workload import APPLICATION
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
 @pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_it_loses_and_doubles_nothing(migration: Migration, seed: int) -> None:
-    run = KillRun(
-        migration,
-        seed,
-        kills=3,
-        begin_with=("group and both servers", "source server"),
-        rows=15_000,
-        pause=1.5,
-    )
+    begin_with = ("group and both servers", "source server")
+    run = FollowKillRun(migration, seed, faults=3, pause=1.5, begin_with=begin_with)
     run_and_report(run, seed)

@@ -2,7 +2,7 @@
 
 ::
 
-    CloneKillRun(pair, tmp_path, background, seed=7, kills=4).run()
+    CloneKillRun(pair, tmp_path, background, seed=7, faults=4).run()
 
 The source is at rest, so that a clean run has one outcome. Whoever runs the command repeats it with
 ``--resume`` each time it has ended; the outcome is right when everything is equal then, nothing is
@@ -14,14 +14,15 @@ import os
 import re
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from random import Random
 
+from tests.scenarios.migration import assert_alone
 from tests.support.clock import wait_for
 from tests.support.commands import Finished, PgcopydbBackground, Running
+from tests.support.disturbed import STOP_SECONDS, Tally
 from tests.support.equality import differences
 from tests.support.litter import litter, processes
 from tests.support.servers import Database, SourceTarget
@@ -65,10 +66,23 @@ PHASES = (
 )
 """A copy as scripts make it, one command after another."""
 
+_ENDING = {
+    "supervisor": -signal.SIGKILL,
+    "whole group": -signal.SIGKILL,
+    "SIGTERM": 128 + signal.SIGTERM,
+    "SIGINT": 128 + signal.SIGINT,
+    "SIGTERM while a process stands still": 128 + signal.SIGTERM,
+}
+"""The status with which a command ends, by what was done to it."""
+
+_TOLD = {3, 4, 5, 6, 7, 12}
+"""Statuses that say what else may become of a copy."""
+
 _PHASES_SHARE = 0.4
 _SPARED_SHARE = 0.5
 """Of the phases, so that later ones are hit too."""
 _SNAPSHOT_GONE = 3
+_UNLOGGED = "shop.scratch:"
 _IN_RECOVERY = ("starting up", "not yet accepting", "recovery mode", "shutting down")
 
 _SESSIONS = """
@@ -78,7 +92,7 @@ select pid from pg_stat_activity
 
 
 class CloneKillRun:
-    """One base copy with ``kills`` kills in it.
+    """One base copy with ``faults`` kills in it.
 
     It is made by one command or ``in_phases``; None leaves that to chance.
     """
@@ -90,22 +104,22 @@ class CloneKillRun:
         background: PgcopydbBackground,
         seed: int,
         *,
-        kills: int,
+        faults: int,
         in_phases: bool | None = None,
     ) -> None:
         self._pair = pair
         self._directory = directory
         self._background = background
         self._random = Random(seed)
-        self._kills = kills
+        self._faults = faults
         self._in_phases = self._random.random() < _PHASES_SHARE if in_phases is None else in_phases
         self._longest = 2.0
         self._spared: set[int] = set()
-        self.faults: Counter[str] = Counter()
-        self.resumed = 0
-        self.survived = 0
-        self.recovered: list[float] = []
-        """Seconds from a kill until the command that resumed it, undisturbed, was through."""
+        self._rows_are_copied = False
+        """Whether the phase has ended that copies them, and knows of them."""
+        self._emptied = False
+        """Whether a crash of the target has emptied unlogged tables after that."""
+        self.tally = Tally()
 
     def run(self) -> None:
         """Copy, kill and resume until everything is there; judge the outcome."""
@@ -122,7 +136,11 @@ class CloneKillRun:
             for words in commands:
                 of_rows = words[-1] in {"clone", "table-data"}
                 self._finish(words, options if of_rows else [], held=held)
-        assert differences(self._pair.source, self._pair.target) == []
+                self._rows_are_copied |= of_rows
+        differing = differences(self._pair.source, self._pair.target)
+        if self._emptied:
+            differing = [line for line in differing if not line.startswith(_UNLOGGED)]
+        assert differing == []
         assert self._large_objects(self._pair.source) == self._large_objects(self._pair.target)
         assert litter(self._pair.source) == own
         assert litter(self._pair.target) == own
@@ -142,53 +160,75 @@ class CloneKillRun:
         arguments = [*words, "--dir", str(self._directory)]
         arguments += [*sides.get(words[0], self._pair.options), *options]
         more: list[str] = []
-        killed_at: float | None = None
-        for _ in range(self._kills + 8):
+        last_fault: tuple[str, float] | None = None
+        for _ in range(self._faults + 8):
             with self._background(*arguments, *more) as running:
-                way = None
                 spared = self._in_phases and self._random.random() < _SPARED_SHARE
-                while not spared and running.is_running and self.faults.total() < self._kills:
-                    way = self._disturb(running) or way
-                ended = self._end(running, way)
+                ways: list[str] = []
+                while not spared and self._is_to_be_disturbed(running, ways):
+                    for way in self._disturb(running):
+                        ways.append(way)
+                        last_fault = way, time.monotonic()
+                ended = self._end(running, ways)
             if ended.status == 0:
-                if killed_at is not None and way is None:
-                    self.recovered.append(time.monotonic() - killed_at)
+                if last_fault is not None:
+                    seconds = time.monotonic() - last_fault[1]
+                    self.tally.recovered.setdefault(last_fault[0], []).append(seconds)
                 return
-            killed_at = time.monotonic() if way else killed_at
-            self.resumed += 1
-            more = self._go_on(ended, way, more, held=held)
+            self.tally.resumed += 1
+            more = self._go_on(ended, ways, more, held=held)
         raise AssertionError(f"{' '.join(words)} did not come to its end")
 
-    def _end(self, running: Running, way: str | None) -> Finished:
-        if way in {"supervisor", "whole group"}:
-            assert wait_for(lambda: not running.is_running, seconds=15)
+    def _is_to_be_disturbed(self, running: Running, ways: Sequence[str]) -> bool:
+        """Tell whether a command to which that was done is to be disturbed once more."""
+        ending = bool(ways) and ways[-1] in _ENDING
+        return running.is_running and not ending and self.tally.faults.total() < self._faults
+
+    def _end(self, running: Running, ways: Sequence[str]) -> Finished:
+        """Wait for the end of a command, to which that was done; judge how it came."""
+        last = ways[-1] if ways else None
+        allowed = {0}
+        if last in _ENDING:
+            allowed.add(_ENDING[last])
+            stopped = wait_for(lambda: not running.is_running, seconds=STOP_SECONDS)
+            assert stopped, f"it outlives {last}:\n{running.stderr}"
+        if len(ways) > 1 or last not in _ENDING:
+            allowed |= _TOLD
         finished = running.wait(120)
-        assert finished.status == 0 or way is not None or self.resumed, finished.stderr
-        assert "Traceback" not in finished.stderr, finished.stderr
-        assert wait_for(lambda: not processes(running.pid), seconds=15), processes(running.pid)
-        if way is not None and finished.status == 0:
-            self.survived += 1
+        told = f"{ways}: {finished.status}: {finished.stderr}"
+        assert finished.status in allowed, told
+        assert finished.status == 0 or ways or self.tally.resumed, told
+        assert "Traceback" not in finished.stderr, told
+        assert_alone(running)
+        if ways and finished.status == 0:
+            self.tally.survived += 1
         return finished
 
-    def _go_on(self, ended: Finished, way: str | None, more: list[str], *, held: bool) -> list[str]:
+    def _go_on(
+        self, ended: Finished, ways: Sequence[str], more: list[str], *, held: bool
+    ) -> list[str]:
         """Return the options with which the command is repeated after it ended so."""
         if "its snapshot is gone" in ended.stderr:
             assert not held, ended.stderr
             assert ended.status == _SNAPSHOT_GONE, ended.stderr
             return self._random.choice([["--resume", "--not-consistent"], ["--restart"]])
-        if way is None and not any(text in ended.stderr for text in _IN_RECOVERY):
+        if not ways and not any(text in ended.stderr for text in _IN_RECOVERY):
             assert "--resume" in ended.stderr, f"{more} {ended.status}: {ended.stderr}"
         return ["--resume", *(option for option in more if option == "--not-consistent")]
 
     # -- what is killed ----------------------------------------------------------------------------
 
-    def _disturb(self, running: Running) -> str | None:
-        """Kill something at a random moment; return what, None when it had ended by then."""
+    def _disturb(self, running: Running) -> list[str]:
+        """Kill something at a random moment; return what, nothing when it had ended by then."""
         moment = time.monotonic() + self._random.uniform(0, self._longest)
         ways: dict[str, Callable[[Running], bool]] = {
             "supervisor": _kill_supervisor,
+            "SIGTERM": lambda one: one.ask_to_stop(signal.SIGTERM),
+            "SIGINT": lambda one: one.ask_to_stop(signal.SIGINT),
             "whole group": _kill_group,
-            "a process": self._kill_child,
+            "a process": lambda one: bool(self._signal_child(one, signal.SIGKILL)),
+            "a process stands still": self._stop_child,
+            "SIGTERM while a process stands still": self._stop_child_for_good,
             "target session": lambda _: self._terminate(self._pair.target),
             "source session": lambda _: self._terminate(self._pair.source),
             "target server": lambda _: self._restart_target(),
@@ -196,19 +236,40 @@ class CloneKillRun:
         way = self._random.choice(list(ways))
         wait_for(lambda: not running.is_running, seconds=max(moment - time.monotonic(), 0.01))
         if not running.is_running or not ways[way](running):
-            return None
-        self.faults[way] += 1
-        return way
+            return []
+        if way == "target server" and self._rows_are_copied:
+            self._emptied = True
+        self.tally.faults[way] += 1
+        return [way]
 
-    def _kill_child(self, running: Running) -> bool:
-        """Kill one of the processes that the command has started: a lane, pg_dump, pg_restore."""
+    def _signal_child(self, running: Running, number: signal.Signals) -> int | None:
+        """Send a signal to one of the processes that the command has started; return which.
+
+        They are lanes and what forks them, pg_dump, pg_restore.
+        """
         lines = (re.match(r"process (\d+)", line) for line in processes(running.pid))
         found = [int(line[1]) for line in lines if line is not None]
         children = [pid for pid in found if pid != running.pid]
         if not children:
-            return False
+            return None
+        pid = self._random.choice(children)
         with suppress(ProcessLookupError):
-            os.kill(self._random.choice(children), signal.SIGKILL)
+            os.kill(pid, number)
+        return pid
+
+    def _stop_child(self, running: Running) -> bool:
+        pid = self._signal_child(running, signal.SIGSTOP)
+        if pid is None:
+            return False
+        wait_for(lambda: not running.is_running, seconds=self._random.uniform(0.2, 2.5))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        return True
+
+    def _stop_child_for_good(self, running: Running) -> bool:
+        if self._signal_child(running, signal.SIGSTOP) is None:
+            return False
+        wait_for(lambda: running.ask_to_stop(signal.SIGTERM) or not running.is_running)
         return True
 
     def _terminate(self, database: Database) -> bool:

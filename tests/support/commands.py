@@ -5,6 +5,7 @@ no service or password file. Whatever it started is killed with it at the end.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,22 @@ class Running:
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the command's first process, and not to those that it started."""
         self._process.send_signal(number)
+
+    def ask_to_stop(self, number: signal.Signals) -> bool:
+        """Send a signal that asks for a stop; False, and none sent, before it would be heard."""
+        if not self._handles(signal.SIGTERM):
+            return False
+        self.send_signal(number)
+        return True
+
+    def _handles(self, number: signal.Signals) -> bool:
+        """Tell whether the first process has a handler of its own for a signal (proc(5), Linux)."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return False
+        caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+        return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
     def kill_all(self) -> None:
         """Kill the command and all processes that it started at once."""

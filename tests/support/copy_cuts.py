@@ -2,25 +2,26 @@
 
 ::
 
-    CopyCutRun(ProxiedMigration(...), seed=7, cuts=3).run()
+    CopyCutRun(ProxiedMigration(...), seed=7, faults=3).run()
 
 With an even seed nobody writes and ``clone`` is run, with an odd one ``clone --follow`` while the
-application works. A command that ended is repeated, as its hint says, until the cuts are used up
+application works. A command that ended is repeated, as its hint says, until the faults are used up
 and one comes to its end. Status 0 must mean that both sides are the same; any other must come
 without a traceback and leave no process behind.
 """
 
-from collections import Counter
-from collections.abc import Callable
+import time
 from contextlib import ExitStack
 from random import Random
 
 from tests.scenarios.migration import assert_alone
+from tests.support import networks
 from tests.support.clock import wait_for
 from tests.support.commands import Finished, Running
-from tests.support.cuts import ProxiedMigration
+from tests.support.disturbed import Tally
 from tests.support.equality import differences
 from tests.support.litter import assert_no_litter, assert_quiet
+from tests.support.networks import COPYING, ProxiedMigration
 
 LARGE_TABLES = """
 create table big (id bigint primary key, pad text not null);
@@ -40,17 +41,16 @@ _TOLD = {3, 4, 5, 6, 7}
 
 
 class CopyCutRun:
-    """One migration with ``cuts`` faults of the network during its base copy."""
+    """One migration with ``faults`` faults of the network during its base copy."""
 
-    def __init__(self, migration: ProxiedMigration, seed: int, *, cuts: int) -> None:
+    def __init__(self, migration: ProxiedMigration, seed: int, *, faults: int) -> None:
         self._migration = migration
         self._random = Random(seed)
         self._online = bool(seed % 2)
-        self._cuts = cuts
-        self.faults: Counter[str] = Counter()
-        self.resumed = 0
-        self.survived = 0
-        self.recovered: list[float] = []
+        self._left = faults
+        self._last_fault: tuple[str, float] | None = None
+        """Its kind, and when the network was whole again."""
+        self.tally = Tally()
 
     def run(self) -> None:
         """Copy, cut, repeat what ended, and judge what came of it."""
@@ -76,20 +76,26 @@ class CopyCutRun:
         repeated: list[str] = []
         while True:
             running = stack.enter_context(self._migration.start(*self._words(), *repeated))
-            while self._cuts and not self._is_done(running):
+            while self._left and not self._is_done(running):
                 self._disturb(running)
             assert wait_for(lambda: self._is_done(running), seconds=_COPY_SECONDS)  # noqa: B023
             if running.is_running:
-                self.survived += 1
+                self._note_end()
                 return running
             finished = running.wait(1)
             assert_alone(running)
             if finished.status == 0:
-                self.survived += 1
+                self._note_end()
                 return running
             self._judge_failure(finished)
-            self.resumed += 1
+            self.tally.resumed += 1
             repeated = ["--restart", *(["--drop-if-exists"] if self._online else [])]
+
+    def _note_end(self) -> None:
+        self.tally.survived += 1
+        if self._last_fault is not None:
+            kind, healed = self._last_fault
+            self.tally.recovered = {kind: [time.monotonic() - healed]}
 
     def _words(self) -> list[str]:
         words = ["clone", *(["--follow"] if self._online else [])]
@@ -113,23 +119,9 @@ class CopyCutRun:
         wait_for(lambda: self._is_done(running), seconds=self._random.uniform(0, 1.5))
         if self._is_done(running):
             return
-        side = self._random.choice(["source", "target"])
-        proxy = self._migration.proxies[side]
-        number = self._random.randint(1, 40)
-        ways: dict[str, Callable[[], object]] = {
-            "reset": proxy.reset,
-            "half close": proxy.half_close,
-            "refused": lambda: proxy.refuse(2),
-            "silence": lambda: proxy.silence(3),
-            "lost answer": lambda: proxy.cut_before(b"C", number),
-            "lost rows": lambda: proxy.cut_before(b"d", number * 50),
-            "lost beginning of rows": lambda: proxy.cut_before(b"G", self._random.randint(1, 4)),
-            "slow": lambda: setattr(proxy, "latency", 0.01),
-            "slices": lambda: setattr(proxy, "slice_bytes", self._random.randint(100, 1400)),
-        }
-        way = self._random.choice(list(ways))
-        self._cuts -= 1
-        self.faults[f"{way} ({side})"] += 1
-        ways[way]()
+        self._left -= 1
+        fault = networks.fail(self._migration, self._random, COPYING)
         wait_for(lambda: not running.is_running, seconds=self._random.uniform(0.5, 3))
-        proxy.heal()
+        if fault.heal():
+            self.tally.faults[fault.kind] += 1
+            self._last_fault = fault.kind, time.monotonic()

@@ -2,35 +2,27 @@
 
 ::
 
-    KillRun(migration, seed=7, kills=5).run()      # fails the test when anything is not right
-
-Whoever runs the command resumes it each time it has ended. What it was told to do is right when the
-target has every transaction that the source acknowledged, once, and no process stays behind or
-waits for ever. The source's server is killed too while the application is at work. The same seed
-takes the same decisions; the moments are never quite the same.
+    FollowKillRun(migration, seed=7, faults=5).run()
 """
 
 import itertools
 import os
 import re
 import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Self
 
 import psycopg
 
-from tests.scenarios.migration import Migration, assert_alone
+from tests.scenarios.migration import Migration
+from tests.support.background import InBackground
 from tests.support.clock import wait_for
-from tests.support.commands import Running
-from tests.support.recovery import Recovery
-from tests.support.servers import Database
+from tests.support.disturbed import STOP_SECONDS
+from tests.support.disturbed_follow import SERVER_IS_GONE, DisturbedFollow
+from tests.support.servers import Connection, Database
 
 LOAD_SCHEMA = """
 create table load (id bigint primary key, batch integer not null, filler text);
@@ -38,9 +30,6 @@ create table load_twice (batch integer, n integer);
 alter table load_twice replica identity full;
 """
 """Tables for the large transactions; in the second one nothing but care prevents duplicates."""
-
-_DRAIN_SECONDS = 400.0
-"""How long everything that piled up may take on a machine with much else to do."""
 
 _LINE = re.compile(r"^\S+ (\d+) \w+ +(.*)$", re.MULTILINE)
 
@@ -53,54 +42,47 @@ select active_pid from pg_replication_slots
  where database = current_database() and active_pid is not null
 """
 
+_EVERYTHING = "group and both servers"
 
-class LargeTransactions:
+_DEFECT = frozenset({12})
+_KILLED = frozenset({-signal.SIGKILL})
+_TERMINATED = frozenset({128 + signal.SIGTERM})
+_STATUSES: Mapping[str, frozenset[int]] = {
+    "receive": _DEFECT,
+    "apply": _DEFECT,
+    "fork server": _DEFECT,
+    "supervisor": _KILLED,
+    "whole group": _KILLED,
+    "group and target": _KILLED,
+    _EVERYTHING: _KILLED,
+    "SIGTERM": _TERMINATED,
+    "SIGINT": frozenset({128 + signal.SIGINT}),
+    "SIGTERM while a worker stands still": _TERMINATED,
+}
+"""The status with which a command ends, by what was done to it; what is not here it outlives."""
+
+
+class LargeTransactions(InBackground):
     """A writer of transactions that are stored in slices; a context manager."""
 
     def __init__(self, database: Database, random: Random, *, rows: int) -> None:
+        super().__init__("large")
         self._database = database
         self._random = random
         self._rows = rows
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="large", daemon=True)
-        self._error: BaseException | None = None
-        self.committed = 0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(60)
-
-    def stop(self) -> None:
-        """Let the transaction under way end; raise what went wrong."""
-        self._stopped.set()
-        self._thread.join(60)
-        if self._error is not None:
-            raise self._error
-        assert not self._thread.is_alive()
-
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Write one after the other, with pauses."""
         batches = itertools.count(1)
-        try:
-            while not self._stopped.is_set():
-                # the server may crash: what was under way is committed or it is not
-                with suppress(psycopg.OperationalError), self._database.connect() as connection:
-                    while not self._stopped.is_set():
-                        self._write(connection, next(batches))
-                        self._stopped.wait(self._random.uniform(0.1, 2))
-                self._stopped.wait(0.2)
-        except BaseException as error:
-            self._error = error
+        while not self.stopping.is_set():
+            # the server may crash: what was under way is committed or it is not
+            with suppress(psycopg.OperationalError), self._database.connect() as connection:
+                while not self.stopping.is_set():
+                    self._write(connection, next(batches))
+                    self.stopping.wait(self._random.uniform(0.5, 4))
+            self.stopping.wait(0.2)
 
-    def _write(self, connection: psycopg.Connection[tuple[object, ...]], batch: int) -> None:
+    def _write(self, connection: Connection, batch: int) -> None:
         rows = self._random.randint(self._rows // 10, self._rows)
         connection.execute("begin")
         connection.execute(
@@ -120,15 +102,11 @@ class LargeTransactions:
             " (select ctid from load_twice where batch = %s limit 1)",
             [batch - 1],
         )
-        if self._random.random() < 0.2:
-            connection.execute("rollback")
-            return
-        connection.execute("commit")
-        self.committed += 1
+        connection.execute("rollback" if self._random.random() < 0.2 else "commit")
 
 
-class KillRun:
-    """One migration with ``kills`` kills in it, of which the first ones are ``begin_with``.
+class FollowKillRun(DisturbedFollow):
+    """One migration with ``faults`` kills in it, of which the first ones are ``begin_with``.
 
     ``rows`` is the size of a large transaction.
     """
@@ -138,171 +116,172 @@ class KillRun:
         migration: Migration,
         seed: int,
         *,
-        kills: int,
-        begin_with: tuple[str, ...] = (),
-        rows: int = 30_000,
-        pause: float = 3,
+        faults: int,
+        rows: int = 15_000,
+        pause: float = 2,
+        begin_with: Sequence[str] = (),
     ) -> None:
-        self._migration = migration
-        self._random = Random(seed)
-        self._kills = kills
-        self._begin_with = begin_with
-        self._rows = rows
-        self._pause = pause
-        self.faults: Counter[str] = Counter()
-        self.resumed = 0
-        self.survived = 0
-        self.recovered: list[float] = []
-
-    def run(self) -> None:
-        """Begin the migration, kill and resume, drain it and judge the outcome."""
-        migration, random = self._migration, self._random
+        resumed_by = [["clone", "--follow"], ["follow"]]
+        super().__init__(migration, seed, faults=faults, pause=pause, resumed_by=resumed_by)
+        self.options = ["--max-replaydb-size", self.random.choice(["1MB", "4MB", "100MB"])]
+        self.options += ["--plugin", migration.plugin]
+        if self.random.random() < 0.25:
+            self.options += ["--apply-mode", "transaction"]
         migration.pair.source.execute(LOAD_SCHEMA)
-        options = ["--max-replaydb-size", random.choice(["1MB", "4MB", "100MB"])]
-        options += ["--plugin", migration.plugin]
-        if random.random() < 0.25:
-            options += ["--apply-mode", "transaction"]
-        with (
-            migration.workload(enduring=True) as workload,
-            LargeTransactions(migration.pair.source, random, rows=self._rows) as large,
-            ExitStack() as command,
-            Recovery(migration.pair.target, migration.ledger) as recovery,
-        ):
-            self.recovered = recovery.seconds
-            running = command.enter_context(migration.start_follow(workload, *options))
-            told = itertools.chain(self._begin_with, itertools.repeat(None))
-            for wanted in itertools.islice(told, self._kills):
-                time.sleep(random.uniform(0, self._pause))
-                way = self._kill(running, wanted)
-                recovery.after_fault()
-                running = self._after(way, running, command, options)
-            workload.stop()
-            large.stop()
-            if random.random() < 0.4:
-                way = self._kill(running, random.choice(["source server", _EVERYTHING]))
-                running = self._after(way, running, command, options)
-            self._drain(running, command, options)
-        migration.judge()
+        self._begin_with = begin_with
+        self._large = LargeTransactions(migration.pair.source, self.random, rows=rows)
 
-    def _drain(self, running: Running, command: ExitStack, options: list[str]) -> None:
-        self._migration.sentinel("set", "endpos", "--current")
-        if self._random.random() < 0.3 and running.is_running:
-            running = self._after(self._kill(running), running, command, options, draining=True)
-        finished = running.wait(_DRAIN_SECONDS)
-        for _ in range(2):  # a server that recovers refuses a command that begins just then
-            if finished.status == 0:
-                break
-            running = self._resume(command, options, draining=True)
-            finished = running.wait(_DRAIN_SECONDS)
-        assert finished.status == 0, finished.stderr
-        assert_alone(running)
+    def further_writers(self) -> AbstractContextManager[object]:
+        """Return the writer of large transactions."""
+        return self._large
+
+    def drain(self) -> None:
+        """Kill the source as well, now that nobody writes, and more on the way to the end."""
+        self._large.stop()
+        if self.random.random() < 0.4:
+            self._see_to(self._kill(self.random.choice(["source server", _EVERYTHING])))
+        self.set_end()
+        if self.random.random() < 0.3 and self.running.is_running:
+            self._see_to(self._kill(), draining=True)
+        self.wait_for_end()
+
+    def disturb(self) -> None:
+        """Kill, stop or end something."""
+        way = self._kill(*self._begin_with[:1])
+        self._begin_with = self._begin_with[1:]
+        self.recovery.after(way)
+        self._see_to(way)
 
     # -- what is killed ----------------------------------------------------------------------------
 
-    def _kill(self, running: Running, way: str | None = None) -> str:
-        """Kill something, chosen at random unless it is told; return what."""
-        ways: dict[str, Callable[[Running], None]] = {
-            "receive": lambda one: self._kill_worker(one, "receiving from"),
-            "apply": lambda one: self._kill_worker(one, "applying from"),
-            "fork server": lambda one: self._kill_worker(one, "receiving from", its_parent=True),
-            "supervisor": lambda one: one.send_signal(signal.SIGKILL),
-            "whole group": Running.kill_all,
-            "walsender": lambda _: self._terminate(self._migration.pair.source, _RECEIVING),
-            "target session": lambda _: self._terminate(self._migration.pair.target, _APPLYING),
-            "target backend": lambda _: self._kill_backend(),
-            "target server": lambda _: self._restart(self._migration.pair.target),
-            "group and target": self._kill_all,
-            "source server": lambda _: self._restart(self._migration.pair.source),
+    def _kill(self, *wanted: str) -> str:
+        """Do one of many things, or what is wanted, if it can be done; return what was done."""
+        pair = self.migration.pair
+        ways: dict[str, Callable[[], bool]] = {
+            "receive": lambda: self._kill_worker("receiving from"),
+            "apply": lambda: self._kill_worker("applying from"),
+            "fork server": lambda: self._kill_worker("receiving from", its_parent=True),
+            "supervisor": self._kill_supervisor,
+            "whole group": self._kill_group,
+            "SIGTERM": lambda: self.running.ask_to_stop(signal.SIGTERM),
+            "SIGINT": lambda: self.running.ask_to_stop(signal.SIGINT),
+            "SIGTERM while a worker stands still": self._stop_a_worker_for_good,
+            "a worker stands still": self._stop_a_worker,
+            "walsender": lambda: _terminate(pair.source, _RECEIVING),
+            "target session": lambda: _terminate(pair.target, _APPLYING),
+            "target session stands still": lambda: self._stop_a_session(pair.target, _APPLYING),
+            "walsender stands still": lambda: self._stop_a_session(pair.source, _RECEIVING),
+            "target backend": self._kill_backend,
+            "target server": lambda: _restart(pair.target),
+            "group and target": lambda: self._kill_group() and _restart(pair.target),
+            "source server": lambda: _restart(pair.source),
             _EVERYTHING: self._kill_everything,
         }
-        way = way or self._random.choice(list(ways))
-        self.faults[way] += 1
-        ways[way](running)
-        return way
+        for way in (*wanted, *self.random.sample(list(ways), len(ways))):
+            if ways[way]():
+                self.tally.faults[way] += 1
+                return way
+        raise AssertionError("there is nothing to be killed")
 
-    def _kill_worker(self, running: Running, message: str, *, its_parent: bool = False) -> None:
-        pids = [int(pid) for pid, text in _LINE.findall(running.stderr) if message in text]
-        found = _parent_and_session(pids[-1]) if pids else None
-        if found is None or found[1] != running.pid:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(found[0] if its_parent else pids[-1], signal.SIGKILL)
+    def _kill_supervisor(self) -> bool:
+        self.running.send_signal(signal.SIGKILL)
+        return True
 
-    def _kill_everything(self, running: Running) -> None:
+    def _kill_group(self) -> bool:
+        self.running.kill_all()
+        return True
+
+    def _kill_everything(self) -> bool:
         """Kill the command and both servers within a moment, in an order of chance."""
-        pair = self._migration.pair
-        victims = [running.kill_all, pair.source.cluster.kill, pair.target.cluster.kill]
-        for kill in self._random.sample(victims, k=len(victims)):
+        source, target = self.migration.pair.source.cluster, self.migration.pair.target.cluster
+        victims = [self.running.kill_all, source.kill, target.kill]
+        for kill in self.random.sample(victims, len(victims)):
             kill()
-        pair.source.cluster.start()
-        pair.target.cluster.start()
+        source.start()
+        target.start()
+        return True
 
-    def _terminate(self, database: Database, sessions: str) -> None:
-        database.rows(f"select pg_terminate_backend(pid) from ({sessions}) as s (pid)")
+    def _worker(self, message: str) -> int | None:
+        """Return the process that has logged a message last, if it still runs."""
+        pids = [int(pid) for pid, text in _LINE.findall(self.running.stderr) if message in text]
+        found = _parent_and_session(pids[-1]) if pids else None
+        return pids[-1] if found is not None and found[1] == self.running.pid else None
 
-    def _kill_backend(self) -> None:
+    def _kill_worker(self, message: str, *, its_parent: bool = False) -> bool:
+        pid = self._worker(message)
+        found = _parent_and_session(pid) if pid else None
+        if pid is None or found is None:
+            return False
+        return _send(found[0] if its_parent else pid, signal.SIGKILL)
+
+    def _stop_a_worker(self) -> bool:
+        """Let a worker stand still until that is told, then let it go on."""
+        pid = self._worker(self.random.choice(["receiving from", "applying from"]))
+        if pid is None or not _send(pid, signal.SIGSTOP):
+            return False
+        told = wait_for(lambda: self._is_told(pid) or not self.running.is_running, seconds=15)
+        _send(pid, signal.SIGCONT)
+        assert told, f"nothing tells that process {pid} stands still:\n{self.running.stderr}"
+        return True
+
+    def _stop_a_worker_for_good(self) -> bool:
+        """Let a worker stand still, and ask the command to end."""
+        pid = self._worker(self.random.choice(["receiving from", "applying from"]))
+        if pid is None or not _send(pid, signal.SIGSTOP):
+            return False
+        return self.running.ask_to_stop(signal.SIGTERM)
+
+    def _is_told(self, pid: int) -> bool:
+        return f"(process {pid}) stands still" in self.running.stderr
+
+    def _stop_a_session(self, database: Database, sessions: str) -> bool:
+        """Let a server's process stand still for a while."""
+        found = [pid for (pid,) in database.rows(sessions) if _send(pid, signal.SIGSTOP)]
+        time.sleep(self.random.uniform(0.2, 2))
+        for pid in found:
+            _send(pid, signal.SIGCONT)
+        return bool(found)
+
+    def _kill_backend(self) -> bool:
         """Kill a backend, at which the whole server ends its sessions and recovers."""
-        target = self._migration.pair.target
-        for (pid,) in target.rows(_APPLYING):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        target = self.migration.pair.target
+        killed = [pid for (pid,) in target.rows(_APPLYING) if _send(pid, signal.SIGKILL)]
         assert wait_for(lambda: _answers(target), seconds=30)
-
-    def _restart(self, database: Database) -> None:
-        database.cluster.kill()
-        database.cluster.start()
-
-    def _kill_all(self, running: Running) -> None:
-        running.kill_all()
-        self._restart(self._migration.pair.target)
+        return bool(killed)
 
     # -- and what comes of it ----------------------------------------------------------------------
 
-    def _after(
-        self,
-        way: str,
-        running: Running,
-        command: ExitStack,
-        options: list[str],
-        *,
-        draining: bool = False,
-    ) -> Running:
-        """Return the command that runs on, or another that resumes it."""
-        if way in _ENDED_BY:
-            wait_for(lambda: not running.is_running, seconds=15)
-        else:
-            # it should go on by itself, when it has connected again
-            wait_for(lambda: not running.is_running, seconds=1.5)
-        if running.is_running and (way not in _OF_WORKERS or draining):
-            self.survived += 1
-            return running
-        if running.is_running:  # there was no such process at that moment
-            return running
-        finished = running.wait(1)
-        if draining and finished.status == 0:
-            return running
-        assert finished.status != 0, f"it ended well although it was killed:\n{finished.stderr}"
-        assert_alone(running)
-        return self._resume(command, options, draining=draining)
-
-    def _resume(self, command: ExitStack, options: list[str], *, draining: bool) -> Running:
-        self.resumed += 1
-        words = self._random.choice([["clone", "--follow"], ["follow"]])
-        running = command.enter_context(self._migration.start(*words, "--resume", *options))
-        if not draining and self._random.random() < 0.8:  # else it is killed while it begins
-            self._migration.wait_until_applying(running)
-        return running
+    def _see_to(self, way: str, *, draining: bool = False) -> None:
+        """Wait until the command has ended, if it has to, and resume it."""
+        statuses = _STATUSES.get(way)
+        if statuses is None:
+            # It should go on by itself, when it has connected again.
+            if self.goes_on(1.5):
+                self.tally.survived += 1
+                return
+            statuses = SERVER_IS_GONE
+        elif self.goes_on(STOP_SECONDS):
+            raise AssertionError(f"it outlives {way}:\n{self.running.stderr}")
+        finished = self.ended(statuses | ({0} if draining else set()))
+        if finished.status != 0:
+            self.resume(draining=draining)
 
 
-_EVERYTHING = "group and both servers"
-_OF_WORKERS = {"receive", "apply", "fork server"}
-_ENDED_BY = {
-    *_OF_WORKERS,
-    "supervisor",
-    "whole group",
-    "group and target",
-    _EVERYTHING,
-}
+def _restart(database: Database) -> bool:
+    database.cluster.kill()
+    database.cluster.start()
+    return True
+
+
+def _terminate(database: Database, sessions: str) -> bool:
+    return bool(database.rows(f"select pg_terminate_backend(pid) from ({sessions}) as s (pid)"))
+
+
+def _send(pid: int, number: signal.Signals) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
 
 
 def _parent_and_session(pid: int) -> tuple[int, int] | None:

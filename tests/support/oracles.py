@@ -1,17 +1,15 @@
 """What must hold at the end of a migration, and at every moment of it."""
 
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from types import TracebackType
-from typing import Self
 
 import psycopg
 from psycopg import sql
 
+from tests.support.background import InBackground
 from tests.support.equality import differing_definitions, differing_tables, sequence_places
 from tests.support.ledger import Commit, Ledger
 from tests.support.servers import Connection, Database, SourceTarget
@@ -135,42 +133,23 @@ class Sighting:
     """For each writer the highest number in the ledger, and how many there are."""
 
 
-class PrefixReader:
+class PrefixReader(InBackground):
     """Reads the target again and again while it is written to; a context manager.
 
     To be begun when the base copy is there. Ended, ``assert_prefixes`` judges what it saw.
     """
 
     def __init__(self, database: Database) -> None:
+        super().__init__("reader")
         self._database = database
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
-        self._error: BaseException | None = None
         self.sightings: list[Sighting] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
-        self._thread.join(30)
-        if kind is None and self._error is not None:
-            raise self._error
-
-    def _read(self) -> None:
-        try:
-            with self._database.connect() as connection:
-                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                while not self._stopped.wait(0.03):
-                    self.sightings.append(_look(connection))
-        except BaseException as error:
-            self._error = error
+    def work(self) -> None:
+        """Look thirty times a second at all that is to fit together."""
+        with self._database.connect() as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            while not self.stopping.wait(0.03):
+                self.sightings.append(_look(connection))
 
 
 def _look(connection: Connection) -> Sighting:

@@ -1,0 +1,134 @@
+"""A migration that is disturbed while it follows, and must lose, double and betray nothing.
+
+Whoever runs the command resumes it each time it has ended. What it was told to do is right when the
+target has every transaction that the source acknowledged, once, no exit status said otherwise, and
+no process stays behind or waits for ever. The same seed takes the same decisions; the moments are
+never quite the same.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from random import Random
+
+from tests.scenarios.migration import Migration, assert_alone
+from tests.support.clock import wait_for
+from tests.support.commands import Finished, Running
+from tests.support.disturbed import Tally
+from tests.support.recovery import Recovery
+
+_DRAIN_SECONDS = 400.0
+"""How long everything that piled up may take on a machine with much else to do."""
+
+SERVER_IS_GONE = frozenset({6, 7})
+"""Statuses with which a command gives up that cannot reach a server: the source, the target."""
+
+
+class DisturbedFollow(ABC):
+    """One ``clone --follow`` under a workload, with ``faults`` faults, ``pause`` seconds apart."""
+
+    running: Running
+    """The command that is, or was, at work."""
+    recovery: Recovery
+
+    def __init__(
+        self,
+        migration: Migration,
+        seed: int,
+        *,
+        faults: int,
+        pause: float,
+        resumed_by: Sequence[list[str]] = (["clone", "--follow"],),
+    ) -> None:
+        self.migration = migration
+        self.random = Random(seed)
+        self.tally = Tally()
+        self.options: list[str] = []
+        self._faults = faults
+        self._pause = pause
+        self._resumed_by = resumed_by
+        self._commands = ExitStack()
+
+    def run(self) -> None:
+        """Begin the migration, disturb and resume it, drain it and judge the outcome."""
+        with (
+            self.migration.workload(enduring=True) as workload,
+            self.further_writers(),
+            self._commands,
+            Recovery(self.migration.pair.target, self.migration.ledger) as self.recovery,
+        ):
+            self.tally.recovered = self.recovery.seconds
+            started = self.migration.start_follow(workload, *self.options)
+            self.running = self._commands.enter_context(started)
+            for _ in range(self._faults):
+                time.sleep(self.random.uniform(0, self._pause))
+                self.disturb()
+                # Half of the faults meet a command that works, the others one that recovers.
+                if self.random.random() < 0.5:
+                    self._recover()
+            workload.stop()
+            self.drain()
+        self.migration.judge()
+
+    def further_writers(self) -> AbstractContextManager[object]:
+        """Return what writes beside the workload, until :meth:`drain`."""
+        return nullcontext()
+
+    @abstractmethod
+    def disturb(self) -> None:
+        """Do something to the migration; the command runs afterwards, resumed where it ended."""
+
+    def _recover(self) -> None:
+        """Wait until the target shows a commit that is later than the last fault."""
+        for _ in range(3):
+            over = wait_for(
+                lambda: self.recovery.is_over or not self.running.is_running,
+                seconds=_DRAIN_SECONDS,
+            )
+            assert over, self.running.stderr
+            if self.recovery.is_over:
+                return
+            self.ended(SERVER_IS_GONE)
+            self.resume()
+        raise AssertionError("it does not recover")
+
+    def drain(self) -> None:
+        """Let everything be applied that was written; nobody writes any more."""
+        self.set_end()
+        self.wait_for_end()
+
+    def set_end(self) -> None:
+        """Say that the command is to end when it has applied what is there now."""
+        self.migration.sentinel("set", "endpos", "--current")
+
+    def wait_for_end(self) -> None:
+        """Wait until the command has come to its end, and repeat it where it could not."""
+        finished = self.running.wait(_DRAIN_SECONDS)
+        for _ in range(2):  # a server that recovers refuses a command that begins just then
+            if finished.status == 0:
+                break
+            self.resume(draining=True)
+            finished = self.running.wait(_DRAIN_SECONDS)
+        assert finished.status == 0, finished.stderr
+        assert_alone(self.running)
+
+    def ended(self, statuses: Collection[int]) -> Finished:
+        """Return how the command ended, which has to be with one of these statuses."""
+        finished = self.running.wait(1)
+        assert finished.status in statuses, f"{finished.status}: {finished.stderr}"
+        assert "Traceback" not in finished.stderr, finished.stderr
+        assert_alone(self.running)
+        return finished
+
+    def resume(self, *, draining: bool = False) -> None:
+        """Repeat the command; mostly wait until it applies, so that some are hit earlier."""
+        self.tally.resumed += 1
+        words = [*self.random.choice(self._resumed_by), "--resume", *self.options]
+        self.running = self._commands.enter_context(self.migration.start(*words))
+        if not draining and self.random.random() < 0.8:
+            self.migration.wait_until_applying(self.running)
+
+    def goes_on(self, seconds: float) -> bool:
+        """Tell whether the command still runs after some seconds."""
+        return not wait_for(lambda: not self.running.is_running, seconds=seconds)
