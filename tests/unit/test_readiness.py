@@ -868,6 +868,13 @@ def test_a_role_that_may_not_see_the_identifier_still_knows_its_own_database() -
     assert Scene(target=target(facts=other)).findings() == []
 
 
+def test_a_promoted_copy_of_the_source_is_another_database_and_a_standby_is_not() -> None:
+    promoted = replace(SERVER, started_at="2026-02-02")
+    assert Scene(target=target(facts=promoted)).findings() == []
+    standby = Scene(source=source(facts={"in_recovery": True}), target=target(facts=promoted))
+    assert "same-database" in {one.check for one in standby.findings()}
+
+
 RULES: list[tuple[Callable[..., Iterable[Finding]], Callable[[Scene], tuple[object, ...]]]] = [
     *((check, lambda one: (one.source,)) for check in readiness.SOURCE_CHECKS),
     *((check, lambda one: (one.target,)) for check in readiness.TARGET_CHECKS),

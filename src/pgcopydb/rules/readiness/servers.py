@@ -129,8 +129,11 @@ def same_database(source: SourceServer, target: TargetServer, _: Intent) -> Iter
 def is_same_database(source: ServerFacts, target: ServerFacts) -> bool:
     """Tell whether two sessions are in one and the same database.
 
-    A standby has its primary's identity too, and the copy would go into what it reads.
+    A standby has its primary's identity too, and the copy would go into what it reads. So has a
+    physical copy that was promoted, which is a server of its own, started at another moment.
     """
+    if source.started_at != target.started_at and not (source.in_recovery or target.in_recovery):
+        return False
     same_cluster = (
         source.system_identifier == target.system_identifier
         if source.system_identifier is not None and target.system_identifier is not None
