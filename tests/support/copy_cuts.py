@@ -116,7 +116,7 @@ class CopyCutRun:
         """Let one network fail for a while, at a moment of the copy."""
         if self._random.random() < 0.8:
             wait_for(lambda: "copying" in running.stderr or self._is_done(running))
-        wait_for(lambda: self._is_done(running), seconds=self._random.uniform(0, 1.5))
+        wait_for(lambda: self._is_done(running), seconds=self._random.uniform(0, 0.6))
         if self._is_done(running):
             return
         self._left -= 1
