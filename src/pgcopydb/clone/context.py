@@ -98,6 +98,10 @@ def archive(work: WorkDirectory) -> Path:
     return work.schema / "schema.dump"
 
 
+MARKERS_DROPPED: Final = "markers dropped"
+"""The last step of a copy that no changes follow; its rows are the user's from then on."""
+
+
 def mark_done(work: WorkDirectory, step: str) -> None:
     """Remember that a copy in this directory has finished ``step``."""
     with work.store() as store:

@@ -5,7 +5,14 @@ from typing import Final
 from msgspec import Struct
 
 from pgcopydb.clone import refusals
-from pgcopydb.clone.context import Copying, Restoring, identity, is_done, open_run
+from pgcopydb.clone.context import (
+    MARKERS_DROPPED,
+    Copying,
+    Restoring,
+    identity,
+    is_done,
+    open_run,
+)
 from pgcopydb.clone.requirements import required_versions
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
@@ -185,6 +192,7 @@ def claim_target(copying: Copying) -> None:
 
 def leave_target(copying: Copying) -> None:
     """Drop the markers of a copy that is complete. A capture's state stays: it is read later."""
+    copying.mark_done(MARKERS_DROPPED)  # first: nothing may be taken for lost that they stood for
     with (
         connect(copying.target, purpose="clone") as connection,
         reporting(copying.target, "dropping the schema pgcopydb"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pgcopydb.clone.context import COPY, Copying
+from pgcopydb.clone.context import COPY, MARKERS_DROPPED, Copying
 from pgcopydb.clone.plan import BuiltIndex
 from pgcopydb.errors import PgcopydbError, TargetError, some_of
 from pgcopydb.postgres import discover, helper_schema
@@ -51,7 +51,7 @@ def emptied(copying: Copying, snapshots: Iterable[str]) -> list[str]:
     That is known until the markers are dropped, with which a copy ends. When changes are followed
     nothing is emptied by this measure: unlogged tables are not followed, and are the user's.
     """
-    if copying.header.consistent_point is not None:
+    if copying.header.consistent_point is not None or copying.is_done(MARKERS_DROPPED):
         return []
     with (
         connect(copying.target, purpose="verify") as connection,
@@ -59,7 +59,22 @@ def emptied(copying: Copying, snapshots: Iterable[str]) -> list[str]:
     ):
         if not helper_schema.owns_helper_schema(connection, copying.header.run_id):
             return []
-    return missing_rows(copying, snapshots)
+    missing = missing_rows(copying, snapshots)
+    # A marker of any other table is gone with all of them, and says nothing of its rows.
+    return missing if missing and set(missing) <= _unlogged_tables(copying) else []
+
+
+def _unlogged_tables(copying: Copying) -> set[str]:
+    with (
+        connect(copying.target, purpose="verify") as connection,
+        reporting(copying.target, "listing the unlogged tables"),
+    ):
+        rows = connection.execute(
+            "select n.nspname::text, c.relname::text from pg_catalog.pg_class as c"
+            " join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
+            " where c.relkind = 'r' and c.relpersistence = 'u'"
+        ).fetchall()
+    return {f"{schema}.{name}" for schema, name in rows}
 
 
 def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:

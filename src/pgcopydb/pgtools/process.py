@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from msgspec import Struct
@@ -88,12 +89,16 @@ def run_tool(
 
 
 def _wait(process: "subprocess.Popen[str]", stopping: Callable[[], bool]) -> tuple[str, str]:
+    asked: float | None = None
     while True:
         try:
             return process.communicate(timeout=_LOOK_EVERY)
         except subprocess.TimeoutExpired:
-            if stopping():
+            if asked is None and stopping():
                 process.terminate()
+                asked = monotonic()
+            elif asked is not None and monotonic() - asked > _GRACE:
+                process.kill()  # it does not heed the other when something has stopped it
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
