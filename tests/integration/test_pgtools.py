@@ -1,6 +1,7 @@
 """pg_dump and pg_restore: found, run with chosen entries, and never left running."""
 
 import os
+import signal
 import stat
 import subprocess
 import threading
@@ -12,6 +13,7 @@ import pytest
 from pgcopydb.errors import ConfigurationError, ExternalToolError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CopyOptions
+from pgcopydb.pgtools import process
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.pgtools.process import run_tool
@@ -302,3 +304,9 @@ def test_what_did_not_wait_for_the_disk_is_brought_there(
         assert connection.execute(reached, [written]).fetchone() == (False,)
         make_durable(endpoint)
         assert connection.execute(reached, [written]).fetchone() == (True,)
+
+
+def test_a_program_that_stands_still_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_GRACE", 0.1)
+    ended = run_tool(["/bin/sh", "-c", "kill -STOP $$"], {}, stopping=lambda: True)
+    assert ended.status == -signal.SIGKILL
