@@ -25,12 +25,16 @@ from pgcopydb.errors import (
     StateError,
     TargetError,
 )
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.options import WorkOptions
 from pgcopydb.postgres.transfer import ATTEMPTS
+from pgcopydb.workdir.directory import open_directory
 from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_clone
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences
 from tests.support.litter import litter
+from tests.support.proxy import Proxy
 from tests.support.servers import AsRole, Connection, Database, MakeCluster, SourceTarget
 
 BIG = """
@@ -112,6 +116,23 @@ def test_a_lane_that_loses_its_connection_goes_on(
 
 
 @pytest.mark.parametrize("source_target", SIDES, indirect=True)
+def test_rows_that_a_server_sends_in_no_message_are_copied_again(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    """asyncpg passes over a message whose type it does not know, so the rows are counted."""
+    source = source_target.source
+    with (
+        Proxy(source.cluster.port) as proxy,
+        open_directory(WorkOptions(directory=tmp_path / "work"), command="clone") as work,
+    ):
+        proxy.garble(b"d", 20_000, "unknown type")
+        through = Endpoint(Side.SOURCE, proxy.through(source.conninfo))
+        run.clone(work, through, source_target.target.endpoint(Side.TARGET), TWO_JOBS)
+        assert proxy.garbled == 1
+    assert differences(source, source_target.target) == []
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
 def test_a_builder_that_loses_its_connection_goes_on(
     source_target: SourceTarget, tmp_path: Path
 ) -> None:
@@ -144,6 +165,39 @@ def test_the_loss_of_the_snapshot_ends_the_run(source_target: SourceTarget, tmp_
         pytest.raises(SourceError, match="holds the snapshot was lost"),
     ):
         run_clone(source_target, tmp_path / "work")
+
+
+@pytest.mark.parametrize("source_target", SIDES, indirect=True)
+@pytest.mark.parametrize("tenths", [1, 5, 8, "restart"])
+def test_the_loss_of_the_snapshot_at_any_moment_leaves_nothing_newer_behind(
+    source_target: SourceTarget,
+    tenths: int | str,
+    pgcopydb_background: PgcopydbBackground,
+    tmp_path: Path,
+) -> None:
+    """The session that holds it ends, or the source restarts, and rows change meanwhile."""
+    source, target = source_target.source, source_target.target
+    parts = 10
+    with Proxy(source.cluster.port) as proxy:
+        proxy.latency = 0.005  # so that it has tenths
+        options = ["--source", proxy.through(source.conninfo), "--target", target.conninfo]
+        options += ["--split-tables-larger-than", "4MB", "--split-max-parts", str(parts)]
+        options += ["--dir", str(tmp_path / "work"), "--table-jobs", "2"]
+        with pgcopydb_background("clone", "--follow", *options) as running:
+            enough = tenths if isinstance(tenths, int) else 3
+            assert wait_for(lambda: len(copied(target)) >= enough, seconds=60), running.stderr
+            proxy.silence(3)
+            source.execute("update big set pad = 'newer' where id % 1000 = 7")
+            if tenths == "restart":
+                source.cluster.restart()
+            else:
+                source.rows(f"select pg_terminate_backend(pid, 5000) from ({HOLDING}) as held")
+            ended = running.wait(30)
+    assert ended.status == 6, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert len(copied(target)) <= parts + 1
+    assert target.rows("select count(*) from big where pad = 'newer'") == [(0,)]
+    assert source.rows("select slot_name from pg_replication_slots") == []
 
 
 @pytest.mark.parametrize(("major", "jobs"), [(16, 1), (16, 2)])

@@ -1,10 +1,12 @@
 """Connections of every kind: their settings, their failures, and TLS as strong as asked for."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from pgcopydb.postgres.connect import (
 from pgcopydb.postgres.ping import ping
 from pgcopydb.postgres.resolve import ResolvedServer
 from pgcopydb.postgres.session import pins
+from tests.support.proxy import Proxy
 from tests.support.servers import MakeCluster, MakeDatabase, Servers
 
 HOSTILE = """
@@ -514,3 +517,22 @@ def test_what_the_bulk_driver_cannot_keep_is_refused_by_name(
         pass
     with pytest.raises(ConfigurationError, match=next(iter(parameter))):
         asyncio.run(bulk_rows(endpoint, "select 1"))
+
+
+def test_a_server_that_breaks_the_protocol_is_the_sides_error(pg16: Cluster) -> None:
+    """Whichever message of the beginning is none; what waits for more gives up in time."""
+    told = ["unknown type", "length of zero", "negative length", "shorter length"]
+    with Proxy(pg16.port) as proxy:
+        conninfo = make_conninfo(proxy.through(pg16.conninfo()), connect_timeout=1)
+        endpoint = Endpoint(Side.TARGET, conninfo)
+        known = resolve(endpoint)
+        for how, kind in itertools.product(told, (b"R", b"S", b"Z")):
+            for open_it in (connect, connect_replication):
+                proxy.garble(kind, 1, how)
+                with pytest.raises(TargetError) as caught:
+                    open_it(endpoint, purpose="test")
+                assert "\n" not in caught.value.message
+            proxy.garble(kind, 1, how)
+            with suppress(TargetError):  # it passes over some of them
+                assert asyncio.run(bulk_rows(known, "select 1")) == [(1,)]
+        assert proxy.garbled == 3 * 3 * len(told)

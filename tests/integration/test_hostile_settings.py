@@ -5,18 +5,28 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.scenarios.migration import assert_alone
 from tests.support.clock import wait_for
 from tests.support.clock_jumps import follow_while_the_clock_jumps, python_clock
-from tests.support.commands import Pgcopydb, PgcopydbBackground, Running
+from tests.support.commands import (
+    Pgcopydb,
+    PgcopydbBackground,
+    Running,
+    clean_environment,
+    running,
+)
 from tests.support.equality import differences, differing_tables
+from tests.support.failing_syncs import replay_with_failing_syncs
 from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
@@ -163,6 +173,17 @@ def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stor
     confirmed = f"select confirmed_flush_lsn <= '{row[0]}' from pg_replication_slots"
     assert stream.pair.source.rows(confirmed) == [(True,)]
     stream.replay()
+
+
+def test_single_syncs_of_a_run_that_fail(stream: Stream) -> None:
+    """Each one of a run: ``tests/campaign/failing_syncs.py``."""
+    stream.both(SCHEMA)
+    stream.set_up()
+
+    def commit(number: int) -> None:
+        stream.pair.source.execute(f"insert into item values ({number}, 'row')")
+
+    assert replay_with_failing_syncs(stream, [2, 5], commit) >= 2
 
 
 def _walsender(database: Database) -> int | None:
@@ -327,3 +348,53 @@ def test_a_clock_that_jumps_loses_nothing_and_lets_nobody_wait(
 ) -> None:
     """As Python sees it; ``campaign/clock_jumps.py`` lets every library see it."""
     follow_while_the_clock_jumps(stream, *python_clock(tmp_path))
+
+
+_WITH_OWN_NAMES = """
+mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@"
+"""
+"""A command in a mount namespace of its own, where two files say which names there are."""
+
+
+def test_a_name_server_that_fails_half_way(stream: Stream, tmp_path: Path) -> None:
+    """Names that were known are not for a while, when both connections have to be made again."""
+    if os.geteuid() != 0:
+        missing("only root can give a command its own /etc/hosts")
+    pair = stream.pair
+    stream.both(SCHEMA)
+    stream.set_up()
+    hosts, servers = tmp_path / "hosts", tmp_path / "resolv.conf"
+    known = "127.0.0.1 source.example target.example\n"
+    hosts.write_text(known)
+    servers.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    words = ["stream", "replay", "--dir", str(stream.directory)]
+    for side, database in (("source", pair.source), ("target", pair.target)):
+        conninfo = make_conninfo(database.conninfo, host=f"{side}.example")
+        words += [f"--{side}", conninfo]
+    program = str(Path(sys.executable).with_name("pgcopydb"))
+    command = ["unshare", "--mount", "sh", "-c", _WITH_OWN_NAMES, "sh", str(hosts), str(servers)]
+    environment = clean_environment(tmp_path / "home")
+    with running([*command, program, *words], tmp_path / "there", environment, DEVNULL) as started:
+        pair.source.execute("insert into item values (1, 'before')")
+        assert wait_for(lambda: stream.count("item") == 1, seconds=60), started.stderr
+        hosts.write_text("")
+        for database in (pair.source, pair.target):
+            database.rows(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name ~ 'pgcopydb (apply|receive)'"
+            )
+        unknown = "failed to resolve host '{}.example'"
+        for side in ("source", "target"):
+            assert wait_for(lambda: unknown.format(side) in started.stderr), started.stderr  # noqa: B023
+        pair.source.execute("insert into item values (2, 'meanwhile')")
+        hosts.write_text(known)
+        assert wait_for(lambda: stream.count("item") == 2, seconds=60), started.stderr
+        stream.set_endpos()
+        finished = started.wait(60)
+    assert finished.status == 0, finished.stderr
+    stream.assert_equal()
+    hosts.write_text("")
+    with running([*command, program, *words], tmp_path / "then", environment, DEVNULL) as started:
+        finished = started.wait(60)
+    assert finished.status == 6, finished.stderr
+    assert "check the host name" in finished.stderr

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from pgcopydb.lsn import parse_lsn
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
-from tests.support.servers import SourceTarget
+from tests.support.servers import Database, SourceTarget
+from tests.support.steps import Stream
 
 SCHEMA = "create table item (id integer primary key, name text)"
 
@@ -66,3 +68,42 @@ def test_lag_grows_while_nothing_is_applied_and_ends_with_the_drain(
     last = progress()
     assert (last["lag_bytes"], last["lag_seconds"]) == (0, 0)
     run("cleanup", *pair.options)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+def test_the_source_keeps_little_log_while_nothing_is_applied(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """What is stored here need not be kept there, whatever keeps the target from taking it."""
+    stream = Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+    source, target = source_target.source, source_target.target
+    target.execute(SCHEMA)
+    stream.set_up()
+    with target.connect() as other, stream.start("stream", "replay") as running:
+        other.execute("begin; lock table item in share mode")
+        begin = parse_lsn(stream.source_end())
+        for _ in range(20):
+            source.execute(
+                "insert into item select coalesce(max(id), 0) + 1, repeat('x', 3 << 20) from item"
+            )
+            source.execute("update item set name = 'y' where length(name) > 1")
+            source.execute("select pg_logical_emit_message(true, 'app', repeat('x', 4 << 20))")
+        written = parse_lsn(stream.source_end()) - begin
+        assert written > 80 << 20
+        assert wait_for(lambda: kept(source) < written / 4, seconds=60), running.stderr
+        assert stream.count("item") == 0
+        other.execute("commit")
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    stream.assert_equal()
+
+
+def kept(source: Database) -> int:
+    """Return how many bytes of its log a source keeps for the slot, after a checkpoint."""
+    source.execute("checkpoint")
+    ((size,),) = source.rows("select pg_current_wal_lsn() - restart_lsn from pg_replication_slots")
+    return int(size)

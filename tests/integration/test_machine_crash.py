@@ -1,15 +1,19 @@
-"""The machine of a follow loses power: what was stored and not yet on its disk is gone."""
+"""A machine loses power, that of a follow or the target's: what was not yet on its disk is gone."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from pgcopydb.cdc import machine_crash
 from pgcopydb.workdir.store import open_store, update_header, write_fact
-from tests.support.commands import Finished, Pgcopydb
+from tests.support.clock import wait_for
+from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground
 from tests.support.equality import differing_tables
-from tests.support.servers import SourceTarget
+from tests.support.servers import Database, MakeCluster, SourceTarget
+from tests.support.steps import Stream
 
 SCHEMA = "create table item (id integer primary key, name text)"
 
@@ -99,3 +103,59 @@ def test_what_the_disk_lost_is_sent_again_and_not_applied_again(machine: Machine
     finished = machine.replay()
     assert finished.status == 0, finished.stderr
     assert differing_tables(machine.pair.source, machine.pair.target) == []
+
+
+def lose_unflushed_log(database: Database) -> None:
+    """Kill the server of a database, and take away what of its log was never brought to disk.
+
+    Pages of tables are on disk only as far as the log was before them, so nothing else is lost.
+    """
+    ((segment, offset, is_behind),) = database.rows(
+        "select place.file_name, place.file_offset, lsn < pg_current_wal_insert_lsn()"
+        " from pg_current_wal_flush_lsn() as lsn, pg_walfile_name_offset(lsn) as place"
+    )
+    database.cluster.kill()
+    assert is_behind, "everything was flushed, so that there is nothing to lose"
+    folder = database.cluster.data_directory / "pg_wal"
+    for path in folder.iterdir():
+        if len(path.name) == len(segment) and path.name >= segment:
+            with path.open("r+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(offset if path.name == segment else 0)
+                file.write(bytes(size - file.tell()))
+
+
+def test_commits_that_a_target_loses_with_its_power_are_applied_again(
+    source_target: SourceTarget,
+    make_cluster: MakeCluster,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """Changes are committed without waiting for the disk; only what is there counts as applied."""
+    target = Database(make_cluster(18, settings={"autovacuum": "off"}), "postgres")
+    pair = SourceTarget(source_target.source, target)
+    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+    stream.both(
+        f"{SCHEMA}; create table twice (n integer); alter table twice replica identity full"
+    )
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        pair.source.execute("insert into item values (-1, 'first')")
+        assert wait_for(lambda: stream.count("item") == 1, seconds=60), running.stderr
+        ((writer,),) = target.rows(
+            "select pid from pg_stat_activity where backend_type = 'walwriter'"
+        )
+        os.kill(writer, signal.SIGSTOP)
+        for number in range(200):
+            pair.source.execute(
+                f"insert into item values ({number}, 'lost'); insert into twice values ({number})"
+            )
+        assert wait_for(lambda: stream.count("item") == 201, seconds=60), running.stderr
+        running.kill_all()
+        running.wait(5)
+    lose_unflushed_log(target)
+    target.cluster.start()
+    assert stream.count("item") < 201
+    stream.replay()
+    assert stream.count("twice") == 200

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pgcopydb.lsn import parse_lsn
+from pgcopydb.lsn import format_lsn, parse_lsn
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differing_tables
@@ -137,42 +137,112 @@ def test_p07_p38_rows_of_one_position_over_many_files(stream: Stream) -> None:
 
 
 @PLUGINS
+@pytest.mark.parametrize(
+    ("encoding", "texts", "exact"),
+    [
+        ("LATIN1", ("ÄÖÜäöüß", "£½ÿ"), True),
+        # The first ones are others to Python, and those after them none.
+        ("EUC_JP", ("\uff5e\u2225\uff0d\uffe0\uffe1\uffe2", "①日本語ｶﾅ"), False),
+    ],
+)
 def test_p35_text_of_another_encoding(
     plugin: str,
+    encoding: str,
+    texts: tuple[str, str],
+    exact: bool,
     servers: Servers,
     make_database: MakeDatabase,
     tmp_path: Path,
     pgcopydb_command: Pgcopydb,
     pgcopydb_background: PgcopydbBackground,
 ) -> None:
-    """Values and names come in the source's encoding or are converted, by what the plugin does."""
+    """Values and names come in the source's encoding or are converted, by what the plugin does.
+
+    Where only the server converts exactly, plugins that leave it to the client are refused.
+    """
     target = make_database(servers.get(15, "target"))
     admin = make_database(servers.get(15, "source"))
     admin.execute(
-        "create database of_latin1 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+        f"create database encoded encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
+        " template template0"
     )
-    source = Database(admin.cluster, "of_latin1")
+    source = Database(admin.cluster, "encoded")
     stream = Stream(
         SourceTarget(source, target), tmp_path / "w", pgcopydb_command, pgcopydb_background, plugin
     )
+    named = texts[0]
     table = (
-        'create table "Größe" (id integer primary key, "Maß" text);'
-        ' alter table "Größe" replica identity full'
+        f'create table "{named}" (id integer primary key, "{texts[1]}" text);'
+        f' alter table "{named}" replica identity full'
     )
     target.execute(table)
     with source.connect(client_encoding="utf8") as writer:
         writer.execute(table.encode())
+        if plugin != "pgoutput" and not exact:
+            refused = stream.run("stream", "setup", "--create-slot", "--plugin", plugin, status=2)
+            assert f"{plugin} sends text in {encoding}" in refused.stderr
+            assert "use --plugin pgoutput" in refused.stderr
+            return
         stream.set_up()
         for change in (
-            """insert into "Größe" values (1, 'ÄÖÜäöüß'), (2, '£½ÿ'), (3, null)""",
-            """update "Größe" set "Maß" = "Maß" || 'é' where id < 3""",
-            """delete from "Größe" where "Maß" is null""",
+            f"""insert into "{named}" values (1, '{texts[0]}'), (2, '{texts[1]}'), (3, null)""",
+            f"""update "{named}" set "{texts[1]}" = "{texts[1]}" || '.' where id < 3""",
+            f"""delete from "{named}" where "{texts[1]}" is null""",
         ):
             writer.execute(change.encode())
     stream.set_endpos()
     stream.run("stream", "replay")
-    assert target.rows('select * from "Größe" order by 1') == [(1, "ÄÖÜäöüßé"), (2, "£½ÿé")]
+    rows = target.rows(f'select * from "{named}" order by 1')
+    assert rows == [(1, texts[0] + "."), (2, texts[1] + ".")]
     stream.run("stream", "cleanup")
+
+
+@BY_EVERY_PLUGIN
+@PLUGINS
+def test_an_end_position_of_every_kind(stream: Stream) -> None:
+    """In a transaction, in a gap, at a commit's end, in the past, beyond the log."""
+    source = stream.pair.source
+    stream.both(ITEM)
+    stream.set_up()
+    with source.connect() as writer:
+        writer.execute("begin; insert into item values (1, 'half')")
+        source.execute("insert into item values (2, 'whole')")
+        inside = stream.source_end()
+        writer.execute("insert into item values (3, 'half'); commit")
+    stream.set_endpos(inside)
+    stream.run("stream", "replay")
+    assert stream.pair.target.rows("select id from item") == [(2,)]
+
+    source.execute("select pg_logical_emit_message(false, 'app', 'between two transactions')")
+    gap = stream.source_end()
+    source.execute("select pg_logical_emit_message(false, 'app', 'still between them')")
+    source.execute("insert into item values (4, 'at its end')")
+    stream.set_endpos(gap)
+    stream.run("stream", "replay")
+    assert stream.count("item") == 3
+
+    stream.set_endpos("--current")  # the end of a commit, which is what names it
+    stream.run("stream", "replay")
+    assert stream.count("item") == 4
+    stream.run("stream", "replay")  # equal to what is applied: there is nothing to do
+
+    words = ["stream", "sentinel", "set", "endpos", gap, "--dir", str(stream.directory)]
+    refused = stream.command(*words)
+    assert refused.status == 3
+    assert "is in the past: the target has already applied" in refused.stderr
+
+    stream.set_endpos(format_lsn(parse_lsn(stream.source_end()) + 16 * 1024))
+    with stream.start("stream", "replay") as running:
+        active = "select from pg_replication_slots where active"
+        assert wait_for(lambda: bool(source.rows(active)) or not running.is_running, seconds=30)
+        source.execute("insert into item values (5, 'before it')")
+        assert wait_for(lambda: stream.count("item") == 5 or not running.is_running, seconds=30)
+        assert running.is_running, running.stderr
+        source.execute("select pg_logical_emit_message(true, 'app', repeat('x', 20000))")
+        source.execute("insert into item values (6, 'after it')")
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    assert stream.count("item") == 5
 
 
 def test_p42_a_target_that_is_partitioned_otherwise(stream: Stream) -> None:

@@ -19,9 +19,11 @@ from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, connect_bulk, connect_replication, resolve
 from pgcopydb.postgres.resolve import ResolvedServer
+from tests.support import canaries
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
-from tests.support.servers import MakeCluster
+from tests.support.servers import MakeCluster, SourceTarget
+from tests.support.steps import Stream
 
 SOURCE_SECRET = "canary-of-the-source-Zq7"
 TARGET_SECRET = "canary-of-the-target-Zq7"
@@ -111,6 +113,68 @@ def test_a_whole_migration_shows_no_secret(
     assert [path for path, text in texts if CANARY in text] == []
     modes = {path.stat().st_mode & 0o077 for path in (work, *work.rglob("*"))}
     assert modes == {0}
+
+
+ORDINARY = """
+create table item (id integer primary key, name text check (name <> ''), price numeric unique);
+insert into item select g, 'item ' || g, g / 7.0 from generate_series(1, 500) g;
+create table keyless (a text, b jsonb);
+alter table keyless replica identity full;
+create table part (id bigserial, day date, primary key (id, day)) partition by range (day);
+create table part_1 partition of part for values from ('2026-01-01') to ('2026-07-01');
+create index part_day on part (day, (id % 10));
+create table child (id integer primary key references item on delete cascade);
+create view names as select upper(name) as name from item;
+create materialized view totals as select sum(price) as total from item;
+create sequence tickets;
+select nextval('tickets'), lo_from_bytea(0, 'large');
+"""
+
+CHANGES = """
+insert into public.item values (1000, 'new', 5.5), (1001, 'newer', 6.5);
+insert into public.part (day) values ('2026-03-03');
+insert into public.keyless values ('a', '{}'), ('a', '{}'), (null, null);
+begin; set local search_path to pg_catalog;
+update public.item set price = price + 1000 where id between 10 and 20;
+update public.item set id = 2000 where id = 1001;
+delete from public.item where id > 450 and id < 500;
+delete from public.keyless where ctid = (select min(ctid) from public.keyless);
+commit;
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, ORDINARY)], indirect=True)
+def test_what_hides_behind_names_of_the_servers_own_is_never_run(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """A whole migration, between databases whose sessions would find hostile operators first."""
+    pair = source_target
+    canaries.plant(pair.source)
+    canaries.expect(pair.target)
+    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+    for kind in ("tables", "sequences", "indexes", "depends", "extensions", "collations"):
+        listed = pgcopydb_command("list", kind, *pair.options[:2], "--dir", str(tmp_path / "list"))
+        assert listed.status == 0, listed.stderr
+    stream.run("check", "--follow")
+    with stream.start("clone", "--follow") as running:
+        said = "the base copy is complete"
+        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
+        pair.source.execute(CHANGES)
+        stream.set_endpos()
+        finished = running.wait(90)
+    assert finished.status == 0, finished.stderr
+    stream.run("compare", "schema")
+    stream.run("compare", "data")
+    stream.run("stream", "cleanup")
+    assert pair.target.rows("select name from public.names")[-1:] != []
+    for database in (pair.source, pair.target):
+        assert canaries.fired(database) == []
+        with pytest.raises(Exception, match="canary: = runs as postgres"):
+            database.execute("select 1 = 1")
+        assert canaries.fired(database) != []
 
 
 @contextmanager

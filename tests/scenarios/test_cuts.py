@@ -1,17 +1,24 @@
 """A short sample of the campaign of network faults, with seeds that stay the same."""
 
+import re
 import socket
-from contextlib import closing
+import time
+from contextlib import closing, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from pgcopydb.demo.cluster import Cluster
 from tests.scenarios.migration import Migration
+from tests.support.clock import wait_for
 from tests.support.disturbed import run_and_report
+from tests.support.equality import differing_tables
 from tests.support.follow_cuts import FollowCutRun
+from tests.support.litter import processes
 from tests.support.networks import proxied
 from tests.support.proxy import Proxy
+from tests.support.servers import Database
 from tests.support.workload import APPLICATION
 
 
@@ -20,6 +27,65 @@ from tests.support.workload import APPLICATION
 def test_cut_off_at_random_it_loses_and_doubles_nothing(migration: Migration, seed: int) -> None:
     with proxied(migration) as through_proxies:
         run_and_report(FollowCutRun(through_proxies, seed, faults=4), seed)
+
+
+WIDE = """
+create table wide (id integer primary key, pad text);
+insert into wide select g, repeat(md5(g::text), 300) from generate_series(1, 15000) g;
+"""
+"""145 MB as COPY prints it."""
+
+_MOST_MEMORY = 128 << 20
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, WIDE)], indirect=True)
+def test_a_target_behind_a_slow_network_fills_no_memory(migration: Migration) -> None:
+    """64 kB/s to the target, and a source that could send everything at once.
+
+    First of the copy, then of one transaction of the same size.
+    """
+    pair = migration.pair
+    with proxied(migration) as through_proxies:
+        slow = through_proxies.proxies["target"]
+        with through_proxies.start("clone", "--follow") as running:
+            assert wait_for(lambda: bool(_copying(pair.target)), seconds=60), running.stderr
+            slow.bytes_a_second = 64 << 10
+            time.sleep(5)
+            copying = _memory(running.pid)
+            slow.bytes_a_second = None
+            through_proxies.wait_until_applying(running)
+            slow.bytes_a_second = 64 << 10
+            pair.source.execute("update wide set pad = pad || id")
+            stored = through_proxies.directory / "cdc"
+            assert wait_for(lambda: _size(stored) > 100 << 20, seconds=60), running.stderr
+            time.sleep(5)
+            applying = _memory(running.pid)
+            slow.bytes_a_second = None
+            through_proxies.sentinel("set", "endpos", "--current")
+            finished = running.wait(120)
+    assert finished.status == 0, finished.stderr
+    assert max(copying) < _MOST_MEMORY, copying
+    assert max(applying) < _MOST_MEMORY, applying
+    assert differing_tables(pair.source, pair.target) == []
+
+
+def _copying(target: Database) -> list[tuple[int, ...]]:
+    return target.rows("select 1 from pg_stat_progress_copy where bytes_processed > 0")
+
+
+def _memory(session: int) -> list[int]:
+    """Return the largest memory, in bytes, of each process of a session so far."""
+    found = []
+    for line in processes(session):
+        with suppress(OSError):
+            status = Path(f"/proc/{line.split()[1].rstrip(':')}/status").read_text()
+            found += [int(size) << 10 for size in re.findall(r"^VmHWM:\s+(\d+) kB", status, re.M)]
+    assert found
+    return found
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def test_the_proxy_does_what_it_says(pg16: Cluster) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.scenarios.migration import Migration
-from tests.support.proxy import Proxy
+from tests.support.proxy import GARBLED, Proxy
 
 
 @dataclass
@@ -56,28 +56,37 @@ FOLLOWING = Severity(latency=0.05, slice_bytes=(1, 7), messages=30, rows=30)
 COPYING = Severity(latency=0.01, slice_bytes=(100, 1400), messages=40, rows=2000)
 
 
+_GARBLED_KINDS = (b"d", b"C", b"D", b"T", b"Z", b"2", b"G", b"H")
+"""Pieces of COPY, the messages that begin one, and what answers a statement consists of."""
+
+
 @dataclass(frozen=True)
 class NetworkFault:
     """What a network suffers from until it is healed."""
 
     kind: str
     proxy: Proxy
-    cuts: int
-    """How many connections the proxy had cut before."""
+    lost: int
+    """How many connections the proxy had cut, and messages it had broken, before."""
 
     def heal(self) -> bool:
         """Let everything pass again; tell whether anything came of it at all."""
         self.proxy.heal()
-        return not self.kind.startswith("lost") or self.proxy.cuts > self.cuts
+        return not self.kind.startswith("lost") or _lost(self.proxy) > self.lost
+
+
+def _lost(proxy: Proxy) -> int:
+    return proxy.cuts + proxy.garbled
 
 
 def fail(migration: ProxiedMigration, random: Random, severity: Severity) -> NetworkFault:
     """Let one of the two networks fail, in a way and as badly as random numbers say."""
     side = random.choice(["source", "target"])
     proxy = migration.proxies[side]
-    cuts = proxy.cuts
+    lost = _lost(proxy)
     messages, rows = random.randint(1, severity.messages), random.randint(1, severity.rows)
     length = random.randint(*severity.slice_bytes)
+    kind, how = random.choice(_GARBLED_KINDS), random.choice(list(GARBLED))
     ways: dict[str, Callable[[], object]] = {
         "reset": proxy.reset,
         "half close": proxy.half_close,
@@ -86,9 +95,10 @@ def fail(migration: ProxiedMigration, random: Random, severity: Severity) -> Net
         "lost answer": lambda: proxy.cut_before(b"C", messages),
         "lost rows": lambda: proxy.cut_before(b"d", rows),
         "lost beginning of COPY": lambda: proxy.cut_before(b"G", min(messages, 4)),
+        "lost sense": lambda: proxy.garble(kind, messages, how),
         "slow": lambda: setattr(proxy, "latency", severity.latency),
         "slices": lambda: setattr(proxy, "slice_bytes", length),
     }
     way = random.choice(list(ways))
     ways[way]()
-    return NetworkFault(f"{way} ({side})", proxy, cuts)
+    return NetworkFault(f"{way} ({side})", proxy, lost)

@@ -6,7 +6,9 @@
         conninfo = proxy.through(database.conninfo)
         proxy.latency = 0.2                 # seconds for each piece, in both directions
         proxy.slice_bytes = 1               # no piece is longer
+        proxy.bytes_a_second = 64 << 10     # of each connection, in each direction
         proxy.cut_before(b"C", 40)          # the 40th CommandComplete is lost with its connection
+        proxy.garble(b"d", 40, "length of zero")    # what stands before it is no header any more
         proxy.reset()                       # a RST to both ends of every connection
         proxy.half_close()                  # a FIN to the client, whose own side stays open
         proxy.silence(5)                    # nothing passes for so long, and nothing breaks
@@ -32,6 +34,22 @@ _REQUESTS: Final = {80877103, 80877104}
 
 _PIECE: Final = 64 * 1024
 
+GARBLED: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "unknown type": lambda header: b"\x07" + header[1:],
+    "length of zero": lambda header: header[:1] + bytes(4),
+    "negative length": lambda header: header[:1] + b"\xff\xff\xff\xff",
+    "shorter length": lambda header: _longer(header, -1),
+    "longer length": lambda header: _longer(header, 1),
+    "endless length": lambda header: header[:1] + b"\x7f\xff\xff\xfe",
+    "noise": lambda _: b"\xfe\x7f\x80\x41\x0a",
+}
+"""What a server that breaks the protocol says in place of the type and the length of a message."""
+
+
+def _longer(header: bytes, by: int) -> bytes:
+    (length,) = struct.unpack("!I", header[1:])
+    return header[:1] + struct.pack("!I", max(length + by, 0))
+
 
 @dataclass(eq=False)
 class _Link:
@@ -40,6 +58,7 @@ class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     started: bool = False
+    garbled: bool = False
     single_bytes: int = 0
     """Answers of one byte, without type and length, that the server still owes."""
     head: dict[str, bytes] = field(default_factory=dict)
@@ -70,12 +89,15 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._port = 0
         self._cut: tuple[bytes, int] | None = None
+        self._garble: tuple[bytes, int, str] | None = None
         self._silent_until = 0.0
         self._refusing_until = 0.0
         self.latency = 0.0
         self.slice_bytes: int | None = None
+        self.bytes_a_second: int | None = None
         self.connections = 0
         self.cuts = 0
+        self.garbled = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -118,10 +140,16 @@ class Proxy:
         """Reset the connection on which the server sends the n-th message of a kind from now on."""
         self._cut = (kind, number)
 
+    def garble(self, kind: bytes, number: int, how: str) -> None:
+        """Break the header of the n-th message of a kind from now on, as ``GARBLED`` does it."""
+        self._garble = (kind, number, how)
+
     def heal(self) -> None:
-        """Let everything pass as it comes."""
-        self._cut, self.latency, self.slice_bytes = None, 0.0, None
+        """Let everything pass as it comes; connections on which the server said nonsense go."""
+        self._cut, self._garble, self.latency, self.slice_bytes = None, None, 0.0, None
+        self.bytes_a_second = None
         self._silent_until = self._refusing_until = 0.0
+        self._call(lambda link: link.reset() if link.garbled else None)
 
     # -- the loop's own thread ---------------------------------------------------------------------
 
@@ -191,14 +219,19 @@ class Proxy:
             writer.write_eof()
 
     async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        size = self.slice_bytes or len(data) or 1
+        size = self.slice_bytes or self._tenth_of_a_second() or len(data) or 1
         for start in range(0, len(data), size):
             while self._loop.time() < self._silent_until:
                 await asyncio.sleep(0.05)
             if self.latency:
                 await asyncio.sleep(self.latency)
+            if self.bytes_a_second:
+                await asyncio.sleep(len(data[start : start + size]) / self.bytes_a_second)
             writer.write(data[start : start + size])
             await writer.drain()
+
+    def _tenth_of_a_second(self) -> int | None:
+        return self.bytes_a_second // 10 if self.bytes_a_second else None
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -225,9 +258,24 @@ class Proxy:
                 continue
             if side == "server" and self._is_cut(text[position : position + 1]):
                 return data[: max(position - len(head), 0)]
+            if side == "server" and position >= len(head):
+                data = self._garbled(link, data, position - len(head))
             position += 1 + struct.unpack_from("!I", text, position + 1)[0]
         link.skip[side] = position - len(text)
         return data
+
+    def _garbled(self, link: _Link, data: bytes, start: int) -> bytes:
+        """Return ``data`` with another header at ``start``, if that is the one to be broken."""
+        if self._garble is None or self._garble[0] != data[start : start + 1]:
+            return data
+        kind, number, how = self._garble
+        if number > 1:
+            self._garble = (kind, number - 1, how)
+            return data
+        self._garble, link.garbled = None, True
+        self.garbled += 1
+        end = start + 5
+        return data[:start] + GARBLED[how](data[start:end]) + data[end:]
 
     @staticmethod
     def _begin(link: _Link, code: int) -> None:

@@ -251,6 +251,14 @@ SOURCE_CASES = [
         intent=following(plugin=Plugin.WAL2JSON),
     ),
     at_source(
+        "plugin-encoding",
+        FATAL,
+        "wal2json sends text in EUC_JP|pgoutput, which converts",
+        facts={"encoding": "EUC_JP"},
+        intent=following(plugin=Plugin.WAL2JSON),
+        besides=("encoding",),
+    ),
+    at_source(
         "slot-name",
         FATAL,
         '"my\'slot" already exists, of the database|--slot-name',

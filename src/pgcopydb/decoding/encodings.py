@@ -7,13 +7,13 @@ test_decoding and wal2json send text in the server's encoding whatever the clien
 import codecs
 
 from pgcopydb.errors import ConfigurationError
+from pgcopydb.model.encodings import ONLY_THE_SERVER_CONVERTS
 
 # Only names that Python spells otherwise (PostgreSQL manual, "Supported Character Sets").
 _PYTHON_NAMES: dict[str, str] = {
     "UTF8": "utf-8",
     "UNICODE": "utf-8",
     "SQL_ASCII": "utf-8",  # bytes without a declared encoding pass as they are
-    "EUC_JIS_2004": "euc_jis_2004",
     "EUC_CN": "gb2312",
     "ISO_8859_5": "iso8859-5",
     "ISO_8859_6": "iso8859-6",
@@ -30,9 +30,11 @@ def python_encoding(server_encoding: str) -> str | None:
     """Return Python's codec for a server encoding, or None when its bytes are UTF-8 as they are.
 
     Takes PostgreSQL's name (``LATIN1``) or Python's (``utf-8``). Raise ConfigurationError for one
-    that Python cannot read (EUC_TW, MULE_INTERNAL).
+    that Python cannot read, or would not read as PostgreSQL does.
     """
     try:
+        if server_encoding.upper() in ONLY_THE_SERVER_CONVERTS:
+            raise LookupError
         name = codecs.lookup(_PYTHON_NAMES.get(server_encoding.upper(), server_encoding)).name
     except LookupError:
         raise ConfigurationError(

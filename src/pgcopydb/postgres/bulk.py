@@ -7,6 +7,8 @@ an error that names the parameter: never a connection weaker than the one asked 
 
 import asyncio
 import socket
+import traceback
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
@@ -30,6 +32,15 @@ _REFUSED_VALUES: Final = {
     "sslsni": frozenset({"0"}),
 }
 _REFUSED: Final = frozenset({"require_auth", "requirepeer"})
+
+
+def is_of_nonsense(error: Exception) -> bool:
+    """Tell whether asyncpg could not make sense of what the server sent.
+
+    Its parser then fails by whatever Python raises there: BufferError, AttributeError and the like.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "asyncpg" in Path(frames[-1].filename).parts
 
 
 def check_parameters(server: ResolvedServer) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ResolvedServer",
+    "broken_protocol",
     "connect",
     "connect_bulk",
     "connect_replication",
@@ -192,6 +193,10 @@ async def connect_bulk(
         return await bulk.open_session(server, purpose=purpose)
     except bulk.FAILURES as error:
         raise translate(server.endpoint, error, doing="connecting") from error
+    except Exception as error:
+        if not bulk.is_of_nonsense(error):
+            raise
+        raise broken_protocol(server.endpoint, error, doing="connecting") from error
 
 
 @contextmanager
@@ -224,6 +229,16 @@ def translate(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbEr
     if _OF_THE_SIDE.match(state):
         return endpoint.error(message, hint=hint, retryable=retryable)
     return SqlError(message, hint=hint)
+
+
+def broken_protocol(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbError:
+    """Return the error to raise when ``endpoint`` answered with what is no message."""
+    return endpoint.error(
+        f"{endpoint.side}: {doing} failed: the server's answer breaks the protocol"
+        f" ({type(error).__name__}: {_one_line(str(error))})",
+        hint="look at what is on the way to the server: a proxy, or another program on its port",
+        retryable=True,
+    )
 
 
 def _open(endpoint: Endpoint, conninfo: str, *, autocommit: bool) -> Connection[Row]:

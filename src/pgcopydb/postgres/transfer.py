@@ -25,7 +25,7 @@ from pgcopydb.errors import PgcopydbError, first_line
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.parts import PartKind, TablePart
 from pgcopydb.postgres import bulk
-from pgcopydb.postgres.connect import connect_bulk, translate
+from pgcopydb.postgres.connect import broken_protocol, connect_bulk, translate
 from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.postgres.snapshot import lock_refused, snapshot_gone
 from pgcopydb.sql.copy import lock_tables, select_part
@@ -241,7 +241,7 @@ class Lane:
                     format="binary" if part.binary else "text",
                     freeze=True if part.freeze and emptied else None,
                 )
-            await reader
+            sent = await reader
         except asyncio.CancelledError:
             self._forget_cancellation(part)
             raise
@@ -254,17 +254,30 @@ class Lane:
                 await asyncio.wait([reader], timeout=_LONGEST_PAUSE)
             if reader.done() and not reader.cancelled():
                 reader.exception()  # marked as seen: the generator has raised it already
-        return Moved(int(status.rpartition(" ")[2]), chunks.bytes)
+        rows = _rows(status)
+        if rows != sent:
+            # asyncpg passes over messages of a type that it does not know
+            raise to.error(
+                f"{to.side}: copying {part} failed: {rows} of {sent} rows of the source were"
+                " stored",
+                hint="look for a trigger of the target that leaves rows out, and at what is on the"
+                " way between the servers",
+                retryable=True,
+            )
+        return Moved(rows, chunks.bytes)
 
     async def _read(
         self, source: "asyncpg.Connection[Any]", part: TablePart, chunks: "_Chunks"
-    ) -> None:
-        """Feed ``chunks`` with the rows of ``part``, and with the failure if there is one."""
+    ) -> int:
+        """Feed ``chunks`` with the rows of ``part``, and with the failure if there is one.
+
+        Returns how many rows the source says that it has sent.
+        """
         form = "binary" if part.binary else "text"
         try:
             with _reporting(self._route.source.endpoint, f"reading {part}"):
                 if part.part.kind is PartKind.WHOLE:
-                    await source.copy_from_table(
+                    status = await source.copy_from_table(
                         part.name,
                         schema_name=part.schema,
                         columns=part.columns or None,
@@ -273,11 +286,12 @@ class Lane:
                     )
                 else:
                     query = select_part(part.schema, part.name, part.columns, part.part)
-                    await source.copy_from_query(query, output=chunks.put, format=form)
+                    status = await source.copy_from_query(query, output=chunks.put, format=form)
         except BaseException as error:
             chunks.close(error)
             raise
         chunks.close()
+        return _rows(status)
 
     # -- sessions ---------------------------------------------------------------------------
 
@@ -415,6 +429,11 @@ class _Chunks:
             await self._changed.wait()
 
 
+def _rows(status: str) -> int:
+    """Return the rows of what a server says at the end of a COPY: ``COPY 42``."""
+    return int(status.rpartition(" ")[2])
+
+
 @contextmanager
 def _reporting(endpoint: Endpoint, doing: str) -> Iterator[None]:
     """Turn what asyncpg raises inside into this program's error."""
@@ -426,3 +445,7 @@ def _reporting(endpoint: Endpoint, doing: str) -> Iterator[None]:
         raise endpoint.error(message, retryable=True) from error
     except bulk.FAILURES as error:
         raise translate(endpoint, error, doing=doing) from error
+    except Exception as error:
+        if not bulk.is_of_nonsense(error):
+            raise
+        raise broken_protocol(endpoint, error, doing=doing) from error

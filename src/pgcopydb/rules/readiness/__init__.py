@@ -66,6 +66,7 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
     reading.foreign_tables,
     reading.subscriptions,
     capture.plugin_installed,
+    capture.plugin_encoding,
     publishing.publications,
     publishing.publication_rights,
     publishing.identities,

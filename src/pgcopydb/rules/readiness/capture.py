@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from pgcopydb.model.encodings import ONLY_THE_SERVER_CONVERTS
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import TableKind
@@ -253,3 +254,21 @@ def not_followed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
             message="materialised views are filled once and not refreshed at the end:"
             f" {table_names(views)}",
         )
+
+
+def plugin_encoding(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether text that a plugin sends in the server's encoding can be read exactly."""
+    if intent.follow is None or intent.follow.plugin is Plugin.PGOUTPUT:
+        return
+    encoding = source.facts.encoding
+    if encoding not in ONLY_THE_SERVER_CONVERTS:
+        return
+    plugin = intent.follow.plugin.value
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.SOURCE,
+        check="plugin-encoding",
+        message=f"{plugin} sends text in {encoding}, of which not every character can be converted"
+        " as the server does it",
+        advice="use --plugin pgoutput, which converts on the server",
+    )
