@@ -106,7 +106,7 @@ def test_rows_come_back_as_they_were(change: Change) -> None:
 
 
 XIDS = st.integers(1, 2**32 - 1)
-POSITIONS = st.integers(1, 2**64 - 1)
+POSITIONS = st.integers(1, 2**63 - 1)
 TIMES = st.integers(0, 4 * 10**15)
 
 
