@@ -44,10 +44,14 @@ def stream(
 
 @pytest.mark.parametrize("mode", ["batch", "transaction"])
 def test_a_deadlock_with_a_session_of_the_target_is_got_over(stream: Stream, mode: str) -> None:
-    """Apply is the victim, as it looks for the deadlock first; it does everything again."""
+    """Apply is the victim, as it looks for the deadlock first; it does everything again.
+
+    It looks once, so long after it began to wait that the other session waits too by then.
+    """
     stream.both(PAIR)
     stream.set_up()
     target = stream.pair.target
+    target.execute(f"alter database {target.name} set deadlock_timeout to '5s'")
     with stream.start("stream", "replay", "--apply-mode", mode) as running:
         stream.pair.source.execute("update first set n = 1")
         assert wait_for(lambda: target.rows("select from first where n = 1") != [])
