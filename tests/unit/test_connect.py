@@ -2,6 +2,7 @@
 
 import pickle
 
+import psycopg
 import pytest
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
@@ -107,6 +108,11 @@ def test_an_error_is_named_for_its_side(
     assert made.retryable is retryable
     assert made.message.startswith("source: reading tables failed: ")
     assert "\n" not in made.message
+
+
+def test_what_is_too_long_to_be_printed_is_told_with_a_way_out() -> None:
+    error = psycopg.errors.InternalError_("invalid memory alloc request size 1200000003")
+    assert "1 GB" in (translate(source(""), error, doing="reading s.t").hint or "")
 
 
 def test_the_targets_errors_are_the_targets() -> None:

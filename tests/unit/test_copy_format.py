@@ -1,6 +1,7 @@
 """Which tables may travel in binary, and which gain by it."""
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.model.objects import Column
 from pgcopydb.rules.copy_format import is_faster_in_binary, is_fit_for_binary
@@ -20,6 +21,7 @@ REGCLASS = column("regclass", "pg_catalog.regclass")
 DOMAIN = column("shop.percent", "shop.percent", "numeric", "pg_catalog.numeric")
 TEXTS = column("text[]", "pg_catalog._text")
 OWN = column("text", "shop.text")
+MOOD = replace(column("shop.mood", "shop.mood"), enumerated=True)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,8 @@ OWN = column("text", "shop.text")
         ([TEXTS], True, True),
         ([TEXT, REGCLASS], False, False),
         ([TEXT, OWN], False, False),
+        ([MOOD, INTEGER], True, False),
+        ([MOOD, TEXT], True, True),
     ],
 )
 def test_a_table_of_these_columns(columns: list[Column], fit: bool, faster: bool) -> None:

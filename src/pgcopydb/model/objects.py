@@ -83,6 +83,7 @@ class Column(Struct, frozen=True, kw_only=True):
     SQL prints it without modifiers and as schema.name, and the same of what a domain is made of.
     ``generated`` is "" or how: "s"(tored), "v"(irtual). ``identity`` is "" or "a"(lways) or
     "d" (by default). ``version`` changes when the column is altered, even to the same type.
+    ``enumerated`` tells whether the type is an enumerated one, or a domain of one.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Column(Struct, frozen=True, kw_only=True):
     """The default or generating expression as SQL text."""
     collation: str | None
     version: str
+    enumerated: bool = False
 
     @property
     def is_generated(self) -> bool:

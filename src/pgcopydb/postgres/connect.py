@@ -111,6 +111,12 @@ _UNREACHABLE: Final = _Refusal(
 )
 
 
+_BEYOND_A_GIGABYTE: Final = re.compile(
+    "invalid memory alloc request size|string buffer exceeds maximum|enlarge string buffer"
+)
+"""What servers say of a text or message that would be longer than their buffers may be."""
+
+
 def connect(
     endpoint: Endpoint, *, purpose: str, autocommit: bool = True, retry_for: float = 0
 ) -> Connection[Row]:
@@ -223,6 +229,11 @@ def translate(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbEr
     hint = getattr(error, "hint", None) or getattr(
         getattr(error, "diag", None), "message_hint", None
     )
+    if hint is None and _BEYOND_A_GIGABYTE.search(message):
+        hint = (
+            "PostgreSQL prints no row longer than 1 GB; where rows are the reason, leave them out"
+            " with [exclude-table-data], and move them with statements of your own, in pieces"
+        )
     if state is None:
         return endpoint.error(message, hint=hint, retryable=_lost(error))
     retryable = _RETRYABLE_STATES.fullmatch(state) is not None

@@ -2,7 +2,8 @@
 
 Binary saves the servers the work of printing and reading values, and loses nothing where a type's
 binary form means the same on every server. That is not so for what holds oids (``regclass``, rows,
-arrays of users' types), nor known of the types of extensions.
+arrays of users' types), nor known of the types of extensions. An enumerated value is sent as its
+label in both formats (``enum_send`` in PostgreSQL's enum.c).
 
 CPU seconds of both servers for the same rows, text and binary (16 and 18, best of two; a million
 rows unless said): timestamps, dates and floats 1.30 and 0.37, two uuids 1.09 and 0.29, 100,000
@@ -37,7 +38,7 @@ def is_fit_for_binary(columns: Iterable[Column]) -> bool:
 
     The target's columns must have the same types.
     """
-    return all(not _FIT.isdisjoint(column.type_names) for column in columns)
+    return all(column.enumerated or not _FIT.isdisjoint(column.type_names) for column in columns)
 
 
 def is_faster_in_binary(columns: Iterable[Column]) -> bool:
