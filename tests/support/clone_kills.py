@@ -113,7 +113,7 @@ class CloneKillRun:
         self._random = Random(seed)
         self._faults = faults
         self._in_phases = self._random.random() < _PHASES_SHARE if in_phases is None else in_phases
-        self._longest = 2.0
+        self._longest = 0.8 if self._in_phases else 2.0  # a phase is over within a second
         self._spared: set[int] = set()
         self._rows_are_copied = False
         """Whether the phase has ended that copies them, and knows of them."""
