@@ -20,6 +20,7 @@ pytest_plugins = (
     "tests.support.servers",
     "tests.support.commands",
     "tests.support.phases",
+    "tests.support.steps",
 )
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock_jumps import follow_while_the_clock_jumps, library_clock
-from tests.support.commands import Pgcopydb, PgcopydbBackground
-from tests.support.servers import SourceTarget
 from tests.support.steps import Stream
 
 
@@ -18,13 +16,5 @@ from tests.support.steps import Stream
     [((15, 18), plugin) for plugin in ("pgoutput", "wal2json", "test_decoding")],
     indirect=["source_target"],
 )
-def test_the_clock_of_all_libraries_jumps(
-    source_target: SourceTarget,
-    plugin: str,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> None:
-    directory = tmp_path / "work"
-    stream = Stream(source_target, directory, pgcopydb_command, pgcopydb_background, plugin)
+def test_the_clock_of_all_libraries_jumps(stream: Stream, tmp_path: Path) -> None:
     follow_while_the_clock_jumps(stream, *library_clock(tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.commands import Pgcopydb
 from tests.support.equality import differences
 from tests.support.failing_syncs import replay_with_failing_syncs, run_with_failing_sync
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
@@ -28,13 +28,7 @@ select lo_from_bytea(0, 'large');
 
 
 @pytest.mark.timeout(3600)
-def test_each_sync_of_a_replay(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> None:
-    stream = Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+def test_each_sync_of_a_replay(stream: Stream) -> None:
     stream.both("create table item (id integer primary key, name text)")
     stream.set_up()
 

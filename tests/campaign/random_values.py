@@ -5,13 +5,10 @@
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.random_values import carry_random_values
-from tests.support.servers import SourceTarget
 from tests.support.steps import Stream
 from tests.support.workload import APPLICATION
 
@@ -22,13 +19,5 @@ COUNT = int(os.environ.get("VALUES", "100000"))
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("source_target", [(15, 18, APPLICATION)], indirect=True)
 @pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
-def test_random_values_of_every_type(
-    source_target: SourceTarget,
-    plugin: str,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> None:
-    directory = tmp_path / "work"
-    stream = Stream(source_target, directory, pgcopydb_command, pgcopydb_background, plugin)
+def test_random_values_of_every_type(stream: Stream) -> None:
     carry_random_values(stream, SEED, COUNT)

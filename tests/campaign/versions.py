@@ -112,14 +112,7 @@ def test_an_application_is_followed(
     pair.source.execute(script(APPLICATION, major))
     migration = Migration(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background, plugin)
     migration.specials = major >= 14  # numeric knows no infinity before
-    with migration.workload() as workload:
-        workload.wait_for_transactions(5)
-        with (
-            migration.start_follow(workload, "--plugin", plugin) as running,
-            migration.read_meanwhile(),
-        ):
-            workload.wait_for_transactions(30)
-            migration.drain(running, workload)
+    migration.clone_and_follow()
     for what in ("schema", "data"):
         migration.run("compare", what, timeout=SECONDS)
     migration.judge()

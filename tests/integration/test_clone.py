@@ -1,10 +1,13 @@
 """A clone is equal to its source: rows, definitions and sequences, whatever the database holds."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from pgcopydb.clone.context import Copying
 from pgcopydb.clone.run import clone
 from pgcopydb.errors import ConfigurationError, SqlError, StateError, TargetError
 from pgcopydb.model.endpoint import Side
@@ -34,6 +37,25 @@ def run_clone(
         return clone(
             work, sides.source.endpoint(Side.SOURCE), sides.target.endpoint(Side.TARGET), copy
         )
+
+
+@contextmanager
+def ended_after(moment: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the clone of the block right after a step is noted as done."""
+    original = Copying.mark_done
+
+    class Killed(Exception):
+        pass
+
+    def mark_done(copying: Copying, step: str) -> None:
+        original(copying, step)
+        if step == moment:
+            raise Killed
+
+    with monkeypatch.context() as patching:
+        patching.setattr(Copying, "mark_done", mark_done)
+        with pytest.raises(Killed):
+            yield
 
 
 def helper_schemas(database: Database) -> int:

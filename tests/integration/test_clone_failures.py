@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
 from pgcopydb.clone import run, verify
-from pgcopydb.clone.context import Copying
 from pgcopydb.errors import (
     Interrupted,
     PgcopydbError,
@@ -29,7 +28,13 @@ from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.postgres.transfer import ATTEMPTS
 from pgcopydb.workdir.directory import open_directory
-from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_clone
+from tests.integration.test_clone import (
+    OBJECTS,
+    TWO_JOBS,
+    ended_after,
+    helper_schemas,
+    run_clone,
+)
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences
@@ -320,20 +325,8 @@ def interrupt_after(
     moment: str, pair: SourceTarget, monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
     """Run a clone that ends right after a step is noted as done."""
-    original = Copying.mark_done
-
-    class Killed(Exception):
-        pass
-
-    def mark_done(copying: Copying, step: str) -> None:
-        original(copying, step)
-        if step == moment:
-            raise Killed
-
-    with monkeypatch.context() as patching:
-        patching.setattr(Copying, "mark_done", mark_done)
-        with pytest.raises(Killed):
-            run_clone(pair, directory)
+    with ended_after(moment, monkeypatch):
+        run_clone(pair, directory)
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)

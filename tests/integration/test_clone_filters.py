@@ -7,7 +7,6 @@ import pytest
 from msgspec.structs import replace
 
 from pgcopydb.clone import rows
-from pgcopydb.clone.context import Copying
 from pgcopydb.compare.data import compare_data
 from pgcopydb.compare.schema import compare_schema
 from pgcopydb.errors import ConfigurationError, StateError
@@ -16,7 +15,7 @@ from pgcopydb.model.filters import Filters
 from pgcopydb.model.options import CompareOptions, CopyOptions, WorkOptions
 from pgcopydb.postgres import selection
 from pgcopydb.rules.selection import Selection
-from tests.integration.test_clone import TWO_JOBS, run_clone
+from tests.integration.test_clone import TWO_JOBS, ended_after, run_clone
 from tests.support.equality import differences
 from tests.support.servers import AsRole, Connection, Database, MakeDatabase, SourceTarget
 
@@ -268,21 +267,9 @@ def test_interrupted_it_goes_on_with_the_same_part(
         "drop table old.things, old.measures_2023;"
         "drop view old.looks_at_kept; drop function util.touch cascade"
     )
-    original = Copying.mark_done
-
-    class Killed(Exception):
-        pass
-
-    def mark_done(copying: Copying, step: str) -> None:
-        original(copying, step)
-        if step == moment:
-            raise Killed
-
-    monkeypatch.setattr(Copying, "mark_done", mark_done)
     copy = filtered(tmp_path, "[exclude-schema]\nold\nutil")
-    with pytest.raises(Killed):
+    with ended_after(moment, monkeypatch):
         run_clone(source_target, tmp_path / "work", copy)
-    monkeypatch.undo()
     again = moment == "jobs planned"
     run_clone(source_target, tmp_path / "work", TWO_JOBS, resume=True, not_consistent=again)
     assert differences(expected, source_target.target) == []

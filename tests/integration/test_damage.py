@@ -5,18 +5,12 @@ Every kind of damage of every file: ``tests/unit/test_damage.py``.
 
 from pathlib import Path
 
-from tests.support.commands import Pgcopydb, PgcopydbBackground
+from tests.support.commands import Pgcopydb
 from tests.support.servers import SourceTarget
 from tests.support.steps import Stream
 
 
-def test_a_changed_byte_of_a_stored_row_is_noticed(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> None:
-    stream = Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+def test_a_changed_byte_of_a_stored_row_is_noticed(stream: Stream) -> None:
     stream.both("create table account (id integer primary key, balance text)")
     stream.set_up()
     stream.pair.source.execute("insert into account values (1, 'balance: 1000')")

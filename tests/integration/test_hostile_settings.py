@@ -19,8 +19,6 @@ from tests.scenarios.migration import assert_alone
 from tests.support.clock import wait_for
 from tests.support.clock_jumps import follow_while_the_clock_jumps, python_clock
 from tests.support.commands import (
-    Pgcopydb,
-    PgcopydbBackground,
     Running,
     clean_environment,
     running,
@@ -29,7 +27,7 @@ from tests.support.equality import differences, differing_tables
 from tests.support.failing_syncs import replay_with_failing_syncs
 from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
-from tests.support.steps import Stream
+from tests.support.steps import Stream, apply_waits_for_a_lock
 
 SCHEMA = "create table item (id integer primary key, name text)"
 
@@ -59,16 +57,6 @@ insert into big select g, repeat(md5(g::text), 8) from generate_series(1, 60000)
 _RECEIVE = re.compile(r"^\S+ (\d+) \w+ +receiving from", re.MULTILINE)
 
 
-@pytest.fixture
-def stream(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> Stream:
-    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
-
-
 @pytest.mark.parametrize("source_target", [(18, 18, SLOW)], indirect=True)
 def test_time_limits_and_isolation_of_others_end_nothing(
     source_target: SourceTarget, stream: Stream
@@ -88,7 +76,7 @@ def test_time_limits_and_isolation_of_others_end_nothing(
             other.execute("set statement_timeout = 0; set transaction_timeout = 0")
             other.execute("begin isolation level read committed; lock table big")
             pair.source.execute("update big set pad = 'changed' where id = 7")
-            assert wait_for(lambda: _waits_for_a_lock(pair.target))
+            assert wait_for(lambda: apply_waits_for_a_lock(pair.target))
             time.sleep(3)  # longer than any limit, and than the source waits for an answer
             other.execute("commit")
         stream.set_endpos()
@@ -100,14 +88,6 @@ def test_time_limits_and_isolation_of_others_end_nothing(
             for whom in ("role current_user in ", ""):  # the copy brought the role's along
                 connection.execute(f"alter {whom}database {database.name} reset all".encode())
     assert differences(pair.source, pair.target) == []
-
-
-def _waits_for_a_lock(database: Database) -> bool:
-    query = (
-        "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
-        " and application_name like 'pgcopydb apply%'"
-    )
-    return bool(database.rows(query))
 
 
 def test_a_right_that_is_taken_away_stops_it_and_given_again_it_goes_on(stream: Stream) -> None:
@@ -273,8 +253,7 @@ def _stops_within_ten_seconds(running: Running) -> bool:
 
 @pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
 @pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
-def test_a_writer_that_was_forgotten_at_the_cut_over_is_told(stream: Stream, plugin: str) -> None:
-    stream.plugin = plugin
+def test_a_writer_that_was_forgotten_at_the_cut_over_is_told(stream: Stream) -> None:
     stream.both(SCHEMA)
     stream.set_up()
     stream.sentinel("set", "apply")  # there is no base copy to wait for

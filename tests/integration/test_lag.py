@@ -71,15 +71,9 @@ def test_lag_grows_while_nothing_is_applied_and_ends_with_the_drain(
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
-def test_the_source_keeps_little_log_while_nothing_is_applied(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> None:
+def test_the_source_keeps_little_log_while_nothing_is_applied(stream: Stream) -> None:
     """What is stored here need not be kept there, whatever keeps the target from taking it."""
-    stream = Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
-    source, target = source_target.source, source_target.target
+    source, target = stream.pair.source, stream.pair.target
     target.execute(SCHEMA)
     stream.set_up()
     with target.connect() as other, stream.start("stream", "replay") as running:

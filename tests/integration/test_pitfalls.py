@@ -20,22 +20,6 @@ BY_EVERY_PLUGIN = pytest.mark.parametrize("source_target", [(15, 15)], indirect=
 ITEM = "create table item (id integer primary key, v text);"
 
 
-@pytest.fixture
-def plugin() -> str:
-    return "pgoutput"
-
-
-@pytest.fixture
-def stream(
-    source_target: SourceTarget,
-    plugin: str,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> Stream:
-    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background, plugin)
-
-
 @BY_EVERY_PLUGIN
 @PLUGINS
 def test_p01_p05_p10_p12_keepalives_and_empty_transactions(

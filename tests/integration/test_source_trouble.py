@@ -1,13 +1,11 @@
 """What happens on the source in the middle of a follow, and what becomes of the rows."""
 
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.support.clock import wait_for
-from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
@@ -29,21 +27,10 @@ USED = ("up", "down", "round", "owner_id_seq")
 WALSENDER = "select active_pid from pg_replication_slots where active"
 
 
-@pytest.fixture
-def stream(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> Stream:
-    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
-
-
 @pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
 @pytest.mark.parametrize("plugin", ["pgoutput", "test_decoding"])
 def test_an_identity_that_is_changed_meanwhile(stream: Stream, plugin: str) -> None:
     """pgoutput tells it with the changes (as wal2json does); test_decoding does not, and stops."""
-    stream.plugin = plugin
     stream.both(TWO_KEYS)
     stream.set_up()
     stream.sentinel("set", "apply")

@@ -11,11 +11,10 @@ import pytest
 
 from pgcopydb.demo.processes import server_user
 from tests.support.clock import wait_for
-from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differences
 from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, SourceTarget
-from tests.support.steps import Stream
+from tests.support.steps import Stream, apply_waits_for_a_lock
 
 PAIR = """
 create table first (id integer primary key, n integer);
@@ -30,16 +29,6 @@ insert into large select g, (select string_agg(md5(random()::text || i), '')
   from generate_series(1, 32) i) from generate_series(1, 12000) g;
 """
 """Some 14 MB that no compression makes smaller."""
-
-
-@pytest.fixture
-def stream(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> Stream:
-    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background)
 
 
 @pytest.mark.parametrize("mode", ["batch", "transaction"])
@@ -61,7 +50,7 @@ def test_a_deadlock_with_a_session_of_the_target_is_got_over(stream: Stream, mod
             stream.pair.source.execute(
                 "begin; update first set n = 2; update second set n = 2; commit"
             )
-            assert wait_for(lambda: _waits_for_a_lock(target))
+            assert wait_for(lambda: apply_waits_for_a_lock(target))
             other.execute("update first set n = n where id = 2")  # returns when apply has lost
             other.execute("commit")
         stream.set_endpos()
@@ -69,14 +58,6 @@ def test_a_deadlock_with_a_session_of_the_target_is_got_over(stream: Stream, mod
     assert finished.status == 0, finished.stderr
     assert "deadlock detected" in finished.stderr
     stream.assert_equal()
-
-
-def _waits_for_a_lock(database: Database) -> bool:
-    query = (
-        "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
-        " and application_name like 'pgcopydb apply%'"
-    )
-    return bool(database.rows(query))
 
 
 def test_a_target_without_room_for_a_session_is_waited_for(stream: Stream) -> None:

@@ -4,13 +4,10 @@ Whether a row is found by such a value is tried too, in a table that has no othe
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.random_values import carry_random_values
-from tests.support.servers import SourceTarget
 from tests.support.steps import Stream
 from tests.support.workload import APPLICATION
 
@@ -99,17 +96,6 @@ VALUES: dict[str, Sequence[str]] = {
     "boolean": ["t", "f"],
 }
 """For each type some values, as it reads them."""
-
-
-@pytest.fixture
-def stream(
-    source_target: SourceTarget,
-    plugin: str,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-) -> Stream:
-    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background, plugin)
 
 
 def column(type_name: str) -> str:

@@ -107,6 +107,17 @@ class Migration:
         assert_alone(running)
         return finished
 
+    def clone_and_follow(self) -> None:
+        """Migrate while the application writes and somebody reads the target, to the end."""
+        with self.workload() as workload:
+            workload.wait_for_transactions(5)
+            with (
+                self.start_follow(workload, "--plugin", self.plugin) as running,
+                self.read_meanwhile(),
+            ):
+                workload.wait_for_transactions(30)
+                self.drain(running, workload)
+
     def judge(self) -> None:
         """Assert that the target is what the source is, then clean up, and look for litter."""
         assert_quiet(self.pair)

@@ -24,12 +24,5 @@ from tests.support.workload import APPLICATION
 )
 def test_clone_and_follow(migration: Migration, plugin: str) -> None:
     migration.plugin = plugin
-    with migration.workload() as workload:
-        workload.wait_for_transactions(5)
-        with (
-            migration.start_follow(workload, "--plugin", plugin) as running,
-            migration.read_meanwhile(),
-        ):
-            workload.wait_for_transactions(30)
-            migration.drain(running, workload)
+    migration.clone_and_follow()
     migration.judge()

@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
 from tests.support.equality import differing_tables
-from tests.support.servers import SourceTarget
+from tests.support.servers import Database, SourceTarget
 
 
 @dataclass
@@ -79,3 +81,30 @@ class Stream:
 
     def _options(self) -> list[str]:
         return ["--dir", str(self.directory), *self.pair.options]
+
+
+@pytest.fixture
+def plugin() -> str:
+    """The plugin of :func:`stream`, unless the test is parametrized with others."""
+    return "pgoutput"
+
+
+@pytest.fixture
+def stream(
+    source_target: SourceTarget,
+    plugin: str,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> Stream:
+    """A work directory for the test's source and target."""
+    return Stream(source_target, tmp_path / "work", pgcopydb_command, pgcopydb_background, plugin)
+
+
+def apply_waits_for_a_lock(target: Database) -> bool:
+    """Tell whether a session of apply waits for a lock."""
+    query = (
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+        " and application_name like 'pgcopydb apply%'"
+    )
+    return bool(target.rows(query))

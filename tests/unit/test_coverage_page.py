@@ -1,22 +1,13 @@
 """The page of what a base copy holds names tests and campaigns that are there."""
 
-import re
-from pathlib import Path
+from tests.support.pages import named_and_there, rows_of
 
-ROOT = Path(__file__).parents[2]
-ROWS = [
-    [cell.strip() for cell in line.split("|")[1:-1]]
-    for line in (ROOT / "docs/explanation/coverage.md").read_text().splitlines()
-    if re.match(r"\| (?!what \|)[^-]", line)
-]
+ROWS = rows_of("coverage.md", r"\| (?!what \|)[^-]")
 
 
 def test_everything_that_is_named_is_there() -> None:
     assert len(ROWS) == 42
     for what, shown, versions, _ in ROWS:
         assert versions, what
-        named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", shown)
+        named = list(named_and_there(shown, what))
         assert named or "every kind" in shown or "each definition" in shown, what
-        for path, name in named:
-            text = (ROOT / "tests" / path).read_text()
-            assert not name or f"def {name}(" in text, f"{what}: {path}::{name}"

@@ -99,22 +99,19 @@ class TableBatch:
         self._key = itemgetter(*route.key) if keyed else None
         self._replaces = set(route.stored) <= set(route.settable) | set(route.key)
 
-    def _file_newest(self) -> None:
-        """Put the newest rows where what comes now can find them by their keys."""
+    def _turn_to(self, route: Route) -> None:
+        """Put the newest rows where what comes now under ``route`` can find them by their keys."""
         rows = self._newest[:]
         self._newest.clear()  # what inserts goes on with this very list
         for row in rows:
-            self._insert(self._newest_route, row)
+            self.insert(self._newest_route, row)
+        if route is not self._route:
+            self._use(route)
 
     def insert(self, route: Route, new: Row) -> None:
         """Take a new row."""
-        if self._newest:
-            self._file_newest()
-        self._insert(route, new)
-
-    def _insert(self, route: Route, new: Row) -> None:
-        if route is not self._route:
-            self._use(route)
+        if self._newest or route is not self._route:
+            self._turn_to(route)
         net = self._net
         if not self._by_key:
             if self._appends:
@@ -137,10 +134,8 @@ class TableBatch:
 
     def update(self, route: Route, new: Row) -> None:
         """Take the new values of a row whose identity did not change; it has all of them."""
-        if self._newest:
-            self._file_newest()
-        if route is not self._route:
-            self._use(route)
+        if self._newest or route is not self._route:
+            self._turn_to(route)
         if not self._by_key:
             self._keep_order(Update(route.relation, None, new))
             return
@@ -159,10 +154,8 @@ class TableBatch:
 
     def change(self, route: Route, change: Update) -> None:
         """Take any changed row: its identity may have changed, and values may be left out."""
-        if self._newest:
-            self._file_newest()
-        if route is not self._route:
-            self._use(route)
+        if self._newest or route is not self._route:
+            self._turn_to(route)
         old, new = change.old, change.new
         if not self._by_key or (old is not None and self._key(old) != self._key(new)):  # type: ignore[misc]
             self._keep_order(change)
@@ -173,10 +166,8 @@ class TableBatch:
 
     def update_partly(self, route: Route, new: Row) -> None:
         """Take a row whose identity did not change, and of which some values are UNCHANGED."""
-        if self._newest:
-            self._file_newest()
-        if route is not self._route:
-            self._use(route)
+        if self._newest or route is not self._route:
+            self._turn_to(route)
         if not self._by_key:
             self._keep_order(Update(route.relation, None, new))
             return
@@ -195,10 +186,8 @@ class TableBatch:
 
     def delete(self, route: Route, old: Row) -> None:
         """Take a row that went, by its identity."""
-        if self._newest:
-            self._file_newest()
-        if route is not self._route:
-            self._use(route)
+        if self._newest or route is not self._route:
+            self._turn_to(route)
         if not self._by_key:
             self._keep_order(Delete(route.relation, old))
             return

@@ -282,8 +282,9 @@ def _restore_jobs(copying: Restoring, entries: int) -> int:
 
 def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
     """Return the entries of the pre-data section, each with whether it is to be restored."""
-    entries = _entries(run, Section.PRE_DATA)
-    filtered = _filtered(run)
+    dumped = read_dumped(run.work)
+    entries = _entries(run, dumped, Section.PRE_DATA)
+    filtered = _filtered(run, dumped)
     options = run.options
     left_out = _left_out(
         options.skip_extensions, options.skip_ext_comments, options.skip_collations
@@ -293,14 +294,20 @@ def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
 
 def after_data(run: Restoring) -> list[TocEntry]:
     """Return the entries of the post-data section."""
-    before = _entries(run, Section.PRE_DATA)
+    return _after_data(run, read_dumped(run.work))
+
+
+def _after_data(run: Restoring, dumped: Dumped) -> list[TocEntry]:
+    before = _entries(run, dumped, Section.PRE_DATA)
     schemas = [entry.name for entry in before if entry.kind == "SCHEMA"]
-    return _entries(run, Section.POST_DATA, schemas)
+    return _entries(run, dumped, Section.POST_DATA, schemas)
 
 
-def _entries(run: Restoring, section: Section, schemas: Iterable[str] = ()) -> list[TocEntry]:
+def _entries(
+    run: Restoring, dumped: Dumped, section: Section, schemas: Iterable[str] = ()
+) -> list[TocEntry]:
     """Return the entries of a section; a name with a space is read right only where it is known."""
-    owners = read_dumped(run.work).spaced_roles
+    owners = dumped.spaced_roles
     return list_archive(run.tools, run.archive, section=section, schemas=schemas, owners=owners)
 
 
@@ -312,11 +319,12 @@ def remaining_after_data(
     ``built`` are catalog and oid of what this program makes itself, None when it makes nothing.
     """
     # The capture's own publications serve this migration and mean nothing on the target.
-    own = frozenset(built or ()) | frozenset(read_dumped(copying.work).publications)
-    filtered = _filtered(copying)
+    dumped = read_dumped(copying.work)
+    own = frozenset(built or ()) | frozenset(dumped.publications)
+    filtered = _filtered(copying, dumped)
     return [
         entry
-        for entry in after_data(copying)
+        for entry in _after_data(copying, dumped)
         # An INDEX ATTACH has no oid of its own; it is part of building the indexes.
         if (built is None or entry.kind != "INDEX ATTACH")
         and entry.object_key not in own
@@ -334,9 +342,8 @@ def _own_publications(work: WorkDirectory, session: Session) -> tuple[tuple[int,
     return tuple((row[0], row[1]) for row in rows)
 
 
-def _filtered(run: Restoring) -> frozenset[int]:
+def _filtered(run: Restoring, dumped: Dumped) -> frozenset[int]:
     """Return the entries of the dump that the filters leave out."""
-    dumped = read_dumped(run.work)
     if not dumped.left_out:
         return frozenset()
     every = list_archive(run.tools, run.archive, dependencies=True)
@@ -415,8 +422,8 @@ def _drop_replaced(copying: Restoring) -> frozenset[str]:
     target = copying.target
     dumped = read_dumped(copying.work)
     replaced = {(relation.schema, relation.name) for relation in dumped.relations}
-    entries = _entries(copying, Section.POST_DATA)
-    filtered = _filtered(copying)
+    entries = _entries(copying, dumped, Section.POST_DATA)
+    filtered = _filtered(copying, dumped)
     with connect(target, purpose="clone") as other, reporting(target, "dropping what is replaced"):
         _drop_unqualified(other, (one for one in entries if one.dump_id not in filtered))
         _drop_keys_to(other, replaced)

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ResolvedServer",
-    "broken_protocol",
     "connect",
     "connect_bulk",
     "connect_replication",
     "pin",
     "redacted",
     "reporting",
+    "reporting_bulk",
     "resolve",
     "translate",
 ]
@@ -195,14 +195,29 @@ async def connect_bulk(
     from pgcopydb.postgres import bulk  # noqa: PLC0415 - asyncpg costs start-up time elsewhere
 
     server = resolve(endpoint, purpose=purpose) if isinstance(endpoint, Endpoint) else endpoint
-    try:
+    with reporting_bulk(server.endpoint, "connecting"):
         return await bulk.open_session(server, purpose=purpose)
+
+
+@contextmanager
+def reporting_bulk(endpoint: Endpoint, doing: str) -> Iterator[None]:
+    """Turn what asyncpg raises in the block into the endpoint's error, as ``reporting`` does."""
+    from pgcopydb.postgres import bulk  # noqa: PLC0415 - asyncpg costs start-up time elsewhere
+
+    try:
+        yield
     except bulk.FAILURES as error:
-        raise translate(server.endpoint, error, doing="connecting") from error
+        raise translate(endpoint, error, doing=doing) from error
     except Exception as error:
         if not bulk.is_of_nonsense(error):
             raise
-        raise broken_protocol(server.endpoint, error, doing="connecting") from error
+        raise endpoint.error(
+            f"{endpoint.side}: {doing} failed: the server's answer breaks the protocol"
+            f" ({type(error).__name__}: {_one_line(str(error))})",
+            hint="look at what is on the way to the server: a proxy, or another program on its"
+            " port",
+            retryable=True,
+        ) from error
 
 
 @contextmanager
@@ -240,16 +255,6 @@ def translate(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbEr
     if _OF_THE_SIDE.match(state):
         return endpoint.error(message, hint=hint, retryable=retryable)
     return SqlError(message, hint=hint)
-
-
-def broken_protocol(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbError:
-    """Return the error to raise when ``endpoint`` answered with what is no message."""
-    return endpoint.error(
-        f"{endpoint.side}: {doing} failed: the server's answer breaks the protocol"
-        f" ({type(error).__name__}: {_one_line(str(error))})",
-        hint="look at what is on the way to the server: a proxy, or another program on its port",
-        retryable=True,
-    )
 
 
 def _open(endpoint: Endpoint, conninfo: str, *, autocommit: bool) -> Connection[Row]:

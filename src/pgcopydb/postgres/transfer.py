@@ -25,7 +25,7 @@ from pgcopydb.errors import PgcopydbError, first_line
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.parts import PartKind, TablePart
 from pgcopydb.postgres import bulk
-from pgcopydb.postgres.connect import broken_protocol, connect_bulk, translate
+from pgcopydb.postgres.connect import connect_bulk, reporting_bulk
 from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.postgres.snapshot import lock_refused, snapshot_gone
 from pgcopydb.sql.copy import lock_tables, select_part
@@ -437,15 +437,10 @@ def _rows(status: str) -> int:
 @contextmanager
 def _reporting(endpoint: Endpoint, doing: str) -> Iterator[None]:
     """Turn what asyncpg raises inside into this program's error."""
-    try:
-        yield
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        # What asyncpg says of a session whose connection has just gone.
-        message = f"{endpoint.side}: {doing} failed: {first_line(error)}"
-        raise endpoint.error(message, retryable=True) from error
-    except bulk.FAILURES as error:
-        raise translate(endpoint, error, doing=doing) from error
-    except Exception as error:
-        if not bulk.is_of_nonsense(error):
-            raise
-        raise broken_protocol(endpoint, error, doing=doing) from error
+    with reporting_bulk(endpoint, doing):
+        try:
+            yield
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # What asyncpg says of a session whose connection has just gone.
+            message = f"{endpoint.side}: {doing} failed: {first_line(error)}"
+            raise endpoint.error(message, retryable=True) from error

@@ -1,5 +1,9 @@
 -- Types that users made: those of tables and the arrays come with what they belong to.
 -- There is no regcollation before 13.
+with collation_name (oid, name) as not materialized (
+  select k.oid, pg_catalog.concat(nullif(pg_catalog.quote_ident(z.nspname), 'pg_catalog') || '.', pg_catalog.quote_ident(k.collname))
+  from pg_catalog.pg_collation as k join pg_catalog.pg_namespace as z on z.oid = k.collnamespace
+)
 select
   case t.typtype
     when 'e' then 'enumerated type' when 'd' then 'domain' when 'r' then 'range type'
@@ -21,11 +25,7 @@ select
     select pg_catalog.string_agg(
       pg_catalog.quote_ident(a.attname) || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
         || case when a.attcollation not in (0, b.typcollation)
-          then ' collate ' || (
-            select pg_catalog.concat(nullif(pg_catalog.quote_ident(z.nspname), 'pg_catalog') || '.', pg_catalog.quote_ident(k.collname))
-            from pg_catalog.pg_collation as k join pg_catalog.pg_namespace as z on z.oid = k.collnamespace
-            where k.oid = a.attcollation
-          ) else ''
+          then ' collate ' || (select k.name from collation_name as k where k.oid = a.attcollation) else ''
         end,
       ', ' order by a.attnum
     )
@@ -36,20 +36,12 @@ select
   case when t.typtype = 'd' then case when t.typnotnull then 'yes' else 'no' end end as "not null",
   case when t.typtype = 'd' then t.typdefault end as "default",
   case when t.typtype = 'd' and t.typcollation not in (0, base.typcollation)
-    then (
-      select pg_catalog.concat(nullif(pg_catalog.quote_ident(z.nspname), 'pg_catalog') || '.', pg_catalog.quote_ident(k.collname))
-      from pg_catalog.pg_collation as k join pg_catalog.pg_namespace as z on z.oid = k.collnamespace
-      where k.oid = t.typcollation
-    )
+    then (select k.name from collation_name as k where k.oid = t.typcollation)
   end as collation,
   case when t.typtype = 'r' then (
     select pg_catalog.concat_ws(
       ' ', pg_catalog.format_type(r.rngsubtype, null), o.opcname,
-      'collation ' || (
-        select pg_catalog.concat(nullif(pg_catalog.quote_ident(z.nspname), 'pg_catalog') || '.', pg_catalog.quote_ident(k.collname))
-        from pg_catalog.pg_collation as k join pg_catalog.pg_namespace as z on z.oid = k.collnamespace
-        where k.oid = r.rngcollation
-      ),
+      'collation ' || (select k.name from collation_name as k where k.oid = r.rngcollation),
       'canonical ' || nullif(r.rngcanonical, 0)::regproc,
       'difference ' || nullif(r.rngsubdiff, 0)::regproc
     )
