@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import psycopg
 import pytest
@@ -179,13 +179,17 @@ def new_cluster(
     )
 
 
+Unlogged: TypeAlias = frozenset[tuple[object, ...]]
+"""The unlogged tables of a database and their sizes, which a crash of its server changes."""
+
+
 class Servers:
     """The servers of a session, started when first asked for."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._clusters: dict[tuple[int, str], Cluster] = {}
-        self._templates: dict[tuple[Cluster, str], str] = {}
+        self._templates: dict[tuple[Cluster, str], Unlogged] = {}
 
     def get(self, major: int, side: str = "source") -> Cluster:
         """Return the running server of a major version; a migration within one has two."""
@@ -199,15 +203,30 @@ class Servers:
         return cluster
 
     def template(self, cluster: Cluster, script: str) -> str:
-        """Return the name of the database that a script made on a server."""
-        name = self._templates.get((cluster, script))
-        if name is None:
-            name = "template_" + hashlib.sha256(script.encode()).hexdigest()[:12]
+        """Return the name of the database that a script made on a server.
+
+        It is made again when a test has crashed the server, which empties unlogged tables.
+        """
+        name = "template_" + hashlib.sha256(script.encode()).hexdigest()[:12]
+        made = self._templates.get((cluster, script))
+        if made and _unlogged(cluster, name) != made:
+            cluster.drop_database(name)
+            made = None
+        if made is None:
             cluster.create_database(name)
             with cluster.connect(name) as connection:
                 connection.execute(script.encode())
-            self._templates[cluster, script] = name
+            self._templates[cluster, script] = _unlogged(cluster, name)
         return name
+
+
+def _unlogged(cluster: Cluster, database: str) -> Unlogged:
+    with cluster.connect(database) as connection:
+        rows = connection.execute(
+            "select oid::regclass::text, pg_relation_size(oid) from pg_class"
+            " where relpersistence = 'u' and relkind = 'r'"
+        )
+        return frozenset(rows.fetchall())
 
 
 @contextmanager
