@@ -23,6 +23,7 @@ from pgcopydb.batching.plan import Batch, Planner
 from pgcopydb.cdc import machine_crash
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.conflicts import ConflictResolver
+from pgcopydb.cdc.patience import Patience
 from pgcopydb.cdc.session import ApplySession
 from pgcopydb.cdc.sets import SetWriter
 from pgcopydb.cdc.special_numbers import NullWatch
@@ -75,10 +76,6 @@ It has some ten answers of the server to read in each batch. With Python's own 5
 would stand still that long after each of them.
 """
 
-_GIVE_UP_AFTER: Final = 600.0
-_FIRST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 5.0
-
 
 class ApplyTask(Struct, frozen=True):
     """What an apply process is to do; ``wake`` is a pipe that receive writes to."""
@@ -103,8 +100,7 @@ def apply(task: ApplyTask) -> None:
     """
     sys.setswitchinterval(_SWITCH_WITHIN)
     _wait_for_order(task)
-    last_progress = time.monotonic()
-    pause = _FIRST_PAUSE
+    patience = Patience()
     strict_until = 0
     while True:
         applier: _Applier | None = None
@@ -117,19 +113,16 @@ def apply(task: ApplyTask) -> None:
             raise
         except PgcopydbError as error:
             if applier is not None and applier.committed_anything:
-                last_progress, pause = time.monotonic(), _FIRST_PAUSE
+                patience.renew()
             if isinstance(error, Interrupted):
                 raise
             if not error.retryable and applier is not None and applier.failed_batch_end:
                 strict_until = applier.failed_batch_end
                 log.info("a batch is done again row by row: %s", error.message)
                 continue
-            if not error.retryable or time.monotonic() - last_progress > _GIVE_UP_AFTER:
-                raise
-            log.warning("%s; connecting again", error.message)
+            patience.bear(error)
         signals.raise_if_stopped()
-        time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        patience.pause()
 
 
 def _wait_for_order(task: ApplyTask) -> None:

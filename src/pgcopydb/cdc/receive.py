@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from pgcopydb.cdc.capture import read_capture, refuse_other_server
 from pgcopydb.cdc.chunks import CHUNK_BYTES, ChunkAssembler, Cut
+from pgcopydb.cdc.patience import Patience
 from pgcopydb.cdc.room import Backlog, Room, segment_bytes
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.decoding import MESSAGE_HEADER
@@ -76,16 +77,10 @@ _MUCH: Final = 8 << 10
 _COLLECT_WITHIN: Final = 0.005
 """Seconds after which it is stored: a chunk a read would cost as much as reading it."""
 
-_GIVE_UP_AFTER: Final = 600.0
-"""Seconds of failed reconnection after which receive ends with the source's error."""
-
 _FREE_SLOT_WITHIN: Final = 15.0
 
 _LOOKS_FOR_A_NAME: Final = 5
 """How often the user of the slot may have no name before it must be another role's."""
-
-_FIRST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 5.0
 
 _PGOUTPUT_COMMIT_BYTES: Final = 26
 
@@ -109,8 +104,7 @@ def receive(task: ReceiveTask) -> None:
     Raises Interrupted on a signal, StateError when the slot cannot be used, the source's error
     when it stays away.
     """
-    last_progress = time.monotonic()
-    pause = _FIRST_PAUSE
+    patience = Patience()
     while True:
         receiver: _Receiver | None = None
         try:
@@ -124,13 +118,10 @@ def receive(task: ReceiveTask) -> None:
             raise
         except PgcopydbError as error:
             if receiver is not None and receiver.heard_anything:
-                last_progress, pause = time.monotonic(), _FIRST_PAUSE
-            if not error.retryable or time.monotonic() - last_progress > _GIVE_UP_AFTER:
-                raise
-            log.warning("%s; connecting again", error.message)
+                patience.renew()
+            patience.bear(error)
         signals.raise_if_stopped()
-        time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        patience.pause()
 
 
 def distrust_lost(work: WorkDirectory) -> None:

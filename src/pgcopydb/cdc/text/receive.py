@@ -29,6 +29,7 @@ from pgcopydb.cdc.capture import (
     refuse_other_source,
 )
 from pgcopydb.cdc.follow import set_endpos_from, settle
+from pgcopydb.cdc.patience import Patience
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.source_setup import create_capture
 from pgcopydb.cdc.text.lines import Spool
@@ -63,9 +64,6 @@ _STATUS_EVERY: Final = 1.0
 """Seconds between unsolicited status messages; far below any sane wal_sender_timeout."""
 
 _FREE_SLOT_WITHIN: Final = 5.0
-_GIVE_UP_AFTER: Final = 600.0
-_FIRST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 5.0
 
 _FLUSH_BYTES: Final = 1 << 16
 
@@ -196,8 +194,7 @@ def _refuse_gap(found: FoundSlot, applied: int) -> int:
 
 def _keep_printing(printer: "_Printer") -> None:
     """Print over as many connections as it takes, as ``cdc.receive.receive`` stores."""
-    last_progress = time.monotonic()
-    pause = _FIRST_PAUSE
+    patience = Patience()
     while True:
         try:
             with printer:
@@ -207,14 +204,11 @@ def _keep_printing(printer: "_Printer") -> None:
             if not isinstance(error, Interrupted):
                 printer.flush()
             if printer.heard_anything:
-                last_progress, pause = time.monotonic(), _FIRST_PAUSE
-            if not error.retryable or time.monotonic() - last_progress > _GIVE_UP_AFTER:
-                raise
-            log.warning("%s; connecting again", error.message)
+                patience.renew()
+            patience.bear(error)
         if signals.stop_requested():
             return
-        time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        patience.pause()
 
 
 class Output:
