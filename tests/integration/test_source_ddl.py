@@ -65,9 +65,17 @@ class Migration:
         self.end()
         return self.command(*self._arguments(), "--resume")
 
+    def step(self, name: str, *, status: int) -> str:
+        """Go on by one of the commands of ``stream``; return what it logs."""
+        finished = self.command("stream", name, *self._place(), "--resume")
+        assert finished.status == status, finished.stderr
+        return finished.stderr
+
     def _arguments(self) -> list[str]:
-        place = ["--dir", str(self.directory)]
-        return ["clone", "--follow", *self.pair.options, *place, *self.options]
+        return ["clone", "--follow", *self._place(), *self.options]
+
+    def _place(self) -> list[str]:
+        return [*self.pair.options, "--dir", str(self.directory)]
 
 
 @pytest.fixture
@@ -150,6 +158,8 @@ def test_a_rewrite_that_the_stream_says_nothing_of_is_told_at_once_and_not_exit_
         log = finished(running, status=3)
     assert "public.item had columns altered" in log
     assert "21 rows are not the same" in log
+    for step in ("replay", "catchup"):
+        assert "21 rows are not the same" in migration.step(step, status=3)
     target.execute("update item set label = label || '!' where id < 200")
     again = migration.resume()
     assert again.status == 0, again.stderr

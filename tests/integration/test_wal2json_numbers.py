@@ -33,3 +33,5 @@ def test_a_number_that_wal2json_cannot_print_is_found_in_the_end(
         result = running.wait(60)
     assert result.status == status, result.stderr
     assert ("public.reading.value" in result.stderr) == (status != 0)
+    replayed = pgcopydb_command("stream", "replay", *arguments, "--resume")
+    assert replayed.status == status, replayed.stderr

@@ -286,10 +286,15 @@ def replay(
     follow: FollowOptions,
     observe: Observe | None = None,
 ) -> FollowSummary:
-    """``stream replay``: receive and apply until endpos, and nothing else."""
+    """``stream replay``: receive and apply until endpos, then see that the stream told all."""
     refuse_unfinished_copy(work)
     enable_apply(work)
-    return _run(work, source, target, follow, observe=observe)
+
+    def finish() -> None:
+        with stopping_at_once():
+            _refuse_untold(work, source, target)
+
+    return _run(work, source, target, follow, finish=finish, observe=observe)
 
 
 def _run(
@@ -298,7 +303,7 @@ def _run(
     target: Endpoint,
     follow: FollowOptions,
     *,
-    finish: Callable[[], None] = lambda: None,
+    finish: Callable[[], None],
     observe: Observe | None = None,
 ) -> FollowSummary:
     options = settle(work, follow)
@@ -354,7 +359,7 @@ def catchup(
         summary = following.wait()
         try:
             with stopping_at_once():
-                refuse_uncarried(work, source, target)
+                _refuse_untold(work, source, target)
         except SourceError as error:
             log.warning("whether the stream carried everything is not known: %s", error.message)
     refuse_conflicts(work)
@@ -369,14 +374,23 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
     at once: all of it can be done again.
     """
     with stopping_at_once():
-        refuse_uncarried(work, source, target)
-        refuse_lost_numbers(work, source, target)
+        _refuse_untold(work, source, target)
         refuse_changed_large_objects(work, source, target)
         tell_late_writers(work, source)
         give_back_triggers(work, target)
         synchronize_sequences(source, target, read_capture(work).filters)
     with work.store() as store:
         update_header(store, sequences_synchronized=True)
+
+
+def _refuse_untold(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Raise StateError when rows of a followed table differ because the stream did not tell all.
+
+    To be called after the drain. Large objects are not looked at, which takes as long as they are
+    large: only the end of a migration does that.
+    """
+    refuse_uncarried(work, source, target)
+    refuse_lost_numbers(work, source, target)
 
 
 def refuse_unfinished_copy(work: WorkDirectory) -> None:
