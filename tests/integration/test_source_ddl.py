@@ -32,6 +32,19 @@ create table measured_1 partition of measured for values from ('2026-01-01') to 
 insert into measured values (1, '2026-01-05', 5);
 """
 
+TYPES = """
+create type mood as enum ('sad', 'glad');
+create domain moods as mood[];
+create type pair as (a integer, b integer);
+create type weather as enum ('dry');
+create table felt (id integer primary key, m moods);
+insert into felt values (1, array['sad', 'glad']::mood[]);
+create table paired (id integer primary key, p pair);
+insert into paired values (1, row(1, 2));
+create table sky (id integer primary key, w weather);
+insert into sky values (1, 'dry');
+"""
+
 KEYLESS = "create table log (what text, n integer); insert into log values ('a', 1), ('b', 2);"
 
 NOW = ("stream", "sentinel", "set", "endpos", "--current")
@@ -161,6 +174,30 @@ def test_a_rewrite_that_the_stream_says_nothing_of_is_told_at_once_and_not_exit_
     for step in ("replay", "catchup"):
         assert "21 rows are not the same" in migration.step(step, status=3)
     target.execute("update item set label = label || '!' where id < 200")
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert differing_tables(source, target) == []
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, TYPES + SCHEMA)], indirect=True)
+def test_a_type_that_was_altered_under_its_rows_is_not_exit_0(migration: Migration) -> None:
+    """Ruling 24: another label or attribute changes the text of old rows, and no table."""
+    source, target = migration.pair.source, migration.pair.target
+    alterations = [
+        "alter type mood rename value 'sad' to 'low'",
+        "alter type pair add attribute c integer",
+        "alter type weather add value 'wet'",  # old rows stay as they are
+    ]
+    with migration.running() as running:
+        for ddl in alterations:
+            source.execute(ddl)
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.felt holds values of a type that was altered: it was public.mood 'sad'" in log
+    assert "public.paired holds values of a type that was altered: it was public.pair (a" in log
+    assert "public.sky" not in log
+    for ddl in alterations:
+        target.execute(ddl)
     again = migration.resume()
     assert again.status == 0, again.stderr
     assert differing_tables(source, target) == []

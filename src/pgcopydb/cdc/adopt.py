@@ -17,6 +17,7 @@ from pgcopydb.cdc.capture import (
     CAPTURE_FACT,
     identify,
     make_capture,
+    read_contents,
     read_facts,
     read_tables,
 )
@@ -67,7 +68,8 @@ def find_slot(source: Endpoint, follow: FollowOptions, filters: Filters = EVERYT
         facts = read_facts(connection, source)
         filters = resolve_filters(source, connection, filters)
         followed = read_tables(connection, source, filters)
-        capture = make_capture(facts, followed, slot.confirmed_flush, filters)
+        contents = read_contents(connection, source)
+        capture = make_capture(facts, followed, contents, slot.confirmed_flush, filters)
         publications: tuple[str, ...] = ()
         if plugin is Plugin.PGOUTPUT:
             publications = _publications(connection, source, follow.publication)

@@ -1,6 +1,7 @@
 """What a migration captures: the shape of the followed tables when the slot was made."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -21,6 +22,9 @@ from pgcopydb.workdir.store import RunHeader, read_fact
 
 Connection = psycopg.Connection[Any]
 
+Contents = Mapping[int, tuple[str, ...]]
+"""What values of a type consist of, by the type's oid; see ``discover.type_contents``."""
+
 CAPTURE_FACT = "capture"
 
 
@@ -37,6 +41,12 @@ def read_tables(
     with reporting(source, "reading the list of tables"):
         tables = discover.list_tables(connection)
     return [table for table in tables if filters.copies_data(table.schema, table.name)]
+
+
+def read_contents(connection: Connection, source: Endpoint) -> Contents:
+    """Return what values of the columns' types consist of, which DDL can change under the rows."""
+    with reporting(source, "reading the types of columns"):
+        return discover.type_contents(connection)
 
 
 def read_publishable(connection: Connection, source: Endpoint, filters: Filters) -> list[Table]:
@@ -60,18 +70,23 @@ def capture_in_snapshot(
             connection.execute(sql.SQL("set transaction snapshot {}").format(snapshot))
         facts = read_facts(connection, source)
         tables = read_tables(connection, source, filters)
-    return make_capture(facts, tables, start, filters)
+        contents = read_contents(connection, source)
+    return make_capture(facts, tables, contents, start, filters)
 
 
 def make_capture(
-    facts: ServerFacts, tables: Sequence[Table], start: int, filters: Filters = EVERYTHING
+    facts: ServerFacts,
+    tables: Sequence[Table],
+    contents: Contents,
+    start: int,
+    filters: Filters = EVERYTHING,
 ) -> Capture:
     """Return what is followed of ``tables``, which ``filters`` took, from ``start`` on."""
     return Capture(
         start=start,
         encoding=facts.encoding,
         version_num=facts.version_num,
-        tables=fingerprint(tables),
+        tables=fingerprint(tables, contents),
         partitioned=_names_of(TableKind.PARTITIONED, tables),
         views=_names_of(TableKind.MATERIALIZED_VIEW, tables),
         filters=filters,
@@ -82,7 +97,7 @@ def _names_of(kind: TableKind, tables: Sequence[Table]) -> tuple[tuple[str, str]
     return tuple((table.schema, table.name) for table in tables if table.kind is kind)
 
 
-def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
+def fingerprint(tables: Sequence[Table], contents: Contents) -> tuple[FollowedTable, ...]:
     """Return the followed tables with all of their shape that the stream rests on."""
     keyless = {table.oid for table in plan_publication(tables).keyless}
     by_oid = {table.oid: table for table in tables}
@@ -98,6 +113,7 @@ def fingerprint(tables: Sequence[Table]) -> tuple[FollowedTable, ...]:
             generated=tuple(column.name for column in table.columns if column.is_generated),
             always=tuple(column.name for column in table.columns if column.identity == "a"),
             versions=tuple(f"{column.number}:{column.version}" for column in table.columns),
+            contents=_contents(table, contents),
             ancestors=tuple(_ancestors(table, by_oid)),
         )
         for table in tables
@@ -116,6 +132,11 @@ def _identity_columns(table: Table) -> tuple[str, ...]:
     if table.replica_identity is ReplicaIdentity.FULL:
         return tuple(column.name for column in table.copied_columns)
     return table.identity_columns
+
+
+def _contents(table: Table, contents: Contents) -> tuple[str, ...]:
+    found = (contents.get(column.type_oid, ()) for column in table.columns)
+    return tuple(sorted(set(chain.from_iterable(found))))
 
 
 def _column_text(column: Column) -> str:

@@ -8,14 +8,14 @@ read whole on both sides. Only equal tables end in status 0.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
-from pgcopydb.cdc.capture import fingerprint, read_capture, read_tables
+from pgcopydb.cdc.capture import fingerprint, read_capture, read_contents, read_tables
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.cdc.targets import TargetTables, read_target_tables
 from pgcopydb.errors import StateError
@@ -49,9 +49,9 @@ def _drift(
     source: Endpoint,
     header: RunHeader,
     capture: Capture,
-    tables: Iterable[Table],
+    tables: Sequence[Table],
 ) -> dict[Name, str]:
-    now = fingerprint(list(tables))
+    now = fingerprint(tables, read_contents(connection, source))
     unpublished = _unpublished(connection, source, header, capture, now)
     return dict.fromkeys(unpublished, "is not in the publication any more") | changed_tables(
         capture.tables, now

@@ -25,6 +25,8 @@ class FollowedTable(Struct, frozen=True, kw_only=True):
     """Columns GENERATED ALWAYS AS IDENTITY, to which no UPDATE can give a value."""
     versions: tuple[str, ...] = ()
     """Number and version of each column, which tell that one was altered to what it was."""
+    contents: tuple[str, ...] = ()
+    """The labels of enumerated types and the attributes of composite ones in its columns."""
     ancestors: tuple[tuple[str, str], ...] = ()
     """The partitioned tables that a partition is of, the nearest first."""
 
@@ -99,6 +101,8 @@ def _difference(old: FollowedTable, new: FollowedTable) -> str:
         return f"changed its columns ({', '.join(gone + come) or 'their order'})"
     if old.versions and old.versions != new.versions:
         return "had columns altered or was made anew"
+    if gone := sorted(set(old.contents) - set(new.contents)):
+        return f"holds values of a type that was altered: it was {gone[0]}"
     if (old.identity, old.full) != (new.identity, new.full):
         return "changed its replica identity"
     return ""

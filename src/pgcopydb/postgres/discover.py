@@ -78,6 +78,18 @@ def list_tables(
     ]
 
 
+def type_contents(connection: Connection[tuple[Any, ...]]) -> dict[int, tuple[str, ...]]:
+    """Return what values of the columns' types consist of, by the type's oid, each as a text.
+
+    These are labels of enumerated types and attributes of composite ones, at any depth. A type
+    that has neither is left out.
+    """
+    return {
+        record["type_oid"]: tuple(record["contents"])
+        for record in records(connection, "type_contents")
+    }
+
+
 def list_indexes(connection: Connection[tuple[Any, ...]]) -> list[Index]:
     """Return indexes, those that serve constraints among them, by table and name."""
     return [
