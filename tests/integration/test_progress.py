@@ -1,6 +1,8 @@
 """The record of what is applied: who may take it over from whom, and what is refused."""
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 
 import psycopg
 import pytest
@@ -9,19 +11,25 @@ from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.helper_schema import create_helper_schema
-from pgcopydb.postgres.progress import (
-    OriginProgress,
-    Progress,
-    TableProgress,
-    create_origin,
-    create_progress_row,
-)
+from pgcopydb.postgres.origin import OriginProgress, create_origin
+from pgcopydb.postgres.pipeline import Pipeline, StatementFailure
+from pgcopydb.postgres.progress import Progress, TableProgress, create_progress_row
 from tests.support.servers import Database, MakeDatabase, Servers
 
 START = 0x1000
 RUN = "0123456789"
 
-Attach = Callable[[psycopg.Connection[tuple[object, ...]]], int]
+Session = psycopg.Connection[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Attaches a session to a record of progress, or makes the record for a session."""
+
+    to: Callable[[Session], Progress]
+
+    def __call__(self, session: Session) -> int:
+        return self.to(session).attach()
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def target(servers: Servers, make_database: MakeDatabase) -> Database:
 
 @pytest.fixture(params=["origin", "row"])
 def attach(request: pytest.FixtureRequest, target: Database) -> Attach:
-    """Attaches a session to a record of progress, which is an origin or a row."""
+    """A record of progress, which is an origin or a row."""
     endpoint = target.endpoint(Side.TARGET)
     with connect(endpoint, purpose="setup") as connection:
         create_helper_schema(connection, RUN)
@@ -39,17 +47,36 @@ def attach(request: pytest.FixtureRequest, target: Database) -> Attach:
             create_origin(connection, endpoint, "ours", START)
         else:
             create_progress_row(connection, endpoint, RUN, START)
-    kinds: dict[str, Callable[[psycopg.Connection[tuple[object, ...]]], Progress]] = {
+    kinds: dict[str, Callable[[Session], Progress]] = {
         "origin": lambda session: OriginProgress(session, endpoint, "ours"),
         "row": lambda session: TableProgress(session, endpoint, RUN),
     }
-    return lambda session: kinds[request.param](session).attach()
+    return Attach(kinds[request.param])
 
 
-def session(target: Database, purpose: str) -> psycopg.Connection[tuple[object, ...]]:
+def session(target: Database, purpose: str) -> Session:
     endpoint: Endpoint = target.endpoint(Side.TARGET)
     return connect(endpoint, purpose=purpose)
 
+
+class Applying:
+    """A session that writes rows, each in a transaction that records a position."""
+
+    def __init__(self, target: Database, session: Session, record: Progress) -> None:
+        self.record = record
+        self._pipeline = Pipeline(session, target.endpoint(Side.TARGET))
+        self._pipeline.leave()
+
+    def write(self, value: int, end_lsn: int, *, commit: bool = True) -> None:
+        """Insert a row, and commit it or leave the transaction under way."""
+        self._pipeline.enter()
+        self._pipeline.add("begin")
+        self._pipeline.add(f"insert into public.t values ({value})")
+        self.record.mark(self._pipeline, end_lsn, 0)
+        if commit:
+            self._pipeline.add("commit")
+        self._pipeline.sync()
+        self._pipeline.leave()
 
 def test_a_session_that_a_killed_apply_left_is_ended(target: Database, attach: Attach) -> None:
     with session(target, "apply 01234567") as left, session(target, "apply 01234567") as new:
@@ -65,6 +92,46 @@ def test_a_session_of_another_run_is_left_alone(target: Database, attach: Attach
         with pytest.raises(StateError, match="another session"):
             attach(new)
         other.execute("select 1")
+
+
+@pytest.mark.parametrize("ending", ["its commit fails", "it is ended", "its client goes away"])
+def test_a_transaction_that_was_rolled_back_is_not_taken_for_applied(
+    target: Database, attach: Attach, ending: str
+) -> None:
+    """Since PostgreSQL 16 an abort moves the origin as a commit does."""
+    target.execute("create table public.t (a integer unique deferrable initially deferred)")
+    with closing(session(target, "apply 01234567")) as first:  # its own block would commit
+        applying = Applying(target, first, attach.to(first))
+        assert applying.record.attach() == START
+        applying.write(1, START + 1)
+        assert applying.record.durable() == START + 1
+        applying.write(2, START + 2)
+        if ending == "its commit fails":
+            with pytest.raises(StatementFailure):
+                applying.write(2, START + 3)
+        else:
+            applying.write(3, START + 3, commit=False)
+            if ending == "it is ended":
+                target.execute(f"select pg_terminate_backend({first.info.backend_pid}, 5000)")
+    with session(target, "apply 01234567") as second:
+        applying = Applying(target, second, attach.to(second))
+        assert applying.record.attach() == START + 2
+        applying.write(3, START + 3)
+        assert applying.record.durable() == START + 3
+    with session(target, "apply 01234567") as third:
+        assert attach(third) == START + 3
+    assert target.rows("select a from public.t order by a") == [(1,), (2,), (3,)]
+
+
+def test_what_nobody_can_prove_is_refused(target: Database) -> None:
+    """The sequences are gone: whether the last transaction was committed cannot be asked."""
+    endpoint = target.endpoint(Side.TARGET)
+    with session(target, "apply 01234567") as connection:
+        create_helper_schema(connection, RUN)
+        create_origin(connection, endpoint, "ours", START)
+        connection.execute("drop schema pgcopydb cascade")
+        with pytest.raises(StateError, match="what proves the position"):
+            OriginProgress(connection, endpoint, "ours").attach()
 
 
 def test_an_origin_that_somebody_dropped_is_refused(target: Database) -> None:

@@ -19,8 +19,9 @@ from pgcopydb.model.changes import Relation
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.targets import Route
 from pgcopydb.postgres.connect import connect, reporting, translate
+from pgcopydb.postgres.origin import OriginProgress
 from pgcopydb.postgres.pipeline import Pipeline, next_result
-from pgcopydb.postgres.progress import OriginProgress, Progress, TableProgress
+from pgcopydb.postgres.progress import Progress, TableProgress
 from pgcopydb.rules.routing import make_route
 from pgcopydb.workdir.store import RunHeader
 

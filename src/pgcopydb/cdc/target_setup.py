@@ -11,7 +11,7 @@ from pgcopydb.cdc.silence import silence_triggers
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
-from pgcopydb.postgres import helper_schema, progress
+from pgcopydb.postgres import helper_schema, origin, progress
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader, update_header
@@ -52,29 +52,29 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
 def _create_progress(header: RunHeader, connection: Connection, target: Endpoint) -> str:
     assert header.consistent_point is not None
     assert header.origin is not None
-    if not progress.may_use_origins(connection):
+    if not origin.may_use_origins(connection):
         log.warning("target: the role may not use replication origins; progress is kept in a table")
         progress.create_progress_row(connection, target, header.run_id, header.consistent_point)
         return "table"
-    if progress.read_origin(connection, target, header.origin) is not None:
+    if origin.read_origin(connection, target, header.origin) is not None:
         if not _owns_origin(connection, target, header):
             raise _foreign_origin(header.origin)
-        progress.drop_origin(connection, target, header.origin)
+        origin.drop_origin(connection, target, header.origin)
     with reporting(target, "recording the origin"):
         connection.execute(
             "update pgcopydb.run set origin = %s where run_id = %s",
             (header.origin, header.run_id),
         )
-    progress.create_origin(connection, target, header.origin, header.consistent_point)
+    origin.create_origin(connection, target, header.origin, header.consistent_point)
     return "origin"
 
 
 def refuse_foreign_origin(target: Endpoint, name: str, header: RunHeader | None = None) -> None:
     """Raise StateError when an origin of that name is there and is not that of ``header``."""
     with connect(target, purpose="check") as connection:
-        if not progress.may_use_origins(connection):
+        if not origin.may_use_origins(connection):
             return
-        if progress.read_origin(connection, target, name) is None:
+        if origin.read_origin(connection, target, name) is None:
             return
         with reporting(target, "looking for the schema pgcopydb"):
             known = helper_schema.helper_schema_exists(connection)
@@ -119,7 +119,7 @@ def drop_run(header: RunHeader, connection: Connection, target: Endpoint) -> Non
         if not helper_schema.helper_schema_exists(connection):
             return
     if header.origin and _owns_origin(connection, target, header):
-        progress.drop_origin(connection, target, header.origin)
+        origin.drop_origin(connection, target, header.origin)
     with reporting(target, "dropping the schema pgcopydb"):
         helper_schema.drop_helper_schema(connection, header.run_id)
 

@@ -1,8 +1,8 @@
 """How the target remembers what has been applied: in the same transaction as the rows.
 
-Where the role may, a replication origin; its progress travels in the commit record itself.
-Elsewhere a row of the helper schema. A run uses one of them from its beginning to its end
-(ruling 22). Positions are ends of source commits.
+Where the role may, a replication origin (``postgres.origin``); its progress travels in the commit
+record itself. Elsewhere a row of the helper schema. A run uses one of them from its beginning to
+its end (ruling 22). Positions are ends of source commits.
 """
 
 import logging
@@ -19,7 +19,6 @@ from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.pipeline import Pipeline
-from pgcopydb.rules.readiness.applying import ORIGIN_FUNCTIONS
 
 log = logging.getLogger(__name__)
 
@@ -45,61 +44,6 @@ class Progress(Protocol):
         """Return the position whose transactions are flushed to disk on the target."""
 
 
-def may_use_origins(connection: Connection) -> bool:
-    """Tell whether this role may execute every function that replication origins need."""
-    row = connection.execute(
-        "select pg_catalog.bool_and(pg_catalog.has_function_privilege(f, 'execute'))"
-        " from pg_catalog.unnest(%s::text[]) as f",
-        ([f"pg_catalog.{name}" for name in ORIGIN_FUNCTIONS],),
-    ).fetchone()
-    return bool(row and row[0])
-
-
-class OriginProgress:
-    """Progress in a replication origin."""
-
-    def __init__(self, connection: Connection, endpoint: Endpoint, name: str) -> None:
-        self._connection = connection
-        self._endpoint = endpoint
-        self._name = name
-
-    def attach(self) -> int:
-        """Set this session up for the origin, ending a stale session of ours that holds it."""
-        if not _take_over(self._connection, self._endpoint, self._set_up):
-            raise StateError(
-                f'target: replication origin "{self._name}" is in use by another session',
-                hint="another pgcopydb applies to this target; stop it first",
-            )
-        return self.durable()
-
-    def _set_up(self) -> bool:
-        with reporting(self._endpoint, f'using replication origin "{self._name}"'):
-            try:
-                self._connection.execute(
-                    "select pg_catalog.pg_replication_origin_session_setup(%s)", (self._name,)
-                )
-            except psycopg.errors.ObjectInUse:
-                return False
-            except psycopg.errors.UndefinedObject:
-                raise StateError(
-                    f'target: replication origin "{self._name}" is gone',
-                    hint="with it went the record of what is applied: clone again",
-                ) from None
-        return True
-
-    def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
-        """Queue the setup of the origin's progress for the transaction under way."""
-        pipeline.add(
-            "select pg_catalog.pg_replication_origin_xact_setup("
-            "$1::pg_catalog.pg_lsn, $2::pg_catalog.timestamptz)",
-            (format_lsn(end_lsn).encode(), _timestamp(commit_time)),
-        )
-
-    def durable(self) -> int:
-        """Return the origin's position, flushed."""
-        return read_origin(self._connection, self._endpoint, self._name) or 0
-
-
 class TableProgress:
     """Progress in a row of the helper schema, for roles that may not use origins."""
 
@@ -110,7 +54,7 @@ class TableProgress:
 
     def attach(self) -> int:
         """Take the row's lock for this session, so that no other applies; return the position."""
-        if not _take_over(self._connection, self._endpoint, self._lock):
+        if not take_over(self._connection, self._endpoint, self._lock):
             raise StateError(
                 "target: another session applies this migration",
                 hint="another pgcopydb applies to this target; stop it first",
@@ -128,7 +72,7 @@ class TableProgress:
         """Queue the update of the progress row in the transaction under way."""
         pipeline.add(
             "update pgcopydb.progress set lsn = $1, commit_time = $2 where run_id = $3",
-            (format_lsn(end_lsn).encode(), _timestamp(commit_time), self._run_id.encode()),
+            (format_lsn(end_lsn).encode(), timestamp(commit_time), self._run_id.encode()),
             rows=1,
         )
 
@@ -141,7 +85,7 @@ class TableProgress:
         return parse_lsn(row[0]) if row else 0
 
 
-def _take_over(connection: Connection, endpoint: Endpoint, take: Callable[[], bool]) -> bool:
+def take_over(connection: Connection, endpoint: Endpoint, take: Callable[[], bool]) -> bool:
     """Call ``take`` until it succeeds, ending sessions of this run's earlier apply meanwhile.
 
     Returns False when it does not although no such session is left, or not in time. A session that
@@ -173,49 +117,6 @@ def _end_stale_sessions(connection: Connection, endpoint: Endpoint) -> bool:
     return bool(rows)
 
 
-def read_origin(connection: Connection, endpoint: Endpoint, name: str) -> int | None:
-    """Return the durable position of a replication origin; None when it does not exist."""
-    with reporting(endpoint, f'reading replication origin "{name}"'):
-        row = connection.execute(
-            "select pg_catalog.pg_replication_origin_progress(roname, true)::text"
-            " from pg_catalog.pg_replication_origin where roname = %s",
-            (name,),
-        ).fetchone()
-    if row is None:
-        return None
-    return parse_lsn(row[0]) if row[0] else 0
-
-
-def create_origin(connection: Connection, endpoint: Endpoint, name: str, start: int) -> None:
-    """Create a replication origin that stands at ``start``; ``connection`` is in autocommit.
-
-    Creation commits before the advance: in one transaction that rolled back, the advance would
-    survive and be inherited by the next origin of that number (ruling 22). The position is read
-    back, because everything that follows rests on it.
-    """
-    with reporting(endpoint, f'creating replication origin "{name}"'):
-        connection.execute("select pg_catalog.pg_replication_origin_create(%s)", (name,))
-        connection.execute(
-            "select pg_catalog.pg_replication_origin_advance(%s, %s::pg_catalog.pg_lsn)",
-            (name, format_lsn(start)),
-        )
-    position = read_origin(connection, endpoint, name)
-    if position != start:
-        raise StateError(
-            f'target: replication origin "{name}" stands at {format_lsn(position or 0)}'
-            f" instead of {format_lsn(start)}",
-            hint="drop it with pg_replication_origin_drop and try again",
-        )
-
-
-def drop_origin(connection: Connection, endpoint: Endpoint, name: str) -> None:
-    """Drop a replication origin if it exists."""
-    if read_origin(connection, endpoint, name) is None:
-        return
-    with reporting(endpoint, f'dropping replication origin "{name}"'):
-        connection.execute("select pg_catalog.pg_replication_origin_drop(%s)", (name,))
-
-
 def create_progress_row(
     connection: Connection, endpoint: Endpoint, run_id: str, start: int
 ) -> None:
@@ -230,7 +131,7 @@ def create_progress_row(
         )
 
 
-def _timestamp(microseconds: int) -> bytes:
+def timestamp(microseconds: int) -> bytes:
     """Return microseconds since 1970 as a timestamptz; the present when they are not known."""
     moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC) if microseconds else None
     if moment is None:

@@ -30,7 +30,7 @@ from pgcopydb.model.readiness import (
     TargetServer,
     Trigger,
 )
-from pgcopydb.postgres import discover, helper_schema, progress
+from pgcopydb.postgres import discover, helper_schema, origin
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.large_objects import any_there
 from pgcopydb.postgres.pooling import find_pooling
@@ -71,7 +71,7 @@ def read_target_server(
     """Return what the target's server is, in a few short queries."""
     pooling = find_pooling(target, connection)
     with reporting(target, "reading the server's settings"):
-        with_origins = progress.may_use_origins(connection)
+        with_origins = origin.may_use_origins(connection)
         return TargetServer(
             facts=discover.server_facts(connection),
             pooling=pooling,
@@ -79,7 +79,7 @@ def read_target_server(
             may_use_origins=with_origins,
             origin_exists=follow is not None
             and with_origins
-            and progress.read_origin(connection, target, follow.origin) is not None,
+            and origin.read_origin(connection, target, follow.origin) is not None,
             foreign_helper_schema=_has_foreign_helper_schema(connection),
         )
 
