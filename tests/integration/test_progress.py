@@ -78,6 +78,7 @@ class Applying:
         self._pipeline.sync()
         self._pipeline.leave()
 
+
 def test_a_session_that_a_killed_apply_left_is_ended(target: Database, attach: Attach) -> None:
     with session(target, "apply 01234567") as left, session(target, "apply 01234567") as new:
         assert attach(left) == START
