@@ -18,8 +18,10 @@ from pgcopydb.postgres.helper_schema import (
     drop_helper_schema,
     helper_schema_exists,
 )
+from pgcopydb.postgres.maintenance import server_resources, take_share
 from pgcopydb.postgres.sequences import synchronize_sequences
 from pgcopydb.postgres.snapshot import check_lock_space, exported_snapshot, locked_snapshot
+from pgcopydb.rules.maintenance import SessionShare, share
 from pgcopydb.sql.quote import quote_identifier, quote_literal
 from pgcopydb.workdir.directory import open_directory
 from tests.integration.test_clone import OBJECTS, TWO_JOBS, run_clone
@@ -170,6 +172,17 @@ def test_many_tables_are_refused_before_anything_is_locked(
     with pytest.raises(ConfigurationError, match="600 tables must be locked at once"):
         run_clone(SourceTarget(many, source_target.target), tmp_path / "work")
     assert source_target.target.rows("select from pg_class where relname = 't1'") == []
+
+
+def test_a_session_that_builds_takes_its_share(session: Connection) -> None:
+    session.execute("set maintenance_work_mem = '1MB'; set max_parallel_maintenance_workers = 6")
+    server = server_resources(session)
+    take_share(session, sessions=3)
+    taken = server_resources(session)
+    assert SessionShare(
+        taken.maintenance_work_mem, taken.max_parallel_maintenance_workers
+    ) == share(server, sessions=3)
+    assert taken.maintenance_work_mem > server.maintenance_work_mem
 
 
 def test_the_helper_schema_goes_with_its_last_run(database: Database) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pgcopydb.model.options import CopyOptions
 from tests.integration.test_clone import TWO_JOBS, run_clone
 from tests.support.equality import differences
 from tests.support.servers import SourceTarget
@@ -139,3 +140,14 @@ def test_parts_hold_each_row_once(
     summary = run_clone(source_target, tmp_path / "work", copy)
     assert differences(source_target.source, source_target.target) == []
     assert sum(table.rows for table in summary.tables) == 10002 + 1001 + 1000
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, NEGATIVE_KEYS)], indirect=True)
+def test_small_tables_need_no_vacuum(source_target: SourceTarget, tmp_path: Path) -> None:
+    run_clone(source_target, tmp_path / "work", CopyOptions(table_jobs=1, index_jobs=1))
+    assert differences(source_target.source, source_target.target) == []
+    looks = source_target.target.rows(
+        "select c.relname, vacuum_count, analyze_count, relallvisible * 2 > relpages"
+        " from pg_class as c join pg_stat_user_tables as s on s.relid = c.oid order by 1"
+    )
+    assert looks == [("by_domain", 0, 1, True), ("keyed", 1, 1, True), ("without_key", 0, 1, True)]

@@ -1,5 +1,6 @@
 """What every step of a base copy works with."""
 
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,12 @@ FOREIGN_KEYS: Final = "foreign keys"
 LARGE_OBJECTS: Final = "large objects"
 """The pool of ranges of large objects."""
 
+
+TABLES: Final = "tables"
+"""The pool, and the unit, of making the tables that are not made first; see ``rows``."""
+
+PLANNED: Final = "jobs planned"
+"""The step after which every table is there and no job will be added."""
 
 INDEXES_BUILT: Final = "indexes built"
 CONSTRAINTS_BUILT: Final = "constraints built"
@@ -111,12 +118,17 @@ def mark_done(work: WorkDirectory, step: str) -> None:
 def is_done(work: WorkDirectory, step: str) -> bool:
     """Tell whether a copy in this directory has finished ``step``."""
     with work.store() as store:
-        return bool(read_fact(store, f"copy step: {step}", bool))
+        return is_done_in(store, step)
 
 
 def identity(facts: ServerFacts) -> str:
     """Return what tells a database from every other: system identifier and database oid."""
     return facts.identity
+
+
+def is_done_in(store: sqlite3.Connection, step: str) -> bool:
+    """Tell the same to who has the directory's store open."""
+    return bool(read_fact(store, f"copy step: {step}", bool))
 
 
 def open_run(

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from pgcopydb.clone.context import COPY
+from pgcopydb.clone.context import COPY, PLANNED, is_done_in
 from pgcopydb.clone.tables import TOGETHER_BYTES, TOGETHER_COUNT, LaneWork, note_ready
 from pgcopydb.errors import PgcopydbError
 from pgcopydb.model.parts import TablePart
@@ -43,7 +43,7 @@ async def _run_lane(work: LaneWork, number: int) -> None:
             while not signals.stop_requested():
                 # Lanes start while the empty tables are still being made. Looked at first: jobs
                 # that come between the two looks must not be taken for jobs that others did.
-                planned = not queue.is_empty()
+                planned = is_done_in(store, PLANNED)
                 jobs = queue.claim_several(COPY, weight=TOGETHER_BYTES, count=TOGETHER_COUNT)
                 if jobs:
                     await _copy(queue, lane, jobs)

@@ -7,12 +7,15 @@ from functools import partial
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.clone import extensions, indexes, into_tables, large_objects, schema, tables, verify
 from pgcopydb.clone.context import (
     BUILD,
     COPY,
     LARGE_OBJECTS,
+    PLANNED,
+    TABLES,
     Copying,
     Restoring,
     require_finished,
@@ -44,7 +47,7 @@ from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
-from pgcopydb.workdir.jobs import JobQueue
+from pgcopydb.workdir.jobs import JobQueue, NewJob
 from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
@@ -55,8 +58,10 @@ _UNLOGGED: Final = "u"  # pg_class.relpersistence
 
 _LOCKED_BY_LANES: Final = 200
 
-_PLANNED: Final = "jobs planned"
 _SCOPE: Final = "rows of"
+_MAKING_TABLES: Final = NewJob(pool=TABLES, kind="make", unit=TABLES, items=0)
+"""Stands for making all tables; nobody claims it."""
+
 _VERIFIED: Final = "rows and indexes verified"
 
 
@@ -101,7 +106,7 @@ def copy_rows(copying: Copying, snapshot: str | None, scope: Scope = WHOLE) -> N
     with copying.work.store() as store:
         queue = JobQueue(store)
         queue.reset()
-        if not copying.is_done(_PLANNED):
+        if not copying.is_done(PLANNED):
             _begin_copy(copying, queue, snapshot, scope)
         else:
             _resume_copy(copying, queue, scope)
@@ -150,6 +155,10 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             selection = read_selection(copying.source, locked.connection, copying.filters)
             if scope.schema:
                 refuse_changed_selection(selection, copying.filters)
+            else:
+                into_tables.refuse_unready(copying, locked.tables)
+            filled = {(table.schema, table.name) for table in locked.tables}
+            silenced = _silenced(copying, scope, filled)
             plan = plan_under(
                 copying,
                 locked,
@@ -157,13 +166,10 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 scope.making,
                 selection=selection,
                 same_types=scope.schema,
+                freezing=not silenced,
             )
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
-        if not scope.schema:
-            into_tables.refuse_unready(copying, locked.tables)
-        filled = {(table.schema, table.name) for table in locked.tables}
-        silenced = _silenced(copying, scope, filled)
         _tell_left_out(copying.source_facts, locked.tables)
         log.info(
             "copying %d tables in %d parts under snapshot %s",
@@ -176,15 +182,26 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
         )
         lanes = tables.lane_count(plan.parts, plan.bytes, copying.options.table_jobs)
         with _lanes(copying, locked, lanes, silenced=silenced) as group:
+
+            def begin(first: frozenset[int]) -> None:
+                """Have the rows of the tables ``first`` copied, the others when all are made."""
+                _wait_for_lanes(copying, group, locked, lanes)
+                queue.add((_MAKING_TABLES, *(_when_made(job, first) for job in plan.jobs)))
+
             if scope.schema:
-                _make_tables(copying, locked, selection)
+                _make_tables(copying, locked, selection, plan, begin)
             extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
             _wait_for_lanes(copying, group, locked, lanes)
-            queue.add((*plan.jobs, *objects))
+            if queue.is_empty():
+                queue.add(plan.jobs)
+            if objects:
+                queue.add(objects)
+            for job in queue.jobs(TABLES):
+                queue.finish(job)
             with copying.work.store() as store:
                 write_fact(store, _SCOPE, scope.name)
-            copying.mark_done(_PLANNED)
+            copying.mark_done(PLANNED)
             _copy_and_build(
                 copying,
                 queue,
@@ -330,10 +347,11 @@ def plan_under(
     *,
     selection: Selection,
     same_types: bool = True,
+    freezing: bool = True,
 ) -> Plan:
     """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows.
 
-    ``selection`` is what the filters mean in it; ``same_types`` is as ``plan_copy`` takes it.
+    ``selection`` is what the filters mean in it; the others are as ``plan_copy`` takes them.
     """
     source, filters = copying.source, copying.filters
     left_out = selection.left_out
@@ -350,6 +368,7 @@ def plan_under(
         key_bounds=partial(tables.key_bounds, source, held.connection),
         making=making,
         same_types=same_types,
+        freezing=freezing,
         empty=frozenset(
             table.oid
             for table in tables_to_copy
@@ -359,7 +378,21 @@ def plan_under(
     )
 
 
-def _make_tables(copying: Copying, locked: LockedSnapshot, selection: Selection) -> None:
+def _when_made(job: NewJob, first: frozenset[int]) -> NewJob:
+    """Return ``job`` so that rows are copied only into tables that are there."""
+    if job.pool != COPY or job.done or job.oid in first:
+        return job
+    return replace(job, waits_for=(*job.waits_for, TABLES))
+
+
+def _make_tables(
+    copying: Copying,
+    locked: LockedSnapshot,
+    selection: Selection,
+    plan: Plan,
+    begin: Callable[[frozenset[int]], None],
+) -> None:
+    """Dump the schema and make the tables; where they are many, ``begin`` with the first."""
     with copying.timed("dump schema"):
         schema.dump(
             copying.work,
@@ -370,7 +403,10 @@ def _make_tables(copying: Copying, locked: LockedSnapshot, selection: Selection)
             selection=selection,
         )
     with copying.timed("restore pre-data"):
-        schema.restore_before_data(copying)
+        wanted = dict.fromkeys(job.oid for job in plan.jobs if job.pool == COPY and not job.done)
+        schema.restore_before_data(
+            copying, wanted=[oid for oid in wanted if oid is not None], made=begin
+        )
 
 
 def _tell_left_out(source: ServerFacts, listed: Iterable[Table]) -> None:

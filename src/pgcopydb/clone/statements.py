@@ -20,6 +20,7 @@ from pgcopydb.clone.context import Restoring, require_finished
 from pgcopydb.errors import PgcopydbError, WorkerError, first_line
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.durability import make_durable
+from pgcopydb.postgres.maintenance import take_share
 from pgcopydb.postgres.predecessors import SessionIdentity, end_session, session_identity
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.jobs import Job, JobQueue
@@ -51,17 +52,6 @@ _ATTEMPTS: Final = 6
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 _JOIN_WITHIN: Final = 10.0
-
-_SETTINGS: Final = (
-    # A lost commit is found when the result is verified, and all is flushed once before that.
-    "set synchronous_commit to off;"
-    # Memory that the server's owner meant for one maintenance task, or a share of the cache when
-    # that is more: all sessions together then use at most a quarter as much again as the cache.
-    " select pg_catalog.set_config('maintenance_work_mem', greatest("
-    "  pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')),"
-    "  least(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / {shares},"
-    "   2147483648)) / 1024 || 'kB', false)"
-)
 
 
 _LOOK_EVERY: Final = 0.02
@@ -108,7 +98,7 @@ class StatementPool:
         self._noting = threading.Lock()
         self._errors: list[PgcopydbError] = []
         self._sessions: dict[int, Session] = {}
-        self._settings = _SETTINGS.format(shares=4 * max(threads, 1)).encode()
+        self._sharing = max(threads, 1)
         self._threads = [
             threading.Thread(target=self._work, name=f"{pool} {number}", daemon=True)
             for number in range(1, threads + 1)
@@ -223,7 +213,9 @@ class StatementPool:
             session = connect(target, purpose=self._pool)
             self._sessions[key] = session
             with reporting(target, "preparing to build"):
-                session.execute(self._settings)
+                # A lost commit is found when the result is verified; all is flushed before that.
+                session.execute("set synchronous_commit to off")
+                take_share(session, sessions=self._sharing)
                 self._note(session)
         return session
 

@@ -34,9 +34,9 @@ class Part(Struct, frozen=True):
 class TablePart(Struct, frozen=True, kw_only=True):
     """One part of one table to move.
 
-    ``table_oid`` is the source's. With ``truncate`` the target table is emptied in the same
-    transaction, which is only right for a table in one part; ``freeze`` needs it, and saves the
-    first vacuum the work. ``binary`` wants the same types on both sides.
+    ``table_oid`` is the source's. With ``freeze`` the target table is emptied in the same
+    transaction, which is only right for a table in one part, and the rows are written as a vacuum
+    would leave them. ``binary`` wants the same types on both sides.
     """
 
     table_oid: int
@@ -44,7 +44,6 @@ class TablePart(Struct, frozen=True, kw_only=True):
     name: str
     columns: tuple[str, ...]
     part: Part
-    truncate: bool = False
     freeze: bool = False
     binary: bool = False
 

@@ -115,6 +115,12 @@ def copied_parts(connection: Session, run_id: str, snapshot: str) -> list[Copied
     return [CopiedPart(*row) for row in rows]
 
 
+def forget_parts(connection: Session, run_id: str) -> None:
+    """Forget what this run copied: the tables are dropped, and are copied anew."""
+    if helper_schema_exists(connection):
+        connection.execute("delete from pgcopydb.copy_marker where run_id = %s", (run_id,))
+
+
 def _schema_comment(connection: Session) -> str | None:
     """Return the schema's comment, None when there is no such schema."""
     row = connection.execute(

@@ -28,8 +28,8 @@ from pgcopydb.postgres import bulk
 from pgcopydb.postgres.connect import connect_bulk, reporting_bulk
 from pgcopydb.postgres.lane_route import LaneRoute
 from pgcopydb.postgres.snapshot import lock_refused, snapshot_gone
-from pgcopydb.sql.copy import lock_tables, select_part
-from pgcopydb.sql.quote import qualified_name, quote_literal
+from pgcopydb.sql.copy import lock_tables, select_part, truncate_tables
+from pgcopydb.sql.quote import quote_literal
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,9 @@ class Lane:
         with _reporting(to, f"beginning to copy {several}"):
             await target.execute("begin")
             claimed = await self._claim(target, parts)
+            await self._empty(
+                target, [one for one in parts if (one.table_oid, one.part.number) in claimed]
+            )
         moved = [
             await self._pump(source, target, part)
             if (part.table_oid, part.part.number) in claimed
@@ -190,6 +193,15 @@ class Lane:
             [part.name for part in parts],
         )
         return {(row[0], row[1]) for row in rows}
+
+    async def _empty(self, target: "asyncpg.Connection[Any]", claimed: Sequence[TablePart]) -> None:
+        """Empty the tables that are loaded frozen, which only a file of this transaction can be."""
+        tables = [(part.schema, part.name) for part in claimed if self._is_frozen(part)]
+        if tables:
+            await target.execute(truncate_tables(tables))
+
+    def _is_frozen(self, part: TablePart) -> bool:
+        return part.freeze and not self._route.silenced
 
     async def _copied_before(self, target: "asyncpg.Connection[Any]", part: TablePart) -> Moved:
         with _reporting(self._route.target.endpoint, f"reading the marker of {part}"):
@@ -221,10 +233,6 @@ class Lane:
     ) -> Moved:
         """Move the rows of ``part``; both sides work at once, with a bounded queue between."""
         to = self._route.target.endpoint
-        emptied = part.truncate and not self._route.silenced
-        if emptied:
-            with _reporting(to, f"emptying {part}"):
-                await target.execute(f"truncate only {qualified_name(part.schema, part.name)}")
         if self._target_lost:
             raise self._lost(part)
         chunks = _Chunks()
@@ -239,7 +247,7 @@ class Lane:
                     columns=part.columns or None,
                     source=aiter(chunks),
                     format="binary" if part.binary else "text",
-                    freeze=True if part.freeze and emptied else None,
+                    freeze=True if self._is_frozen(part) else None,
                 )
             sent = await reader
         except asyncio.CancelledError:

@@ -86,7 +86,7 @@ KINDS: Final = (
 )
 """What pg_dump 12 to 18 call the entries of an archive."""
 
-_BY_LENGTH: Final = tuple(sorted(KINDS, key=len, reverse=True))
+_KIND = re.compile(f"(?:{'|'.join(sorted(KINDS, key=len, reverse=True))})(?= )")
 
 
 class TocEntry(Struct, frozen=True):
@@ -185,11 +185,8 @@ def _parse_line(line: str, schemas: tuple[str, ...], owners: tuple[str, ...]) ->
 
 
 def _kind(rest: str) -> str:
-    for kind in _BY_LENGTH:
-        if rest.startswith(f"{kind} "):
-            return kind
-    # A kind of a newer pg_dump: they are written in capitals.
-    match = _UPPER.match(rest)
+    # A kind of a newer pg_dump is written in capitals too.
+    match = _KIND.match(rest) or _UPPER.match(rest)
     if match is None:
         raise ValueError(f"no kind of object at the start of {rest!r}")
     return match.group()

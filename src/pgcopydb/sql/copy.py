@@ -1,4 +1,4 @@
-"""What a COPY lane says to the source: the lock, and the query that reads a part of a table."""
+"""What COPY lanes say: the lock, the query that reads a part of a table, and the TRUNCATE."""
 
 from collections.abc import Iterable
 
@@ -29,6 +29,12 @@ def lock_tables(tables: Iterable[tuple[str, str]]) -> str:
     """Return the statement that keeps ``tables`` (schema and name) from changing their shape."""
     names = ", ".join(f"ONLY {qualified_name(*table)}" for table in tables)
     return f"LOCK TABLE {names} IN ACCESS SHARE MODE"
+
+
+def truncate_tables(tables: Iterable[tuple[str, str]]) -> str:
+    """Return the statement that empties ``tables`` (schema and name), and no child of theirs."""
+    names = ", ".join(f"ONLY {qualified_name(*table)}" for table in tables)
+    return f"TRUNCATE {names}"
 
 
 def _where(part: Part) -> str:

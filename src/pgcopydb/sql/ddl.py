@@ -115,6 +115,11 @@ def vacuum(schema: str, table: str, *, analyze: bool) -> str:
     return f"VACUUM{' (ANALYZE)' if analyze else ''} {qualified_name(schema, table)}"
 
 
+def analyze(schema: str, table: str) -> str:
+    """Return the ANALYZE of one table."""
+    return f"ANALYZE {qualified_name(schema, table)}"
+
+
 def analyze_root(schema: str, table: str, *, only: bool) -> str:
     """Return the ANALYZE of a partitioned table; ``only`` (server 18) leaves its partitions out."""
     return f"ANALYZE {'ONLY ' if only else ''}{qualified_name(schema, table)}"
