@@ -40,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def streaming() -> str:
+    """Whether follows receive large transactions in progress: ``CAMPAIGN_STREAMING`` (off)."""
+    return os.environ.get("CAMPAIGN_STREAMING", "off")
+
+
+@pytest.fixture
 def faults() -> int:
     """How many faults a run has."""
     return int(os.environ.get("CAMPAIGN_FAULTS", "6"))

@@ -10,6 +10,9 @@ from tests.support.workload import APPLICATION
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, APPLICATION)], indirect=True)
-def test_cuts(migration: Migration, seed: int, faults: int, disturb: Disturb) -> None:
+def test_cuts(
+    migration: Migration, seed: int, faults: int, streaming: str, disturb: Disturb
+) -> None:
+    migration.streaming = streaming
     with proxied(migration) as through_proxies:
         disturb(FollowCutRun(through_proxies, seed, faults=faults), seed)

@@ -19,6 +19,8 @@ SOURCE = 16 if PLUGIN == "pgoutput" else 15  # of the embedded servers none has 
 
 
 @pytest.mark.parametrize("source_target", [(SOURCE, 18, APPLICATION)], indirect=True)
-def test_kills(migration: Migration, seed: int, faults: int, disturb: Disturb) -> None:
-    migration.plugin = PLUGIN
+def test_kills(
+    migration: Migration, seed: int, faults: int, streaming: str, disturb: Disturb
+) -> None:
+    migration.plugin, migration.streaming = PLUGIN, streaming
     disturb(FollowKillRun(migration, seed, faults=faults, rows=ROWS), seed)

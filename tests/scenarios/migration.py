@@ -25,9 +25,21 @@ class Migration:
     command: Pgcopydb
     background: PgcopydbBackground
     plugin: str = "pgoutput"
+    streaming: str = "off"
     specials: bool = True
     """Whether the writers may write numbers that are none, where the plugin tells of them."""
     ledger: Ledger = field(default_factory=Ledger)
+
+    def receiving(self) -> list[str]:
+        """Return the options by which changes are received.
+
+        A source that streams transactions in progress does so as early as it can, from 64 kB on.
+        """
+        if self.streaming == "on":
+            source = self.pair.source
+            setting = "set logical_decoding_work_mem to '64kB'"
+            source.execute(f"alter database {source.name} {setting}")
+        return ["--plugin", self.plugin, "--streaming", self.streaming]
 
     def workload(self, *, enduring: bool = False) -> Workload:
         """Return the application's writers, to be put to work with ``with``."""

@@ -46,7 +46,7 @@ class DisturbedFollow(ABC):
         self.migration = migration
         self.random = Random(seed)
         self.tally = Tally()
-        self.options: list[str] = []
+        self.options = migration.receiving()
         self._faults = faults
         self._pause = pause
         self._resumed_by = resumed_by

@@ -123,8 +123,7 @@ class FollowKillRun(DisturbedFollow):
     ) -> None:
         resumed_by = [["clone", "--follow"], ["follow"]]
         super().__init__(migration, seed, faults=faults, pause=pause, resumed_by=resumed_by)
-        self.options = ["--max-replaydb-size", self.random.choice(["1MB", "4MB", "100MB"])]
-        self.options += ["--plugin", migration.plugin]
+        self.options += ["--max-replaydb-size", self.random.choice(["1MB", "4MB", "100MB"])]
         if self.random.random() < 0.25:
             self.options += ["--apply-mode", "transaction"]
         migration.pair.source.execute(LOAD_SCHEMA)

@@ -34,6 +34,8 @@ def proxied(migration: Migration) -> Iterator[ProxiedMigration]:
             migration.directory,
             migration.command,
             migration.background,
+            plugin=migration.plugin,
+            streaming=migration.streaming,
             proxies={"source": source, "target": target},
         )
 

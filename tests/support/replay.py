@@ -26,9 +26,10 @@ from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.source_setup import create_capture
 from pgcopydb.cdc.steering import mark_present_end, set_endpos
+from pgcopydb.cdc.streams import StreamedTransactions
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.model.endpoint import Side
-from pgcopydb.model.options import ApplyMode, FollowOptions, Plugin, WorkOptions
+from pgcopydb.model.options import ApplyMode, FollowOptions, Plugin, Streaming, WorkOptions
 from pgcopydb.workdir.directory import WorkDirectory, open_directory
 from pgcopydb.workdir.store import update_header
 from tests.support.schedules import END, SCHEMA, Schedule, Sessions, filling
@@ -39,23 +40,48 @@ _NATIVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
+class Received:
+    """One way in which this program receives what the source did."""
+
+    plugin: Plugin
+    streaming: Streaming = Streaming.OFF
+
+    @property
+    def name(self) -> str:
+        return f"replay_{self.plugin}" + ("_streamed" if self.streaming is Streaming.ON else "")
+
+
+@dataclass(frozen=True)
 class Way:
     """One way in which this program replays what it received."""
 
-    plugin: Plugin
+    received: Received
     mode: ApplyMode
 
     @property
     def name(self) -> str:
-        return f"{self.plugin} {self.mode}"
+        return f"{self.received.name} {self.mode}"
 
     @property
     def origin(self) -> str:
-        return f"replay_{self.plugin}_{self.mode}"
+        return f"{self.received.name}_{self.mode}"
 
 
-PGOUTPUT_WAYS = tuple(Way(Plugin.PGOUTPUT, mode) for mode in ApplyMode)
-ALL_WAYS = tuple(Way(plugin, mode) for plugin in Plugin for mode in ApplyMode)
+_WHOLE = Received(Plugin.PGOUTPUT)
+_IN_PROGRESS = Received(Plugin.PGOUTPUT, Streaming.ON)
+
+PGOUTPUT_WAYS = (
+    *(Way(_WHOLE, mode) for mode in ApplyMode),
+    Way(_IN_PROGRESS, ApplyMode.BATCH),
+)
+ALL_WAYS = (
+    *PGOUTPUT_WAYS,
+    *(
+        Way(Received(plugin), mode)
+        for plugin in (Plugin.TEST_DECODING, Plugin.WAL2JSON)
+        for mode in ApplyMode
+    ),
+)
 
 Rows = Mapping[str, list[str]]
 
@@ -70,7 +96,7 @@ class Replay:
         self._targets = targets
         self._native = native
         self._directory = directory
-        self._plugins = list(dict.fromkeys(way.plugin for way in targets))
+        self._received = list(dict.fromkeys(way.received for way in targets))
 
     def check(self, schedule: Schedule) -> None:
         """Carry a schedule out, replay it in every way, and assert that all ends are equal."""
@@ -81,7 +107,7 @@ class Replay:
             with Sessions(self._source, schedule) as sessions:
                 sessions.carry_out([*filling(schedule.tables), *schedule.before])
                 self._copy(schedule)
-                works = {plugin: self._capture(plugin) for plugin in self._plugins}
+                works = {one: self._capture(one) for one in self._received}
                 self._make_native_slot()
                 sessions.carry_out(schedule.steps)
             self._source.execute(f'insert into {SCHEMA}."{END}" values (1)')
@@ -89,11 +115,11 @@ class Replay:
             stack.enter_context(self._native_subscription())
             expected = _rows(self._source, schedule)
             with _sizes(schedule):
-                for plugin, work in works.items():
-                    self._receive(plugin, work, end)
+                for received, work in works.items():
+                    self._receive(received, work, end)
                 conflicts = any(table.kind.may_conflict for table in schedule.tables)
                 for way, target in self._targets.items():
-                    self._apply(works[way.plugin], way, target, conflicts=conflicts)
+                    self._apply(works[way.received], way, target, conflicts=conflicts)
             for way, target in self._targets.items():
                 _assert_equal(way.name, _rows(target, schedule), expected)
             self._wait_for_native()
@@ -124,10 +150,13 @@ class Replay:
 
     # -- this program's ways ---------------------------------------------------------------------
 
-    def _capture(self, plugin: Plugin) -> WorkDirectory:
-        options = WorkOptions(directory=self._directory / plugin)
+    def _capture(self, received: Received) -> WorkDirectory:
+        options = WorkOptions(directory=self._directory / received.name)
         follow = FollowOptions(
-            plugin=plugin, slot_name=f"replay_{plugin}", publication=f"replay_{plugin}"
+            plugin=received.plugin,
+            streaming=received.streaming,
+            slot_name=received.name,
+            publication=received.name,
         )
         with (
             open_directory(options, command="stream setup") as work,
@@ -135,15 +164,16 @@ class Replay:
         ):
             return work
 
-    def _receive(self, plugin: Plugin, work: WorkDirectory, end: int) -> None:
+    def _receive(self, received: Received, work: WorkDirectory, end: int) -> None:
         set_endpos(work, None, end)
         receive(
             ReceiveTask(
                 work=work,
                 source=self._source.endpoint(Side.SOURCE),
-                plugin=plugin,
-                slot_name=f"replay_{plugin}",
+                plugin=received.plugin,
+                slot_name=received.name,
                 max_segment_bytes=1 << 20,
+                streaming=received.streaming,
             )
         )
 
@@ -159,7 +189,7 @@ class Replay:
         prepare_target(work, endpoint)
         enable_apply(work)
         with _failed_batches() as failed:
-            apply(ApplyTask(work=work, target=endpoint, plugin=way.plugin, mode=way.mode))
+            apply(ApplyTask(work=work, target=endpoint, plugin=way.received.plugin, mode=way.mode))
         assert not failed or conflicts, f"{way.name}: {failed}"
 
     # -- PostgreSQL's own ------------------------------------------------------------------------
@@ -243,8 +273,10 @@ def _failed_batches() -> Iterator[list[str]]:
 def _sizes(schedule: Schedule) -> Iterator[None]:
     """Cut what is stored and applied into small portions, so that few rows are many of them."""
     assembler = partial(ChunkAssembler, chunk_bytes=schedule.chunk_bytes)
+    streams = partial(StreamedTransactions, chunk_bytes=schedule.chunk_bytes)
     with (
         mock.patch.object(receiving, "ChunkAssembler", assembler),
+        mock.patch.object(receiving, "StreamedTransactions", streams),
         mock.patch("pgcopydb.cdc.apply._MOST_CHANGES", schedule.most_changes),
         mock.patch("pgcopydb.cdc.sets._SET_FROM", schedule.set_from),
     ):
@@ -276,6 +308,14 @@ def _only(rows: list[str], others: list[str]) -> list[str]:
     return [row[:300] for row in (Counter(rows) - Counter(others)).elements()][:5]
 
 
+def _stream_early(source: Database, major: int) -> None:
+    """Let the source stream every change at once where it can, else from 64 kB of changes on."""
+    setting = "debug_logical_replication_streaming to 'immediate'"
+    if major < 16:
+        setting = "logical_decoding_work_mem to '64kB'"
+    source.execute(f"alter database {source.name} set {setting}")
+
+
 @contextmanager
 def open_replay(
     servers: Servers, majors: tuple[int, int], ways: Sequence[Way], directory: Path
@@ -288,6 +328,7 @@ def open_replay(
         made += [Database(target, "replay_native")]
         for database in made:
             database.cluster.create_database(database.name)
+        _stream_early(made[0], majors[0])
         yield Replay(
             source=made[0],
             targets=dict(zip(ways, made[1:-1], strict=True)),

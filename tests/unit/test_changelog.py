@@ -32,7 +32,7 @@ def chunk_of(packed: bytes) -> Chunk:
 
 def append_whole(writer: ChangelogWriter, end_lsn: int, *payloads: bytes) -> None:
     writer.append(
-        [message(end_lsn, payload) for payload in payloads],
+        pack_messages([message(end_lsn, payload) for payload in payloads]),
         slice_number=None,
         final=True,
         end_lsn=end_lsn,
@@ -42,7 +42,7 @@ def append_whole(writer: ChangelogWriter, end_lsn: int, *payloads: bytes) -> Non
 
 def append_slice(writer: ChangelogWriter, number: int, *, end_lsn: int = 0) -> None:
     writer.append(
-        [message(1, b"slice %d of session %d" % (number, writer.session))],
+        pack_messages([message(1, b"slice %d of session %d" % (number, writer.session))]),
         slice_number=number,
         final=bool(end_lsn),
         end_lsn=end_lsn,
@@ -137,7 +137,7 @@ def test_relation_frames_outlive_pruning(tmp_path: Path) -> None:
     writer = ChangelogWriter(tmp_path, max_segment_bytes=10)
     for end, described in ((10, b"R one"), (20, None), (30, b"R two"), (40, None), (50, None)):
         writer.append(
-            [message(end, b"some change that fills a segment")],
+            pack_messages([message(end, b"some change that fills a segment")]),
             slice_number=None,
             final=True,
             end_lsn=end,
@@ -160,7 +160,7 @@ def test_relation_frames_outlive_pruning(tmp_path: Path) -> None:
 def test_what_comes_after_a_seek_to_the_end_can_be_decoded(tmp_path: Path) -> None:
     """An apply that begins again while it has caught up, in the middle of a receive session."""
     writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
-    frames = [message(10, b"x")]
+    frames = pack_messages([message(10, b"x")])
     writer.append(
         frames, slice_number=None, final=True, end_lsn=10, relation_frames=[(b"1", (10, b"R"))]
     )

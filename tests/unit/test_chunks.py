@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from pgcopydb.model.changes import (
     Update,
 )
 from pgcopydb.model.options import Plugin
+from pgcopydb.workdir.changelog import Chunk
 from tests.golden import forms
 
 
@@ -199,16 +201,24 @@ def test_messages_are_cut_alike_however_they_come(
     until = inside(MESSAGES[: 1 + max((last_index(end) for end in wanted), default=-1)])
     assert sum(cut.transactions for cut in cuts) == len(wanted)
     assert [cut.end_lsn for cut in cuts if cut.final][-1:] == wanted[-1:]
-    stored = [frame for cut in cuts for frame in cut.messages]
+    stored = [frame for cut in cuts for frame in messages_of(cut)]
     assert stored[: len(until)] == until
     expected_slice = 0
     for cut in cuts:
         assert cut.slice_number in ({None, 0} if not expected_slice else {expected_slice})
-        kinds = bytes(frame[MESSAGE_HEADER] for frame in cut.messages)
+        kinds = bytes(frame[MESSAGE_HEADER] for frame in messages_of(cut))
         if cut.slice_number is None:
             assert kinds.count(b"B") == kinds.count(b"C") == cut.transactions
         assert len(cut.relations) == kinds.count(b"R") + kinds.count(b"Y")
         expected_slice = 0 if cut.final else expected_slice + 1
+
+
+def messages_of(cut: Cut) -> list[bytes]:
+    """Return the messages that are stored as a chunk."""
+    chunk = Chunk(1, 1, cut.slice_number, cut.final, cut.end_lsn, cut.transactions, cut.frames)
+    packed = chunk.packed()
+    ends = list(accumulate(packed.lengths, initial=packed.start))
+    return [packed.data[start:end] for start, end in pairwise(ends)]
 
 
 def inside(messages: Sequence[bytes]) -> list[bytes]:

@@ -17,7 +17,7 @@ import pytest
 
 from pgcopydb.errors import StateError
 from pgcopydb.pgtools.files import checksum_of
-from pgcopydb.workdir.changelog import ChangelogReader, ChangelogWriter, stored_end
+from pgcopydb.workdir.changelog import ChangelogReader, ChangelogWriter, pack_messages, stored_end
 from pgcopydb.workdir.jobs import JobQueue, NewJob
 from pgcopydb.workdir.sentinel import create_sentinel, read_sentinel, update_sentinel
 from pgcopydb.workdir.store import (
@@ -67,10 +67,10 @@ def store_changes(directory: Path, random: Random) -> None:
         slices = random.choice([0, 0, 0, _MOST_SLICES])
         for piece in range(slices):
             frames = [message(end, random.randbytes(700)) for _ in range(3)]
-            writer.append(frames, slice_number=piece, final=False, end_lsn=0)
+            writer.append(pack_messages(frames), slice_number=piece, final=False, end_lsn=0)
         described = b"R" + struct.pack(">I", number % 7) + random.randbytes(30)
         writer.append(
-            [message(end, described), message(end, random.randbytes(300))],
+            pack_messages([message(end, described), message(end, random.randbytes(300))]),
             slice_number=slices or None,
             final=True,
             end_lsn=end,

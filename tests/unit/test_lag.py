@@ -16,7 +16,7 @@ from pgcopydb.cli.live import live_line
 from pgcopydb.cli.render import follow_progress, progress_line
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.runtime import logs
-from pgcopydb.workdir.changelog import ChangelogWriter, oldest_commit_time
+from pgcopydb.workdir.changelog import ChangelogWriter, oldest_commit_time, pack_messages
 from pgcopydb.workdir.directory import open_directory
 from pgcopydb.workdir.sentinel import Sentinel, create_sentinel, update_sentinel
 
@@ -91,7 +91,7 @@ def test_clocks_that_differ_give_no_negative_lag() -> None:
 
 def append(writer: ChangelogWriter, end_lsn: int, *, number: int | None = None) -> None:
     writer.append(
-        [bytes(25) + b"x"],
+        pack_messages([bytes(25) + b"x"]),
         slice_number=number,
         final=bool(end_lsn),
         end_lsn=end_lsn,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Report, Severity
 from pgcopydb.model.objects import ConstraintKind, NamedObject, ReplicaIdentity, TableKind
-from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin, Streaming
 from pgcopydb.model.readiness import (
     Blocker,
     BuildNeed,
@@ -257,6 +257,19 @@ SOURCE_CASES = [
         facts={"encoding": "EUC_JP"},
         intent=following(plugin=Plugin.WAL2JSON),
         besides=("encoding",),
+    ),
+    at_source(
+        "streaming",
+        FATAL,
+        "needs the plugin pgoutput|leave out --streaming on",
+        intent=following(plugin=Plugin.TEST_DECODING, streaming=Streaming.ON),
+    ),
+    at_source(
+        "streaming",
+        FATAL,
+        "needs PostgreSQL 14",
+        facts={"version_num": 130022},
+        intent=following(streaming=Streaming.ON),
     ),
     at_source(
         "slot-name",

@@ -28,7 +28,7 @@ from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts
-from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin, Streaming
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.publication import read_publication
 from pgcopydb.postgres.selection import resolve_filters
@@ -143,6 +143,7 @@ def adopt_slot(
                 source=identify(found.facts),
                 source_timeline=found.facts.timeline,
                 plugin=found.plugin.value,
+                streaming=follow.streaming is Streaming.ON,
                 slot_name=follow.slot_name,
                 publication=follow.publication,
                 origin=follow.origin,

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pgcopydb.decoding import MESSAGE_HEADER, begins, commit_end, is_relation_frame
 from pgcopydb.model.options import Plugin
-from pgcopydb.workdir.changelog import Frame
+from pgcopydb.workdir.changelog import Frame, pack_messages
 
 CHUNK_BYTES = 1 << 20
 """Size at which a chunk is stored without waiting for more (measured: 1 MiB commits in 1-2 ms)."""
@@ -31,10 +31,16 @@ _WAL_START: Final = struct.Struct(">Q").unpack_from
 Relations = list[tuple[bytes, Frame]]
 
 
-class Cut(Struct, frozen=True):
-    """Messages to store as one chunk; see ``workdir.changelog.Chunk`` for the fields."""
+def relation_entry(message: bytes) -> tuple[bytes, Frame]:
+    """Return a message that describes a relation or a type as ``ChangelogWriter`` takes it."""
+    payload = message[MESSAGE_HEADER:]
+    return payload[_PGOUTPUT_RELATION_KEY], (_WAL_START(message, 1)[0], payload)
 
-    messages: list[bytes]
+
+class Cut(Struct, frozen=True):
+    """What to store as one chunk; see ``workdir.changelog.Chunk`` for the fields."""
+
+    frames: bytes
     slice_number: int | None
     final: bool
     end_lsn: int
@@ -138,7 +144,7 @@ class ChunkAssembler:
         if end:
             self._commit(end, payload)
         elif self._is_pgoutput and is_relation_frame(payload):
-            self._relations.append((payload[_PGOUTPUT_RELATION_KEY], (wal_start, payload)))
+            self._relations.append(relation_entry(message))
 
     def _commit(self, end: int, payload: bytes) -> None:
         self._open = False
@@ -171,7 +177,7 @@ class ChunkAssembler:
         count = self._complete_relations
         relations, self._relations = self._relations[:count], self._relations[count:]
         cut = Cut(
-            messages=messages,
+            frames=pack_messages(messages),
             slice_number=self._slices if self._slices else None,
             final=True,
             end_lsn=self._end_lsn,
@@ -185,7 +191,7 @@ class ChunkAssembler:
 
     def _cut_slice(self) -> Cut:
         cut = Cut(
-            messages=self._messages,
+            frames=pack_messages(self._messages),
             slice_number=self._slices,
             final=False,
             end_lsn=0,

@@ -32,7 +32,7 @@ from pgcopydb.cdc.watch import SourceWatch
 from pgcopydb.errors import SourceError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import FollowOptions, Plugin
+from pgcopydb.model.options import FollowOptions, Plugin, Streaming
 from pgcopydb.model.results import FollowProgress, FollowSummary
 from pgcopydb.postgres.sequences import synchronize_sequences
 from pgcopydb.preflight.look import look_at_capture
@@ -43,7 +43,7 @@ from pgcopydb.runtime.workers import Worker, WorkerGroup
 from pgcopydb.workdir.commands import CommandState, last_command
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import Sentinel, require_sentinel, update_sentinel
-from pgcopydb.workdir.store import read_fact, update_header
+from pgcopydb.workdir.store import RunHeader, read_fact, update_header
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ def settle(work: WorkDirectory, follow: FollowOptions) -> FollowOptions:
     begun = replace(
         follow,
         plugin=Plugin(header.plugin) if header.plugin else follow.plugin,
+        streaming=follow.streaming if "streaming" in follow.given else _streaming(header),
         slot_name=header.slot_name or follow.slot_name,
         publication=header.publication or follow.publication,
         origin=header.origin or follow.origin,
@@ -101,6 +102,10 @@ def refuse_unfit_servers(
     header = work.header()
     prepared = header is not None and header.progress is not None
     refuse_unfit(look_at_capture(source, target, follow, prepared=prepared), begun=True)
+
+
+def _streaming(header: RunHeader) -> Streaming:
+    return Streaming.ON if header.streaming else Streaming.OFF
 
 
 def set_endpos_from(work: WorkDirectory, follow: FollowOptions) -> None:
@@ -155,6 +160,7 @@ class Following:
             slot_name=self._follow.slot_name,
             max_segment_bytes=self._follow.max_segment_bytes,
             max_store_bytes=self._follow.max_store_bytes,
+            streaming=self._follow.streaming,
             wake=self._wake_writer,
         )
         distrust_lost(self._work)

@@ -14,6 +14,7 @@ import os
 import sqlite3
 import struct
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection as Pipe
 from operator import itemgetter
@@ -27,12 +28,13 @@ from pgcopydb.cdc.chunks import CHUNK_BYTES, ChunkAssembler, Cut
 from pgcopydb.cdc.patience import Patience
 from pgcopydb.cdc.room import Backlog, Room, segment_bytes
 from pgcopydb.cdc.source_setup import publications
+from pgcopydb.cdc.streams import StreamedTransaction, StreamedTransactions, name_way_out
 from pgcopydb.decoding import MESSAGE_HEADER
 from pgcopydb.decoding.plugin_options import plugin_options
 from pgcopydb.errors import PgcopydbError, ProtocolError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.options import Plugin
+from pgcopydb.model.options import Plugin, Streaming
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.replication import (
     POSTGRES_EPOCH_OFFSET,
@@ -44,7 +46,7 @@ from pgcopydb.runtime import signals
 from pgcopydb.workdir.changelog import ChangelogWriter, stored_end
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
-from pgcopydb.workdir.store import refuse_full_disk
+from pgcopydb.workdir.store import refuse_full_disk, update_header
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ class ReceiveTask(Struct, frozen=True):
     slot_name: str
     max_segment_bytes: int
     max_store_bytes: int | None = None
+    streaming: Streaming = Streaming.OFF
     wake: Pipe | None = None
 
 
@@ -119,6 +122,7 @@ def receive(task: ReceiveTask) -> None:
         except PgcopydbError as error:
             if receiver is not None and receiver.heard_anything:
                 patience.renew()
+            name_way_out(error, task.streaming)
             patience.bear(error)
         signals.raise_if_stopped()
         patience.pause()
@@ -161,6 +165,9 @@ class _Receiver:
             self._store_from = min(most, CHUNK_BYTES)  # a segment is no smaller than its chunks
             self._room = Room(task.work.cdc, task.max_store_bytes)
             stack.callback(self._writer.close)
+            self._streams: StreamedTransactions | None = None
+            if task.streaming is Streaming.ON:
+                self._streams = stack.enter_context(StreamedTransactions(task.work.streams))
             self._stored = max(self._writer.stored_end, sentinel.startpos)
             self._received = max(self._stored, sentinel.received_lsn)
             self._stream = stack.enter_context(self._start())
@@ -190,19 +197,21 @@ class _Receiver:
             refuse_advanced(slot, self._received)
             free_slot(connection, task.source, task.slot_name, purpose)
             version = connection.info.server_version
+        options = plugin_options(
+            task.plugin,
+            server_version_num=version,
+            publications=publications(header, capture),
+            streaming=task.streaming,
+        )
+        if header.streaming != (task.streaming is Streaming.ON):
+            update_header(self._store, streaming=not header.streaming)
         log.info('receiving from slot "%s" from %s', task.slot_name, format_lsn(self._stored))
         return ReplicationStream.start(
             task.source,
             slot_name=task.slot_name,
             start=self._stored,
             purpose=purpose,
-            options=dict(
-                plugin_options(
-                    task.plugin,
-                    server_version_num=version,
-                    publications=publications(header, capture),
-                )
-            ),
+            options=dict(options),
             filters=capture.filters,
         )
 
@@ -270,19 +279,53 @@ class _Receiver:
                 return
 
     def _add(self, messages: list[bytes]) -> None:
+        if self._streams is None:
+            self._add_whole(messages)
+            return
+        for part in self._streams.take(messages):
+            if isinstance(part, StreamedTransaction):
+                self._store_streamed(part)
+            else:
+                self._add_whole(part)
+            if self._assembler.past_endpos:
+                return
+
+    def _add_whole(self, messages: Sequence[bytes]) -> None:
+        """Take messages of transactions that come whole, one after the other."""
         self._assembler.add(messages)
         if self._assembler.is_full or self._assembler.size >= self._store_from:
             self._store_complete()
         if self._assembler.past_endpos:
-            self._store_complete()
-            # commits come in order; whoever moves endpos now moves another one
-            self._received = max(self._received, self._assembler.endpos)
+            self._pass_endpos()
+
+    def _pass_endpos(self) -> None:
+        self._store_complete()
+        # commits come in order; whoever moves endpos now moves another one
+        self._received = max(self._received, self._assembler.endpos)
+
+    def _store_streamed(self, transaction: StreamedTransaction) -> None:
+        """Store a transaction that has come in progress, after those that committed before it.
+
+        It may be large: meanwhile the server hears of this process, and a signal ends it, at which
+        what is stored of the transaction is void.
+        """
+        if 0 < self._assembler.endpos < transaction.end_lsn:
+            self._assembler.past_endpos = True
+            self._pass_endpos()
+            return
+        self._store_complete()
+        for cut in transaction.cuts():
+            self._append(cut)
+            self._look_around()
+            if not cut.final:
+                signals.raise_if_stopped()
 
     def _keepalive(self, message: bytes) -> None:
         wal_end, wants_reply = parse_keepalive(message)
         self._source_lsn = max(self._source_lsn, wal_end)
         self._store_complete()
-        if not self._assembler.in_transaction:
+        in_block = self._streams is not None and self._streams.in_block
+        if not (self._assembler.in_transaction or in_block):
             # everything that committed before wal_end has been sent, and is stored
             self._received = max(self._received, wal_end)
             self._caught_up = _now()
@@ -296,7 +339,7 @@ class _Receiver:
     def _append(self, cut: Cut) -> None:
         commit_time = _commit_time(self._task.plugin, cut.last_commit)
         self._writer.append(
-            cut.messages,
+            cut.frames,
             slice_number=cut.slice_number,
             final=cut.final,
             end_lsn=cut.end_lsn,

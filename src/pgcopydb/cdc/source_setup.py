@@ -30,7 +30,7 @@ from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
 from pgcopydb.model.objects import ServerFacts, Table
-from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.options import FollowOptions, NoIdentity, Plugin, Streaming
 from pgcopydb.model.readiness import Intent
 from pgcopydb.postgres import publication
 from pgcopydb.postgres.connect import connect, connect_replication, reporting
@@ -203,6 +203,7 @@ def _begin(work: WorkDirectory, facts: ServerFacts, follow: FollowOptions) -> Ru
             source=identify(facts),
             source_timeline=facts.timeline,
             plugin=follow.plugin.value,
+            streaming=follow.streaming is Streaming.ON,
             slot_name=follow.slot_name,
             publication=follow.publication,
             origin=follow.origin,

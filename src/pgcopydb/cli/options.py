@@ -24,6 +24,7 @@ from pgcopydb.model.options import (
     NoIdentity,
     OnConflict,
     Plugin,
+    Streaming,
     WorkOptions,
 )
 
@@ -260,6 +261,15 @@ PLUGIN: Final = value(
     default=Plugin.PGOUTPUT,
     env="PGCOPYDB_OUTPUT_PLUGIN",
     help="Output plugin of the replication slot.",
+)
+STREAMING: Final = value(
+    "--streaming",
+    kind=one_of(Streaming),
+    metavar="|".join(Streaming),
+    default=Streaming.OFF,
+    env="PGCOPYDB_STREAMING",
+    help="Receive large transactions while they are in progress, not only after their commit."
+    " Needs the plugin pgoutput and a source of version 14 or later.",
 )
 WAL2JSON_NUMERIC_AS_STRING: Final = flag(
     "--wal2json-numeric-as-string",
@@ -603,6 +613,7 @@ COMPARE_DATA: Final = _group(
 
 _FOLLOW_OPTIONS: Final = (
     PLUGIN,
+    STREAMING,
     SLOT_NAME,
     CREATE_SLOT,
     ORIGIN,

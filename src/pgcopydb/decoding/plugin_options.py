@@ -7,7 +7,8 @@ transaction that changed something, text values.
 from collections.abc import Iterable
 
 from pgcopydb.decoding.identifiers import always_quoted
-from pgcopydb.model.options import Plugin
+from pgcopydb.errors import ConfigurationError
+from pgcopydb.model.options import Plugin, Streaming, streaming_problem
 
 _TEST_DECODING: tuple[tuple[str, str], ...] = (
     ("include-xids", "true"),
@@ -36,20 +37,29 @@ def plugin_options(
     server_version_num: int,
     publications: Iterable[str] = (),
     numeric_as_string: bool = False,
+    streaming: Streaming = Streaming.OFF,
 ) -> tuple[tuple[str, str], ...]:
     """Return (name, value) pairs for START_REPLICATION, for the caller to quote.
 
     ``publications`` counts for pgoutput only. ``numeric_as_string`` asks wal2json for numbers in
     quotes, without which it prints NaN and infinities as null; releases up to 2.5 refuse the
-    option (``option "numeric-data-types-as-string" = "true" is unknown``).
+    option (``option "numeric-data-types-as-string" = "true" is unknown``). With ``streaming``
+    large transactions come in progress, by protocol version 2; raises ConfigurationError where
+    plugin or server do not know that.
     """
+    streams = streaming is Streaming.ON
+    if streams and (problem := streaming_problem(plugin, server_version_num)):
+        raise ConfigurationError(f"source: {problem}", hint="leave out --streaming on")
     if plugin is Plugin.TEST_DECODING:
         return _TEST_DECODING
     if plugin is Plugin.WAL2JSON:
         extra = (("numeric-data-types-as-string", "true"),) if numeric_as_string else ()
         return _WAL2JSON + extra
     names = ",".join(always_quoted(name) for name in publications)
-    options = (("proto_version", "1"), ("publication_names", names))
+    version = (
+        (("proto_version", "2"), ("streaming", "on")) if streams else (("proto_version", "1"),)
+    )
+    options = (*version, ("publication_names", names))
     if server_version_num >= _MESSAGES_SINCE:
         return (*options, ("messages", "true"))
     return options

@@ -2,8 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
+
+_STREAMING_SINCE: Final = 140000
 
 
 class Plugin(StrEnum):
@@ -12,6 +15,22 @@ class Plugin(StrEnum):
     PGOUTPUT = "pgoutput"
     TEST_DECODING = "test_decoding"
     WAL2JSON = "wal2json"
+
+
+class Streaming(StrEnum):
+    """Whether large transactions are received while they are in progress; pgoutput's words."""
+
+    OFF = "off"
+    ON = "on"
+
+
+def streaming_problem(plugin: Plugin, server_version_num: int) -> str:
+    """Say why transactions cannot be received in progress; "" where they can."""
+    if plugin is not Plugin.PGOUTPUT:
+        return f"--streaming on needs the plugin pgoutput: {plugin} sends transactions whole"
+    if server_version_num < _STREAMING_SINCE:
+        return "--streaming on needs PostgreSQL 14 or later"
+    return ""
 
 
 class NoIdentity(StrEnum):
@@ -103,6 +122,7 @@ class FollowOptions(Struct, frozen=True, kw_only=True):
     """How changes are captured and applied."""
 
     plugin: Plugin = Plugin.PGOUTPUT
+    streaming: Streaming = Streaming.OFF
     slot_name: str = "pgcopydb"
     publication: str = "pgcopydb"
     origin: str = "pgcopydb"

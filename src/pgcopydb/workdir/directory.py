@@ -120,6 +120,11 @@ class WorkDirectory(Struct, frozen=True):
         """The folder of stored changes."""
         return self.path / "cdc"
 
+    @property
+    def streams(self) -> Path:
+        """The folder of transactions that are being received in progress."""
+        return self.cdc / "streams"
+
     @contextmanager
     def store(self) -> Iterator[sqlite3.Connection]:
         """Open the catalogue for the length of the block."""

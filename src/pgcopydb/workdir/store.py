@@ -73,6 +73,8 @@ class RunHeader(Struct, frozen=True, kw_only=True):
     target: str | None = None
     snapshot: str | None = None
     plugin: str | None = None
+    streaming: bool = False
+    """Whether large transactions are received in progress, as the last receive was told to."""
     slot_name: str | None = None
     slot_created: bool = False
     slot_dropped: bool = False

@@ -86,7 +86,7 @@ def test_random_frames_are_stored_or_refused(plugin: Plugin, data: st.DataObject
         except ProtocolError:
             return
         cut = assembler.cut() if assembler.is_full else None
-        assert cut is None or cut.messages
+        assert cut is None or cut.frames
 
 
 def mutated(payload: bytes, data: st.DataObject) -> bytes:

@@ -10,6 +10,7 @@ import os
 import select
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from pgcopydb.cdc.follow import set_endpos_from, settle
 from pgcopydb.cdc.patience import Patience
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.source_setup import create_capture
+from pgcopydb.cdc.streams import StreamedTransaction, StreamedTransactions, name_way_out
 from pgcopydb.cdc.text.lines import Spool
 from pgcopydb.cdc.text.notes import CompleteNote, Note, SourceNote, as_message, is_reserved
 from pgcopydb.cdc.text.progress import applied_position
@@ -44,7 +46,7 @@ from pgcopydb.lsn import format_lsn
 from pgcopydb.model.changes import Begin, Change, Commit, Message
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
-from pgcopydb.model.options import FollowOptions, NoIdentity
+from pgcopydb.model.options import FollowOptions, NoIdentity, Streaming
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.replication import ReplicationStream, parse_keepalive
 from pgcopydb.postgres.slot import read_slot, refuse_advanced, require_slot
@@ -96,6 +98,7 @@ def receive_command(
         slot_name=options.slot_name,
         max_segment_bytes=options.max_segment_bytes,
         max_store_bytes=options.max_store_bytes,
+        streaming=options.streaming,
     )
     with signals.stop_on_signals(), SourceWatch(work, source):
         receive(task)
@@ -205,6 +208,7 @@ def _keep_printing(printer: "_Printer") -> None:
                 printer.flush()
             if printer.heard_anything:
                 patience.renew()
+            name_way_out(error, printer.streaming)
             patience.bear(error)
         if signals.stop_requested():
             return
@@ -298,6 +302,8 @@ class _Printer:
         self._source = task.source
         self._found = found = task.found
         self._slot_name = task.follow.slot_name
+        self.streaming = task.follow.streaming
+        self._streams: StreamedTransactions | None = None
         self._endpos = task.follow.endpos or 0
         self._output = output
         self._confirmed = task.confirmed
@@ -310,6 +316,9 @@ class _Printer:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._spool)
+            if self.streaming is Streaming.ON:
+                directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                self._streams = stack.enter_context(StreamedTransactions(directory / "streams"))
             self._stream = stack.enter_context(self._start())
             self._close = stack.pop_all()
         capture = self._found.capture
@@ -343,6 +352,7 @@ class _Printer:
                     self._found.plugin,
                     server_version_num=self._found.facts.version_num,
                     publications=self._found.publications,
+                    streaming=self.streaming,
                 )
             ),
             filters=self._found.capture.filters,
@@ -394,7 +404,7 @@ class _Printer:
             if message[0] == _XLOG_DATA:
                 if len(message) <= MESSAGE_HEADER:
                     raise ProtocolError("an XLogData message without a payload")
-                self._frame(int.from_bytes(message[1:9]), message[MESSAGE_HEADER:])
+                self._take(message)
             elif message[0] == _KEEPALIVE:
                 self._keepalive(message)
             else:
@@ -403,7 +413,8 @@ class _Printer:
     def _keepalive(self, message: bytes) -> None:
         wal_end, wants_reply = parse_keepalive(message)
         self._source_lsn = max(self._source_lsn, wal_end)
-        if not self._xid:
+        in_block = self._streams is not None and self._streams.in_block
+        if not (self._xid or in_block):
             # everything that committed before wal_end has been sent
             self._received = max(self._received, wal_end)
         if wants_reply:
@@ -421,6 +432,17 @@ class _Printer:
                 "source: the server asks for a confirmation, as it does when it shuts down",
                 retryable=True,
             )
+
+    def _take(self, message: bytes) -> None:
+        if self._streams is None:
+            self._frame(int.from_bytes(message[1:9]), message[MESSAGE_HEADER:])
+            return
+        for part in self._streams.take([message]):
+            for one in part.messages() if isinstance(part, StreamedTransaction) else part:
+                self._frame(int.from_bytes(one[1:9]), one[MESSAGE_HEADER:])
+                if self._past_endpos:
+                    return
+                self._send_status()  # there may be a large transaction to go through
 
     def _frame(self, wal_start: int, payload: bytes) -> None:
         change = self._decoder.decode(payload, wal_start)

@@ -43,6 +43,7 @@ SOURCE_SERVER_CHECKS: Final[tuple[SourceServerCheck, ...]] = (
     capture.slots,
     capture.senders,
     capture.plugin_allowed,
+    capture.streaming,
     capture.slot_name,
 )
 

@@ -7,7 +7,7 @@ from pgcopydb.model.encodings import ONLY_THE_SERVER_CONVERTS
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import TableKind
-from pgcopydb.model.options import FollowOptions, Plugin
+from pgcopydb.model.options import FollowOptions, Plugin, Streaming, streaming_problem
 from pgcopydb.model.readiness import Intent, SourceFacts, SourceServer
 from pgcopydb.rules.publication import is_followed
 from pgcopydb.rules.readiness.wording import (
@@ -147,6 +147,20 @@ def plugin_installed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
         message=f"the output plugin {plugin} cannot be used: {source.plugin_error}",
         advice=f"install {plugin} on the source's machine, or use --plugin pgoutput",
     )
+
+
+def streaming(source: SourceServer, intent: Intent) -> Iterator[Finding]:
+    """Whether transactions can be received in progress, where that is asked for."""
+    if intent.follow is None or intent.follow.streaming is Streaming.OFF:
+        return
+    if problem := streaming_problem(intent.follow.plugin, source.facts.version_num):
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.SOURCE,
+            check="streaming",
+            message=problem,
+            advice="leave out --streaming on",
+        )
 
 
 def slot_name(source: SourceServer, intent: Intent) -> Iterator[Finding]:

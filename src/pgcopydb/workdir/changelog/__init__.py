@@ -20,7 +20,14 @@ SQLite does not notice when a byte of a file has changed, so each row that is be
 checksum over all of it, which is looked at whenever the row is used.
 """
 
-from pgcopydb.workdir.changelog.chunk import Chunk, Frame, Packed, pack_messages
+from pgcopydb.workdir.changelog.chunk import (
+    Chunk,
+    Frame,
+    MessageRun,
+    Packed,
+    pack_messages,
+    pack_runs,
+)
 from pgcopydb.workdir.changelog.positions import (
     is_end_of_chunk,
     oldest_commit_time,
@@ -37,10 +44,12 @@ __all__ = [
     "ChangelogWriter",
     "Chunk",
     "Frame",
+    "MessageRun",
     "Packed",
     "is_end_of_chunk",
     "oldest_commit_time",
     "pack_messages",
+    "pack_runs",
     "prune",
     "segment_files",
     "segment_name",

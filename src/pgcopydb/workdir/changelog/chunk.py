@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
 
 from msgspec import Struct
 
@@ -64,11 +65,41 @@ class Chunk(Struct, frozen=True):
             at = following
 
 
+class MessageRun(Struct, frozen=True):
+    """XLogData messages that follow each other: the length of each, and all of them.
+
+    Chunks are put together of such runs without looking at the messages again.
+    """
+
+    lengths: bytes
+    data: bytes
+
+    @classmethod
+    def of(cls, messages: Sequence[bytes]) -> Self:
+        """Return messages, as they came, as a run."""
+        lengths = struct.pack(f">{len(messages)}I", *map(len, messages))
+        return cls(lengths, b"".join(messages))
+
+    def messages(self) -> Iterator[bytes]:
+        """Give the messages one by one."""
+        at = 0
+        for (length,) in _COUNT.iter_unpack(self.lengths):
+            yield self.data[at : at + length]
+            at += length
+
+
 def pack_messages(messages: Sequence[bytes]) -> bytes:
     """Return XLogData messages, as they came, in the form in which a chunk keeps them."""
     count = len(messages)
     head = struct.pack(f">{count + 1}I", count, *map(len, messages))
     return b"".join((head, *messages))
+
+
+def pack_runs(runs: Sequence[MessageRun]) -> bytes:
+    """Return the messages of ``runs`` in the form in which a chunk keeps them."""
+    lengths = [run.lengths for run in runs]
+    count = sum(map(len, lengths)) // _COUNT.size
+    return b"".join((_COUNT.pack(count), *lengths, *(run.data for run in runs)))
 
 
 def damaged() -> StateError:

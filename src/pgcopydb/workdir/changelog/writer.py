@@ -1,10 +1,10 @@
 """Storing: the one writer of a changelog appends chunks and begins segments."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from pgcopydb.workdir.changelog.chunk import Frame, checksum, pack_messages
+from pgcopydb.workdir.changelog.chunk import Frame, checksum
 from pgcopydb.workdir.changelog.positions import stored_end
 from pgcopydb.workdir.changelog.segment import (
     INSERT_RELATION,
@@ -53,7 +53,7 @@ class ChangelogWriter:
 
     def append(
         self,
-        messages: Sequence[bytes],
+        frames: bytes,
         *,
         slice_number: int | None,
         final: bool,
@@ -62,31 +62,30 @@ class ChangelogWriter:
         transactions: int = 0,
         relation_frames: Iterable[tuple[bytes, Frame]] = (),
     ) -> None:
-        """Store XLogData messages as one chunk, for readers to see; see :meth:`make_durable`.
+        """Store ``frames``, as ``pack_messages`` gives them, as one chunk; readers see it at once.
 
         ``relation_frames`` are the frames in them that describe relations, each with a key
-        under which a later description replaces it.
+        under which a later description replaces it. See also :meth:`make_durable`.
         """
         if self._bytes >= self._max_segment_bytes:
             self._rotate()
-        blob = pack_messages(messages)
         described = list(relation_frames)
         place = (self._next_id, self.session, slice_number, int(final))
         row = (*place, end_lsn, commit_time, transactions)
         try:
             with transaction(self._segment):
-                self._insert((*row, checksum(row, blob)), blob)
+                self._insert((*row, checksum(row, frames)), frames)
                 self._segment.executemany(
                     INSERT_RELATION,
                     relation_rows(self._next_id, self.session, (frame for _, frame in described)),
                 )
         except sqlite3.Error as error:
             path = self._directory / segment_name(self._next_id)
-            refuse_full_disk(path, error, needed=len(blob))
+            refuse_full_disk(path, error, needed=len(frames))
             raise
         self._is_durable = False
         self._relations.update(described)
-        self._bytes += len(blob)
+        self._bytes += len(frames)
         self._next_id += 1
         if final:
             self.stored_end = end_lsn
