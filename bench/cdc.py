@@ -16,7 +16,7 @@ from pathlib import Path
 
 from c_program import c_program, missing
 from chart import line_chart
-from contenders import Contender, Run, ours, subscription
+from contenders import Contender, Run, ours, ours_streaming, subscription
 from lag import LIVE, saturated, steady
 from measure import fsync_milliseconds, machine
 from recording import Recording, recorded
@@ -29,6 +29,7 @@ from pgcopydb.demo.places import traversable_temporary_directory
 NATIVE = "subscription"
 STEADY = "500 transactions/s"
 SATURATED = "8 clients at full speed"
+STREAMING = f"{OURS}, streaming=on"
 PARALLEL = "subscription, streaming=parallel"
 
 
@@ -106,6 +107,7 @@ def _round(
 def _contenders(workload: Workload, *, c_program_too: bool) -> Mapping[str, Contender]:
     found: dict[str, Contender] = {OURS: ours, NATIVE: subscription("off")}
     if workload.name == "big":
+        found[STREAMING] = ours_streaming
         found[PARALLEL] = subscription("parallel")
     if c_program_too:
         found[C_PROGRAM] = c_program

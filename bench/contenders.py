@@ -46,7 +46,7 @@ class Run:
 Contender = Callable[[Recording, str], Run]
 
 
-def ours(recording: Recording, name: str) -> Run:
+def ours(recording: Recording, name: str, *options: str) -> Run:
     """Run `pgcopydb stream replay` until endpos, with the interpreter's start in the time."""
     servers = recording.servers
     with (
@@ -57,7 +57,8 @@ def ours(recording: Recording, name: str) -> Run:
         server_watch(servers, database) as server,
     ):
         start = time.monotonic()
-        with running(replay_command(recording, directory, database)) as process:
+        command = [*replay_command(recording, directory, database), *options]
+        with running(command) as process:
             with Watch(lambda: [process.pid]) as client:
                 seconds = _wait(servers, name, recording.last, start, process)
                 status = process.wait(LIMIT)
@@ -66,6 +67,11 @@ def ours(recording: Recording, name: str) -> Run:
             raise SystemExit(f"pgcopydb stream replay ended with status {status}")
         found = by_role(client.processes)
         return _run(recording, database, seconds, taken, found | server())
+
+
+def ours_streaming(recording: Recording, name: str) -> Run:
+    """Run the same, with transactions received in progress."""
+    return ours(recording, name, "--streaming", "on")
 
 
 def replay_command(recording: Recording, directory: Path, database: str) -> list[str]:
