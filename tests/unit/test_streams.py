@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgcopydb.cdc import patience
 from pgcopydb.cdc import receive as receiving
 from pgcopydb.cdc.receive import ReceiveTask, receive
 from pgcopydb.cdc.streams import StreamedTransaction, StreamedTransactions
@@ -265,7 +266,7 @@ def receive_all(work: WorkDirectory, streams: list[Stream], *, chunk_bytes: int)
     with (
         mock.patch.object(receiving._Receiver, "_start", side_effect=streams),
         mock.patch.object(receiving, "StreamedTransactions", take),
-        mock.patch.object(receiving, "_FIRST_PAUSE", 0),
+        mock.patch.object(patience, "_FIRST_PAUSE", 0),
         mock.patch.object(receiving, "_COLLECT_WITHIN", 0),
     ):
         source = Endpoint(Side.SOURCE, "dbname=nowhere")
