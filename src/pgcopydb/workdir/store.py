@@ -23,7 +23,7 @@ from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 LARGE_OBJECTS_COPIED = "large objects copied"
 """The fact that tells a follow whether the copy was to bring the large objects."""
 
-_SCHEMA_VERSION = 6
+_SCHEMA_VERSION = 7
 
 _SCHEMA = """
 create table if not exists header (
