@@ -293,6 +293,7 @@ def test_a_signal_ends_the_cut_over_itself(stream: Stream) -> None:
         with _cut_over(stream) as running:
             with _waiting_at_the_end(stream, running, stream.pair.target):
                 running.send_signal(signal.SIGHUP)
+                assert wait_for(lambda: "waiting for table public.item" in running.stderr)
             finished = running.wait(30)
     finally:
         signal.signal(signal.SIGHUP, before)

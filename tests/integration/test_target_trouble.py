@@ -60,16 +60,21 @@ def test_a_deadlock_with_a_session_of_the_target_is_got_over(stream: Stream, mod
     stream.assert_equal()
 
 
-def test_a_target_without_room_for_a_session_is_waited_for(stream: Stream) -> None:
+def test_a_role_without_rights_is_told_and_one_without_room_for_a_session_waits(
+    stream: Stream,
+) -> None:
     """A limit of 0 stands for a full server: the role that applies gets no session."""
     stream.both("create table item (id integer primary key)")
     target = stream.pair.target
     role = f"mover_{target.name}"
     target.execute(
-        f"create role {role} login; alter table item owner to {role};"
-        f" grant create on database {target.name} to {role}"
+        f"create role {role} login; grant create on database {target.name} to {role};"
+        f" grant select, insert on item to {role}; revoke usage on schema public from public"
     )
     stream.pair = SourceTarget(stream.pair.source, AsRole(target.cluster, target.name, role))
+    refused = stream.run("stream", "setup", "--create-slot", status=7)
+    assert f"the role {role} may not write public.item" in refused.stderr
+    target.execute(refused.stderr[refused.stderr.index("GRANT") :])
     stream.set_up()
     target.execute(f"alter role {role} connection limit 0")
     refused = stream.run("stream", "replay", status=7)

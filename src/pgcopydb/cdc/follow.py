@@ -28,7 +28,7 @@ from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.special_numbers import refuse_lost_numbers
 from pgcopydb.cdc.target_setup import prepare_target
-from pgcopydb.cdc.watch import SourceWatch
+from pgcopydb.cdc.watch import SourceWatch, TargetWatch
 from pgcopydb.errors import SourceError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
@@ -181,7 +181,9 @@ class Following:
             wake=self._wake_reader,
         )
         self._group.start(Worker(APPLY, apply, task))
-        self._applies = True
+        if not self._applies:
+            self._applies = True
+            self._watch.enter_context(TargetWatch(self._target))
 
     def watch(self) -> None:
         """Raise what a process has failed with, if one has; returns at once."""

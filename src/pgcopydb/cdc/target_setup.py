@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
-from pgcopydb.cdc.capture import identify, read_facts
+from pgcopydb.cdc.capture import identify, read_capture, read_facts
 from pgcopydb.cdc.silence import silence_triggers
-from pgcopydb.errors import StateError
+from pgcopydb.errors import StateError, TargetError, some_of
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.objects import ServerFacts
-from pgcopydb.postgres import helper_schema, origin, progress
+from pgcopydb.model.objects import ServerFacts, UnwritableTable
+from pgcopydb.postgres import discover, helper_schema, origin, progress
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader, update_header
@@ -26,7 +27,7 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
 
     Decides once a run between origin and progress row (ruling 22), and lets apply begin by writing
     that down only when the origin stands where it must. Raises StateError when an origin of that
-    name belongs to somebody else.
+    name belongs to somebody else, TargetError when the role may not write a followed table.
     """
     header = work.header()
     if header is None or header.consistent_point is None:
@@ -36,6 +37,7 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
         )
     with connect(target, purpose="setup") as connection:
         refuse_other_target(header, read_facts(connection, target))
+        _refuse_unwritable(work, connection, target)
         if header.progress is not None:
             # a follow that ended before has given the triggers back
             silence_triggers(work, target)
@@ -47,6 +49,43 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
     silence_triggers(work, target)
     with work.store() as store:
         update_header(store, progress=kind, origin_created=kind == "origin", target=identify(facts))
+
+
+def _refuse_unwritable(work: WorkDirectory, connection: Connection, target: Endpoint) -> None:
+    """Raise TargetError now rather than at the first change of a table that cannot be written."""
+    capture = read_capture(work)
+    with reporting(target, "looking whether the tables can be written"):
+        found = discover.unwritable_tables(connection, sorted(capture.names()))
+    inserted = {(table.schema, table.name) for table in capture.tables if table.keyless}
+    found = [
+        table
+        for table in found
+        if not table.may_use_schema
+        or (table.schema, table.name) not in inserted
+        or "INSERT" in table.lacking
+    ]
+    if found:
+        names = [f"{table.schema}.{table.name}" for table in found]
+        raise TargetError(
+            f"target: the role {connection.info.user} may not write {some_of(names)}",
+            hint=f"let it, and run this again: {_grants(connection, found)}",
+        )
+
+
+def _grants(connection: Connection, found: Sequence[UnwritableTable]) -> str:
+    """Return what lets the role of ``connection`` write tables that it may not write."""
+    role = sql.Identifier(connection.info.user)
+    schemas = dict.fromkeys(table.schema for table in found if not table.may_use_schema)
+    tables = [sql.Identifier(table.schema, table.name) for table in found if table.lacking]
+    statements = [
+        sql.SQL("GRANT {} {} TO {};").format(sql.SQL(what), sql.SQL(", ").join(objects), role)
+        for what, objects in (
+            ("USAGE ON SCHEMA", [sql.Identifier(schema) for schema in schemas]),
+            ("SELECT, INSERT, UPDATE, DELETE ON TABLE", tables),
+        )
+        if objects
+    ]
+    return sql.SQL(" ").join(statements).as_string(connection)
 
 
 def _create_progress(header: RunHeader, connection: Connection, target: Endpoint) -> str:

@@ -1,14 +1,16 @@
-"""Looking at the source while it is followed: has it changed its tables, can it lose the slot?
+"""Looking at both servers during a follow: has the source changed its tables, can it lose the slot,
+and does somebody on the target hold what apply waits for?
 
-A thread of the supervising process asks every ten seconds and warns, once of each thing. It never
-ends the follow: whatever it cannot ask is decided where it matters, by receive when it connects
+Threads of the supervising process ask every few seconds and warn, once of each thing. They never
+end the follow: whatever they cannot ask is decided where it matters, by receive when it connects
 and by the comparison at the end.
 """
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import psycopg
 
@@ -29,16 +31,34 @@ _LOCK_TIMEOUT: Final = "set lock_timeout to '2s'"
 """Sizes of tables wait for a lock that an ALTER TABLE may hold for hours."""
 
 
-class SourceWatch:
-    """Watches the source as long as its block runs."""
+_LOOK_FOR_LOCKS_EVERY: Final = 2.0
 
-    def __init__(self, work: WorkDirectory, source: Endpoint) -> None:
-        self._work = work
-        self._source = source
+_BLOCKED: Final = """
+select waiting.pid, holder.pid, coalesce(about.relation::regclass::text, ''),
+       coalesce(session.application_name, ''), coalesce(session.usename::text, '')
+  from pg_catalog.pg_stat_activity as waiting
+ cross join lateral (
+         select pid from pg_catalog.unnest(pg_catalog.pg_blocking_pids(waiting.pid)) as pid
+       ) as holder
+  left join pg_catalog.pg_stat_activity as session on session.pid = holder.pid
+  left join pg_catalog.pg_locks as about on about.pid = waiting.pid and not about.granted
+ where waiting.datname = pg_catalog.current_database()
+   and waiting.application_name like 'pgcopydb %'
+"""
+
+
+class _Watch(ABC):
+    """Looks at a server again and again, in a thread, as long as its block runs."""
+
+    _every: ClassVar[float]
+    """Seconds between looks."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._stop = threading.Event()
-        self._told: set[str] = set()
-        self._capture: Capture | None = None
-        self._thread = threading.Thread(target=self._run, name="source watch", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{endpoint.side} watch", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -48,23 +68,74 @@ class SourceWatch:
         self._stop.set()
         self._thread.join(5)
 
+    @abstractmethod
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        """Look once; raises what goes wrong with the connection."""
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._watch()
             except PgcopydbError as error:
-                log.debug("the source could not be looked at: %s", error.message)
+                log.debug("%s could not be looked at: %s", self._endpoint.side, error.message)
                 self._stop.wait(_EVERY)
 
     def _watch(self) -> None:
         """Look again and again over one connection; raises what goes wrong with it."""
         with ExitStack() as stack:
-            connection = stack.enter_context(connect(self._source, purpose="watch"))
-            with reporting(self._source, "setting up the watch"):
+            connection = stack.enter_context(connect(self._endpoint, purpose="watch"))
+            with reporting(self._endpoint, "setting up the watch"):
                 connection.execute(_LOCK_TIMEOUT)
-            while not self._stop.wait(_EVERY):
-                self._look_at_slot(connection)
-                self._look_at_tables(connection)
+            while not self._stop.wait(self._every):
+                self._look(connection)
+
+
+class TargetWatch(_Watch):
+    """Says for which table a session of this program waits on the target, and who holds it."""
+
+    _every = _LOOK_FOR_LOCKS_EVERY
+
+    def __init__(self, target: Endpoint) -> None:
+        super().__init__(target)
+        self._waiting: set[tuple[Any, ...]] = set()
+        self._told: set[tuple[Any, ...]] = set()
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        with reporting(self._endpoint, "looking for locks that are waited for"):
+            found = set(connection.execute(_BLOCKED).fetchall())
+        # seen twice: a lock that is held for a moment is nobody's business
+        for _, holder, table, name, role in sorted((found & self._waiting) - self._told):
+            what = f"table {table}" if table else "a lock"
+            if not holder:  # as pg_blocking_pids says it
+                log.warning("target: waiting for %s, which a prepared transaction holds", what)
+                continue
+            log.warning(
+                "target: waiting for %s, which session %d (%s) holds locked; to end it: SELECT"
+                " pg_terminate_backend(%d)",
+                what,
+                holder,
+                ", ".join(filter(None, (name, role))) or "of another role",
+                holder,
+            )
+        self._told = (self._told | self._waiting) & found
+        self._waiting = found
+
+
+class SourceWatch(_Watch):
+    """Watches the source's tables and its slot."""
+
+    _every = _EVERY
+
+    def __init__(self, work: WorkDirectory, source: Endpoint) -> None:
+        super().__init__(source)
+        self._work = work
+        self._source = source
+        self._told: set[str] = set()
+        self._capture: Capture | None = None
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        self._look_at_slot(connection)
+        self._look_at_tables(connection)
 
     def _look_at_tables(self, connection: psycopg.Connection[Any]) -> None:
         header = self._work.header()

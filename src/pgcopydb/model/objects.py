@@ -107,6 +107,15 @@ class Column(Struct, frozen=True, kw_only=True):
         return self.generated != ""
 
 
+class UnwritableTable(Struct, frozen=True, kw_only=True):
+    """A table that a role may not write, with the privileges on it that it lacks."""
+
+    schema: str
+    name: str
+    may_use_schema: bool
+    lacking: tuple[str, ...]
+
+
 class Table(Struct, frozen=True, kw_only=True):
     """A table, partitioned table, materialised view or foreign table.
 

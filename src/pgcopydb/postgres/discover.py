@@ -7,7 +7,7 @@ raise psycopg's errors: callers wrap them in ``connect.reporting`` with what the
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ from pgcopydb.model.objects import (
     ServerFacts,
     Table,
     TableKind,
+    UnwritableTable,
 )
 from pgcopydb.postgres.queries import query
 
@@ -88,6 +89,15 @@ def type_contents(connection: Connection[tuple[Any, ...]]) -> dict[int, tuple[st
         record["type_oid"]: tuple(record["contents"])
         for record in records(connection, "type_contents")
     }
+
+
+def unwritable_tables(
+    connection: Connection[tuple[Any, ...]], names: Collection[tuple[str, str]]
+) -> list[UnwritableTable]:
+    """Return those of the tables ``names`` (schema, name) into which changes cannot be applied."""
+    schemas, tables = zip(*names, strict=True) if names else ((), ())
+    found = records(connection, "unwritable", schemas=list(schemas), names=list(tables))
+    return [UnwritableTable(**record) for record in found]
 
 
 def list_indexes(connection: Connection[tuple[Any, ...]]) -> list[Index]:
