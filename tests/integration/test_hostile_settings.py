@@ -96,14 +96,17 @@ def test_a_right_that_is_taken_away_stops_it_and_given_again_it_goes_on(stream: 
     role = f"mover_{pair.target.name}"
     pair.target.execute(
         f"create role {role} login; alter table item owner to {role};"
-        f" grant create on database {pair.target.name} to {role};"
-        f" revoke insert on item from {role}"
+        f" grant create on database {pair.target.name} to {role}"
     )
     stream.pair = SourceTarget(pair.source, AsRole(pair.target.cluster, pair.target.name, role))
     stream.set_up()
-    pair.source.execute("insert into item values (1, 'one')")
-    stream.set_endpos()
-    refused = stream.run("stream", "replay", status=7)
+    with stream.start("stream", "replay") as running:
+        assert wait_for(lambda: "applying from" in running.stderr), running.stderr
+        pair.target.execute(f"revoke insert on item from {role}")
+        pair.source.execute("insert into item values (1, 'one')")
+        stream.set_endpos()
+        refused = running.wait(60)
+    assert refused.status == 7, refused.stderr
     assert "permission denied for table item" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert stream.count("item") == 0

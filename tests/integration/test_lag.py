@@ -89,7 +89,8 @@ def test_the_source_keeps_little_log_while_nothing_is_applied(stream: Stream) ->
         assert written > 80 << 20
         assert wait_for(lambda: kept(source) < written / 4, seconds=60), running.stderr
         assert stream.count("item") == 0
-        assert "target: waiting for table public.item, which session" in running.stderr
+        told = "target: waiting for table public.item, which session"
+        assert wait_for(lambda: told in running.stderr), running.stderr
         assert f"pg_terminate_backend({other.info.backend_pid})" in running.stderr
         other.execute("commit")
         stream.set_endpos()
