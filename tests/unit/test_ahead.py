@@ -29,6 +29,16 @@ LISTED = """\
 ;\tdepends on: 1
 20; 1259 120 TABLE app calling owner
 ;\tdepends on: 1 19
+23; 3079 123 EXTENSION - cubes owner
+;\tdepends on: 1
+24; 1247 124 DOMAIN app checked owner
+;\tdepends on: 1 19
+25; 1259 125 TABLE app cubic owner
+;\tdepends on: 1 23
+26; 1259 126 TABLE app of_domain owner
+;\tdepends on: 1 24
+27; 1259 127 TABLE app alone owner
+;\tdepends on: 1 2
 21; 2604 121 DEFAULT app plain id owner
 ;\tdepends on: 11 10
 22; 0 0 ACL app TABLE plain owner
@@ -36,7 +46,7 @@ LISTED = """\
 """
 
 ENTRIES = parse_list(LISTED)
-EVERY = [110, 113, 115, 116, 117, 120]
+EVERY = [110, 113, 115, 116, 117, 120, 125, 126, 127]
 
 
 def test_a_table_comes_with_what_belongs_to_it_and_what_it_needs() -> None:
@@ -45,17 +55,17 @@ def test_a_table_comes_with_what_belongs_to_it_and_what_it_needs() -> None:
     assert ahead.tables == {110}
 
 
-def test_tables_that_the_rest_would_lock_are_passed_over() -> None:
-    assert choose(ENTRIES, EVERY, count=5).tables == {110, 120}
+def test_tables_that_the_rest_would_lock_or_that_call_something_are_passed_over() -> None:
+    assert choose(ENTRIES, EVERY, count=9).tables == {110, 127}
 
 
-def test_what_a_table_calls_is_made_before_it() -> None:
-    first = [entry.dump_id for entry in choose(ENTRIES, [120], count=5).first]
-    assert first == [1, 2, 19, 20]
+def test_what_a_table_needs_is_made_before_it() -> None:
+    first = [entry.dump_id for entry in choose(ENTRIES, [127], count=5).first]
+    assert first == [1, 2, 27]
 
 
 def test_no_more_than_wanted_and_in_the_order_wanted() -> None:
-    assert choose(ENTRIES, [120, 110], count=1).tables == {120}
+    assert choose(ENTRIES, [127, 110], count=1).tables == {127}
 
 
 def test_nothing_is_lost_and_the_order_is_kept() -> None:

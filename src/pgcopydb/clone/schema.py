@@ -206,8 +206,13 @@ def _choose_ahead(
     chosen = {entry.dump_id for entry in entries}
     # With dependencies pg_restore lists all sections, whichever is asked for.
     listed = list_archive(copying.tools, copying.archive, dependencies=True)
-    related = [entry for entry in listed if entry.dump_id in chosen]
-    return ahead.choose(related, wanted, count=_TABLES_AHEAD)
+    # An extension that is there already is not made, but who needs it is told by its entry.
+    related = [one for one in listed if one.dump_id in chosen or one.kind == "EXTENSION"]
+    both = ahead.choose(related, wanted, count=_TABLES_AHEAD)
+    first, rest = (
+        tuple(one for one in half if one.dump_id in chosen) for half in (both.first, both.rest)
+    )
+    return ahead.Ahead(first, rest, both.tables)
 
 
 @contextmanager

@@ -3,6 +3,10 @@
 Rows are written into a table while pg_restore goes on with the rest of the archive. So nothing in
 that rest may lock the table: not what belongs to it (a default, a sequence, a privilege), which is
 made with it, and no view, partition or inheriting table, for which another one is taken instead.
+
+Nor may a row need anything of that rest. A check, a domain or a generated column may call a
+function whose body reads what the archive does not say; an extension may look into its own tables,
+which are filled when all others are made. Tables that need either are passed over as well.
 """
 
 from collections import defaultdict
@@ -25,7 +29,13 @@ _ADDITIONS: Final = frozenset(
 )
 """What belongs to one table and is made with it."""
 
-_RELATIONS: Final = frozenset({_TABLE, "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE"})
+_UNFIT: Final = frozenset(
+    {
+        *(_TABLE, "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE"),
+        *("AGGREGATE", "EXTENSION", "FUNCTION"),
+    }
+)
+"""What a table may not need that is made first: a relation, and what may call anything."""
 
 
 class Ahead(Struct, frozen=True):
@@ -83,7 +93,7 @@ def _bundle(
         for one in related:
             if one.dump_id in found:
                 continue
-            if one.kind in _RELATIONS:
+            if one.kind in _UNFIT:
                 return None
             found.add(one.dump_id)
             waiting.append(one)
