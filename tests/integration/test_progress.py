@@ -1,6 +1,6 @@
 """The record of what is applied: who may take it over from whom, and what is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ import pytest
 
 from pgcopydb.errors import StateError
 from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.postgres import origin
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.helper_schema import create_helper_schema
-from pgcopydb.postgres.origin import OriginProgress, create_origin
+from pgcopydb.postgres.origin import OriginProgress, applied_position, create_origin
 from pgcopydb.postgres.pipeline import Pipeline, StatementFailure
 from pgcopydb.postgres.progress import Progress, TableProgress, create_progress_row
 from tests.support.servers import Database, MakeDatabase, Servers
@@ -64,6 +65,8 @@ class Applying:
 
     def __init__(self, target: Database, session: Session, record: Progress) -> None:
         self.record = record
+        self._target = target
+        self._session = session
         self._pipeline = Pipeline(session, target.endpoint(Side.TARGET))
         self._pipeline.leave()
 
@@ -77,6 +80,10 @@ class Applying:
             self._pipeline.add("commit")
         self._pipeline.sync()
         self._pipeline.leave()
+
+    def end(self) -> None:
+        """End the session, and with it a transaction under way."""
+        self._target.execute(f"select pg_terminate_backend({self._session.info.backend_pid}, 5000)")
 
 
 def test_a_session_that_a_killed_apply_left_is_ended(target: Database, attach: Attach) -> None:
@@ -113,7 +120,7 @@ def test_a_transaction_that_was_rolled_back_is_not_taken_for_applied(
         else:
             applying.write(3, START + 3, commit=False)
             if ending == "it is ended":
-                target.execute(f"select pg_terminate_backend({first.info.backend_pid}, 5000)")
+                applying.end()
     with session(target, "apply 01234567") as second:
         applying = Applying(target, second, attach.to(second))
         assert applying.record.attach() == START + 2
@@ -122,6 +129,49 @@ def test_a_transaction_that_was_rolled_back_is_not_taken_for_applied(
     with session(target, "apply 01234567") as third:
         assert attach(third) == START + 3
     assert target.rows("select a from public.t order by a") == [(1,), (2,), (3,)]
+
+
+@pytest.fixture
+def applying(target: Database) -> Iterator[Applying]:
+    """A session that has applied START + 1, and has the position after it in a transaction."""
+    endpoint = target.endpoint(Side.TARGET)
+    target.execute("create table public.t (a integer)")
+    with session(target, "setup") as connection:
+        create_helper_schema(connection, RUN)
+        create_origin(connection, endpoint, "ours", START)
+    with closing(session(target, "apply 01234567")) as old:
+        applying = Applying(target, old, OriginProgress(old, endpoint, "ours"))
+        assert applying.record.attach() == START
+        applying.write(1, START + 1)
+        applying.write(2, START + 2, commit=False)
+        yield applying
+
+
+@pytest.fixture(params=["read_origin", "_read_witness"])
+def ends_meanwhile(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, applying: Applying
+) -> None:
+    """That session aborts just before another reads the one or the other of what tells of it."""
+    read = getattr(origin, request.param)
+
+    def read_after_the_end(*arguments: object) -> object:
+        applying.end()
+        return read(*arguments)
+
+    monkeypatch.setattr(origin, request.param, read_after_the_end)
+
+
+@pytest.mark.usefixtures("ends_meanwhile")
+def test_a_session_that_ends_while_its_origin_is_taken_over(target: Database) -> None:
+    endpoint = target.endpoint(Side.TARGET)
+    with session(target, "apply") as new:
+        assert OriginProgress(new, endpoint, "ours").attach() == START + 1
+
+
+@pytest.mark.usefixtures("ends_meanwhile")
+def test_a_session_that_ends_while_its_position_is_asked(target: Database) -> None:
+    with session(target, "asks") as asking:
+        assert applied_position(asking, target.endpoint(Side.TARGET), "ours") == START + 1
 
 
 def test_what_nobody_can_prove_is_refused(target: Database) -> None:

@@ -109,14 +109,16 @@ class OriginProgress:
     def _put_back(self) -> None:
         """Put the origin to where it was before a transaction that was rolled back.
 
-        Raises psycopg's ObjectInUse while a session has it.
+        What became of the transaction is asked first: one that ends only after the position was
+        read would be taken for aborted, and the position for the one before it. Raises psycopg's
+        ObjectInUse while a session has it.
         """
-        stated = read_origin(self._connection, self._endpoint, self._name)
-        if stated is None:
+        if read_origin(self._connection, self._endpoint, self._name) is None:
             return
         witness = self._witness()
         if not witness.aborted:
             return
+        stated = read_origin(self._connection, self._endpoint, self._name) or 0
         if stated != witness.before:
             _advance(self._connection, self._name, witness.before)
             log.warning(
@@ -174,11 +176,14 @@ class OriginProgress:
 def applied_position(connection: Connection, endpoint: Endpoint, name: str) -> int | None:
     """Return up to where the target has applied under an origin, durably, without taking it.
 
-    None when it does not exist.
+    None when it does not exist. What proves the position is read before it and after it: a
+    transaction may be rolled back, or an origin put back, between two looks.
     """
-    witness = _read_witness(connection, endpoint, name)
+    earlier = _read_witness(connection, endpoint, name)
     stated = read_origin(connection, endpoint, name)
-    return witness.before if witness is not None and witness.aborted else stated
+    later = _read_witness(connection, endpoint, name)
+    aborted = (one.before for one in (earlier, later) if one is not None and one.aborted)
+    return next(aborted, stated)
 
 
 def read_origin(connection: Connection, endpoint: Endpoint, name: str) -> int | None:
