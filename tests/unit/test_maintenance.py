@@ -1,8 +1,7 @@
 """What each of several sessions that build indexes may use of the target."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.rules.maintenance import ServerResources, SessionShare, share
 

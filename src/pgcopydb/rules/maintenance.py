@@ -14,8 +14,9 @@ once, as many as --index-jobs says, and they share what the server has:
   owner who wants none, or one who allows few, is obeyed.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _SHARE_OF_CACHE: Final = 4
 _MOST_MEMORY: Final = 2 << 30
@@ -23,8 +24,7 @@ _UNIT: Final = 1024
 """The server keeps maintenance_work_mem in kilobytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerResources:
+class ServerResources(Struct, frozen=True, kw_only=True):
     """The settings of a target that bound what building may use; memory in bytes."""
 
     maintenance_work_mem: int
@@ -34,8 +34,7 @@ class ServerResources:
     max_worker_processes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SessionShare:
+class SessionShare(Struct, frozen=True):
     """What one of several sessions sets for itself; ``memory`` in bytes, whole kilobytes."""
 
     memory: int
