@@ -2,24 +2,29 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 
 from pgcopydb.cdc.capture import identify, read_capture, read_facts
 from pgcopydb.cdc.silence import silence_triggers
 from pgcopydb.errors import StateError, TargetError, some_of
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.findings import Name
 from pgcopydb.model.objects import ServerFacts, UnwritableTable
 from pgcopydb.postgres import discover, helper_schema, origin, progress
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.preflight.text import statement_text
+from pgcopydb.rules.readiness.wording import grant
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader, update_header
 
 log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
+
+_NAMED_ONE_BY_ONE: Final = 5
+"""Tables that a hint names in its GRANT; where there are more, it names their schemas."""
 
 
 def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
@@ -68,24 +73,24 @@ def _refuse_unwritable(work: WorkDirectory, connection: Connection, target: Endp
         names = [f"{table.schema}.{table.name}" for table in found]
         raise TargetError(
             f"target: the role {connection.info.user} may not write {some_of(names)}",
-            hint=f"let it, and run this again: {_grants(connection, found)}",
+            hint=f"let it, and run this again: {_grants(connection.info.user, found)}",
         )
 
 
-def _grants(connection: Connection, found: Sequence[UnwritableTable]) -> str:
-    """Return what lets the role of ``connection`` write tables that it may not write."""
-    role = sql.Identifier(connection.info.user)
-    schemas = dict.fromkeys(table.schema for table in found if not table.may_use_schema)
-    tables = [sql.Identifier(table.schema, table.name) for table in found if table.lacking]
-    statements = [
-        sql.SQL("GRANT {} {} TO {};").format(sql.SQL(what), sql.SQL(", ").join(objects), role)
-        for what, objects in (
-            ("USAGE ON SCHEMA", [sql.Identifier(schema) for schema in schemas]),
-            ("SELECT, INSERT, UPDATE, DELETE ON TABLE", tables),
-        )
-        if objects
-    ]
-    return sql.SQL(" ").join(statements).as_string(connection)
+def _grants(role: str, found: Sequence[UnwritableTable]) -> str:
+    """Return what lets ``role`` write tables that it may not write."""
+    schemas = sorted({table.schema for table in found if not table.may_use_schema})
+    lacking = [table for table in found if table.lacking]
+    what, objects = "TABLE", [Name(table.schema, table.name) for table in lacking]
+    if len(objects) > _NAMED_ONE_BY_ONE:
+        within = sorted({table.schema for table in lacking})
+        what, objects = "ALL TABLES IN SCHEMA", [Name(schema) for schema in within]
+    wanted = (
+        ("USAGE ON SCHEMA", [Name(schema) for schema in schemas]),
+        (f"SELECT, INSERT, UPDATE, DELETE ON {what}", objects),
+    )
+    statements = [grant(right, those, role) for right, those in wanted if those]
+    return " ".join(map(statement_text, statements))
 
 
 def _create_progress(header: RunHeader, connection: Connection, target: Endpoint) -> str:
