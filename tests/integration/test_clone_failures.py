@@ -499,6 +499,10 @@ do $$begin for n in 1..60 loop
   execute format('comment on trigger "tr %s" on "odd. one"."t %s" is ''it''''s''', n, n);
 end loop; end$$;
 create publication everything for tables in schema "odd. one";
+create function slowly(integer) returns integer immutable language plpgsql as
+    'begin perform pg_catalog.pg_sleep(0.005); return $1; end';
+create table slow (id integer); insert into slow select generate_series(1, 200);
+create index slow_index on slow (slowly(id));  -- an index and statistics that take a second
 create sequence called; select nextval('called');
 select count(lo_from_bytea(0, decode(repeat('ab', 500), 'hex'))) from generate_series(1, 3000);
 """

@@ -130,7 +130,8 @@ def failing_to_sync(pid: int) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield tracing
         finally:
-            tracing.terminate()
+            # It may wait for ever for threads of a process that was killed.
+            tracing.kill()
 
 
 def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stored(
@@ -143,6 +144,11 @@ def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stor
         assert wait_for(lambda: _RECEIVE.search(running.stderr) is not None)
         found = _RECEIVE.search(running.stderr)
         assert found is not None
+        # Once something is confirmed, the names of its files are on disk: what fails is a commit.
+        stream.pair.source.execute("insert into item values (0, 'zero')")
+        (before,) = stream.pair.source.rows("select pg_current_wal_insert_lsn()::text")[0]
+        confirmed = f"select 1 from pg_replication_slots where confirmed_flush_lsn >= '{before}'"
+        assert wait_for(lambda: stream.pair.source.rows(confirmed) != [])
         with failing_to_sync(int(found.group(1))):
             with stream.pair.source.connect() as connection:
                 connection.execute("begin; insert into item values (1, 'one')")

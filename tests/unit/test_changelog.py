@@ -1,5 +1,7 @@
 """The changelog: what is stored comes back, from any position, whatever was interrupted."""
 
+import errno
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -299,6 +301,24 @@ def test_a_full_disk_ends_the_writer_with_its_place_and_need(tmp_path: Path) -> 
     reader = ChangelogReader(tmp_path)
     reader.seek(0)
     assert [end for _, _, end in read_all(reader)] == [10, 20]
+
+
+def test_a_directory_that_cannot_be_brought_to_disk_makes_nothing_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite goes on when the name of its log could not be brought to disk."""
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    append_whole(writer, 10, b"one")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", fail)
+        with pytest.raises(StateError, match="cannot be brought to disk: Input/output error"):
+            writer.make_durable()
+    writer.make_durable()
+    writer.close()
 
 
 def test_what_a_killed_writer_left_is_made_durable_by_the_next(tmp_path: Path) -> None:

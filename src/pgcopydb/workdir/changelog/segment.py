@@ -135,17 +135,26 @@ def create_segment(
             segment.executemany(INSERT_RELATION, preamble)
     finally:
         segment.close()  # the last one to close it takes its journal along
-    _make_durable(unfinished)
+    bring_to_disk(unfinished)
     unfinished.rename(path)
-    _make_durable(path.parent)
+    bring_to_disk(path.parent)
     return open_segment(path, durable=False)
 
 
-def _make_durable(path: Path) -> None:
-    """Bring a file that no connection has open, or the names in a directory, to disk."""
+def bring_to_disk(path: Path) -> None:
+    """Bring a file that no connection has open, or the names in a directory, to disk.
+
+    Raises StateError when the disk cannot.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be brought to disk: {error.strerror}",
+            hint="look at that disk, then go on with --resume: what could not be stored has not"
+            " been confirmed to the source, which keeps it",
+        ) from error
     finally:
         os.close(descriptor)
 

@@ -10,6 +10,7 @@ from pgcopydb.workdir.changelog.segment import (
     INSERT_RELATION,
     MOST_BYTES,
     PREAMBLE,
+    bring_to_disk,
     create_segment,
     open_segment,
     read_head,
@@ -33,6 +34,7 @@ class ChangelogWriter:
         self._relations: dict[bytes, Frame] = {}
         self._bytes = 0
         self._is_durable = False  # a writer before this one may have been killed
+        self._log_is_named = False
         self.stored_end = stored_end(directory)
         files = segment_files(directory)
         if files:
@@ -95,10 +97,14 @@ class ChangelogWriter:
 
         SQLite brings its whole log there with a commit that is to be durable, however small, but
         not with one that changes nothing. It does so by its own descriptor, as it must be: closing
-        another one of the same file would drop its locks.
+        another one of the same file would drop its locks. The name of a new log it brings there
+        too, but goes on when that fails (unixSync in os_unix.c), so it is done here before.
         """
         if self._is_durable:
             return
+        if not self._log_is_named:
+            bring_to_disk(self._directory)
+            self._log_is_named = True
         self._segment.execute("pragma synchronous = full")
         self._segment.execute("update segment set durable_commits = durable_commits + 1")
         self._segment.execute("pragma synchronous = normal")
@@ -125,6 +131,7 @@ class ChangelogWriter:
         self._bytes = 0
 
     def _create(self, relations: Iterable[Frame]) -> sqlite3.Connection:
+        self._log_is_named = False
         return create_segment(
             self._directory / segment_name(self._next_id),
             (self.stored_end, self.session),
