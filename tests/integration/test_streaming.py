@@ -238,3 +238,29 @@ def test_other_plugins_cannot(stream: Stream) -> None:
     assert refused.status == 2
     assert "--streaming on needs the plugin pgoutput" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+SUBTRANSACTIONS = """
+do $$ begin
+  for n in 1..10000 loop
+    begin
+      insert into wide values (n, 'in a subtransaction', 'well');
+      if n % 4 = 0 then update wide set v = 'by a later one' where id = n - 1; end if;
+      if n % 3 = 0 then raise 'rolled back'; end if;
+    exception when raise_exception then null;
+    end;
+  end loop;
+end $$
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+@pytest.mark.parametrize("streaming", ["on", "off"])
+def test_a_transaction_of_ten_thousand_subtransactions(stream: Stream, streaming: str) -> None:
+    """A third of them rolled back, each after it has been sent where that is done in progress."""
+    stream.pair.source.execute(SUBTRANSACTIONS)
+    stream.set_endpos()
+    stream.replay("--streaming", streaming)
+    assert stream.count("wide") == 6667
+    stream.assert_equal()
+    assert streamed(stream) == (streaming == "on")

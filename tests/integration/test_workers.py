@@ -1,5 +1,8 @@
 """Worker processes: what reaches them, what comes back, and that none outlives its parent."""
 
+import asyncio
+import collections
+import itertools
 import os
 import signal
 import subprocess
@@ -16,6 +19,7 @@ import pytest
 from pgcopydb.demo.processes import children, is_alive
 from pgcopydb.errors import SourceError, WorkerError
 from pgcopydb.runtime import fork_server, signals
+from pgcopydb.runtime.runaway import ending_runaways
 from pgcopydb.runtime.workers import Worker, WorkerGroup
 from tests.support.clock import wait_for
 
@@ -66,6 +70,20 @@ def never_end(task: Say) -> None:
     task.to.send(os.getpid())
     while True:
         time.sleep(1)
+
+
+def work_and_then_run_away(task: Say) -> None:
+    """Use the processor while the loop turns, and then while it does not, as asyncpg can."""
+    asyncio.run(_work_and_then_run_away(task))
+
+
+async def _work_and_then_run_away(task: Say) -> None:
+    async with ending_runaways(0.3):
+        started = time.process_time()
+        while time.process_time() < started + 0.9:
+            await asyncio.sleep(0)
+        task.to.send("worked")
+        collections.deque(itertools.repeat(None), maxlen=0)
 
 
 @pytest.fixture
@@ -200,3 +218,12 @@ def test_a_server_that_cannot_be_reached_is_an_error() -> None:
 def _parent_of(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[1])
+
+
+def test_a_worker_whose_loop_no_longer_turns_is_ended(group: WorkerGroup) -> None:
+    """In compiled code that lets no signal handler and no thread come to its turn."""
+    ours, theirs = Pipe()
+    group.start(Worker("runaway", work_and_then_run_away, Say(theirs)))
+    assert ours.recv() == "worked"
+    with pytest.raises(WorkerError, match="runaway was ended: it went round and round"):
+        group.wait()

@@ -12,6 +12,7 @@ from pgcopydb.errors import PgcopydbError
 from pgcopydb.model.parts import TablePart
 from pgcopydb.postgres.transfer import Lane
 from pgcopydb.runtime import signals
+from pgcopydb.runtime.runaway import ending_runaways
 from pgcopydb.workdir.jobs import Job, JobQueue
 from pgcopydb.workdir.store import open_store
 
@@ -24,14 +25,15 @@ async def run_lanes(work: LaneWork) -> None:
 
     Raises the error of the first lane that failed, which ends the others.
     """
-    running = [asyncio.create_task(_run_lane(work, number)) for number in work.numbers]
-    try:
-        await asyncio.gather(*running)
-    except BaseException:
-        for lane in running:
-            lane.cancel()
-        await asyncio.wait(running)
-        raise
+    async with ending_runaways():
+        running = [asyncio.create_task(_run_lane(work, number)) for number in work.numbers]
+        try:
+            await asyncio.gather(*running)
+        except BaseException:
+            for lane in running:
+                lane.cancel()
+            await asyncio.wait(running)
+            raise
 
 
 async def _run_lane(work: LaneWork, number: int) -> None:

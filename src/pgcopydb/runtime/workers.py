@@ -158,6 +158,12 @@ def _cause(running: _Running) -> PgcopydbError | None:
         running.process.close()
     if status == 0:
         return None
+    if status == -signal.SIGPROF:
+        return WorkerError(
+            f"worker {running.name} was ended: it went round and round over one message, which"
+            " broke the protocol",
+            hint="see what is between this machine and the servers, then run again with --resume",
+        )
     if status is not None and status < 0:
         name = signal.Signals(-status).name
         return WorkerError(
