@@ -1,10 +1,18 @@
 """A base copy phase by phase, as scripts make it, ends where a clone does."""
 
+import signal
 import stat
+import time
 
 import pytest
 
-from tests.integration.test_clone import OBJECTS
+from pgcopydb.clone import rows
+from pgcopydb.clone.phases import copy_data
+from pgcopydb.errors import Interrupted
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.options import WorkOptions
+from pgcopydb.workdir.directory import open_directory
+from tests.integration.test_clone import OBJECTS, TWO_JOBS
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences, differing_tables
@@ -91,6 +99,29 @@ def test_rows_that_failed_are_copied_when_the_reason_is_gone(phases: Phases) -> 
         "select * from shop.keyless order by 1",
     ):
         assert target.rows(query) == source.rows(query)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, OBJECTS)], indirect=True)
+def test_ended_when_its_jobs_are_planned_and_that_is_not_noted_it_is_resumed(
+    phases: Phases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row may be there then: a run that is resumed would take it for somebody else's."""
+    phases.run("dump", "schema")
+    phases.run("restore", "pre-data")
+    sides = (phases.pair.source.endpoint(Side.SOURCE), phases.pair.target.endpoint(Side.TARGET))
+
+    def end(*_: object) -> None:
+        time.sleep(1)  # in which lanes would copy what they may
+        raise Interrupted(signal.SIGTERM)
+
+    options = WorkOptions(directory=phases.directory, resume=True)
+    with open_directory(options, command="copy data") as work, monkeypatch.context() as ending:
+        ending.setattr(rows, "mark_done_in", end)
+        with pytest.raises(Interrupted):
+            copy_data(work, *sides, TWO_JOBS)
+    phases.run("copy", "data", "--resume")
+    phases.run("restore", "post-data")
+    assert differences(phases.pair.source, phases.pair.target) == []
 
 
 REFERENCED = """

@@ -40,7 +40,8 @@ TABLES: Final = "tables"
 """The pool, and the unit, of making the tables that are not made first; see ``rows``."""
 
 PLANNED: Final = "jobs planned"
-"""The step after which every table is there and no job will be added."""
+"""The step after which every table is there and no job will be added: a run that is resumed goes
+on with those of the queue. Where the tables were there before, no row is copied sooner."""
 
 INDEXES_BUILT: Final = "indexes built"
 CONSTRAINTS_BUILT: Final = "constraints built"
@@ -112,7 +113,12 @@ MARKERS_DROPPED: Final = "markers dropped"
 def mark_done(work: WorkDirectory, step: str) -> None:
     """Remember that a copy in this directory has finished ``step``."""
     with work.store() as store:
-        write_fact(store, f"copy step: {step}", True)
+        mark_done_in(store, step)
+
+
+def mark_done_in(store: sqlite3.Connection, step: str) -> None:
+    """Remember the same for who has the directory's store open."""
+    write_fact(store, f"copy step: {step}", True)
 
 
 def is_done(work: WorkDirectory, step: str) -> bool:

@@ -18,6 +18,7 @@ from pgcopydb.clone.context import (
     TABLES,
     Copying,
     Restoring,
+    mark_done_in,
     require_finished,
 )
 from pgcopydb.clone.plan import EVERYTHING, Making, Plan, plan_copy
@@ -48,7 +49,7 @@ from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snap
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue, NewJob
-from pgcopydb.workdir.store import read_fact, write_fact
+from pgcopydb.workdir.store import read_fact, transaction, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -188,20 +189,25 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 _wait_for_lanes(copying, group, locked, lanes)
                 queue.add((_MAKING_TABLES, *(_when_made(job, first) for job in plan.jobs)))
 
+            def end() -> None:
+                """Let the lanes have the rows of all tables, and a resumed run go on with them."""
+                with copying.work.store() as store:
+                    same_queue = JobQueue(store)
+                    with transaction(store):
+                        write_fact(store, _SCOPE, scope.name)
+                        mark_done_in(store, PLANNED)
+                        for job in same_queue.jobs(TABLES):
+                            same_queue.finish(job)
+
             if scope.schema:
                 _make_tables(copying, locked, selection, plan, begin)
             extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
-            _wait_for_lanes(copying, group, locked, lanes)
             if queue.is_empty():
-                queue.add(plan.jobs)
+                begin(first=frozenset())
             if objects:
                 queue.add(objects)
-            for job in queue.jobs(TABLES):
-                queue.finish(job)
-            with copying.work.store() as store:
-                write_fact(store, _SCOPE, scope.name)
-            copying.mark_done(PLANNED)
+            end()
             _copy_and_build(
                 copying,
                 queue,
