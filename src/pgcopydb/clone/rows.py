@@ -21,6 +21,7 @@ from pgcopydb.clone.context import (
     mark_done_in,
     require_finished,
 )
+from pgcopydb.clone.dumping import dumping
 from pgcopydb.clone.plan import EVERYTHING, Making, Plan, plan_copy
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.resume import (
@@ -158,6 +159,9 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 refuse_changed_selection(selection, copying.filters)
             else:
                 into_tables.refuse_unready(copying, locked.tables)
+            dumped = (
+                holding.enter_context(dumping(copying, locked, selection)) if scope.schema else None
+            )
             filled = {(table.schema, table.name) for table in locked.tables}
             silenced = _silenced(copying, scope, filled)
             plan = plan_under(
@@ -199,8 +203,9 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                         for job in same_queue.jobs(TABLES):
                             same_queue.finish(job)
 
-            if scope.schema:
-                _make_tables(copying, locked, selection, plan, begin)
+            if dumped is not None:
+                dumped(partial(_look_on, copying, group, locked))
+                _make_tables(copying, plan, begin)
             extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
             if queue.is_empty():
@@ -335,8 +340,14 @@ def _wait_for_lanes(
     with copying.work.store() as store:
         while not tables.are_ready(store, locked.id, count):
             group.poll(_LOOK_EVERY)
-            locked.check()
-            copying.watch()
+            _look_on(copying, group, locked)
+
+
+def _look_on(copying: Copying, group: WorkerGroup, locked: LockedSnapshot) -> None:
+    """Raise what has become of the lanes, of the snapshot, or of what runs beside the copy."""
+    group.poll()
+    locked.check()
+    copying.watch()
 
 
 def _largest(candidates: Iterable[Table]) -> tuple[tuple[str, str], ...]:
@@ -391,23 +402,8 @@ def _when_made(job: NewJob, first: frozenset[int]) -> NewJob:
     return replace(job, waits_for=(*job.waits_for, TABLES))
 
 
-def _make_tables(
-    copying: Copying,
-    locked: LockedSnapshot,
-    selection: Selection,
-    plan: Plan,
-    begin: Callable[[frozenset[int]], None],
-) -> None:
-    """Dump the schema and make the tables; where they are many, ``begin`` with the first."""
-    with copying.timed("dump schema"):
-        schema.dump(
-            copying.work,
-            copying.source,
-            locked.facts,
-            copying.tools,
-            locked.id,
-            selection=selection,
-        )
+def _make_tables(copying: Copying, plan: Plan, begin: Callable[[frozenset[int]], None]) -> None:
+    """Make the tables of the dumped schema; where they are many, ``begin`` with the first."""
     with copying.timed("restore pre-data"):
         wanted = dict.fromkeys(job.oid for job in plan.jobs if job.pool == COPY and not job.done)
         schema.restore_before_data(

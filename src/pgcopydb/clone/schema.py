@@ -100,10 +100,12 @@ def dump(
     snapshot: str,
     *,
     selection: Selection,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the source's schema, as the snapshot shows it, into the work directory.
 
-    What is not in the ``selection`` is written down, and left out when the dump is restored.
+    What is not in the ``selection`` is written down, and left out when the dump is restored. Once
+    ``stopping`` or a signal says so, pg_dump is ended.
     """
     output = archive(work)
     # closed, not committed: a commit of what was only read may fail, and would be no error
@@ -117,7 +119,7 @@ def dump(
         publications = _own_publications(work, session)
         spaced_roles = tuple(row[0] for row in session.execute(_SPACED_ROLES))
     taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
-    with child_environment(source, work.path) as access, _stoppable() as stopping:
+    with child_environment(source, work.path) as access, _stoppable() as stop_requested:
         try:
             dump_schema(
                 tools,
@@ -127,7 +129,7 @@ def dump(
                 exclude_tables=[
                     (one.schema, one.name) for one in relations if not taken[one] and one.is_locked
                 ],
-                stopping=stopping,
+                stopping=lambda: stop_requested() or stopping(),
             )
         except ExternalToolError as error:
             if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
