@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pgcopydb.clone import rows
+from pgcopydb.clone.context import PLANNED, Copying
 from pgcopydb.clone.phases import copy_data
 from pgcopydb.errors import Interrupted
 from pgcopydb.model.endpoint import Side
@@ -110,13 +110,17 @@ def test_ended_when_its_jobs_are_planned_and_that_is_not_noted_it_is_resumed(
     phases.run("restore", "pre-data")
     sides = (phases.pair.source.endpoint(Side.SOURCE), phases.pair.target.endpoint(Side.TARGET))
 
-    def end(*_: object) -> None:
-        time.sleep(1)  # in which lanes would copy what they may
-        raise Interrupted(signal.SIGTERM)
+    original = Copying.mark_done
+
+    def mark_done(copying: Copying, step: str) -> None:
+        if step == PLANNED:
+            time.sleep(1)  # in which lanes would copy what they may
+            raise Interrupted(signal.SIGTERM)
+        original(copying, step)
 
     options = WorkOptions(directory=phases.directory, resume=True)
     with open_directory(options, command="copy data") as work, monkeypatch.context() as ending:
-        ending.setattr(rows, "mark_done_in", end)
+        ending.setattr(Copying, "mark_done", mark_done)
         with pytest.raises(Interrupted):
             copy_data(work, *sides, TWO_JOBS)
     phases.run("copy", "data", "--resume")

@@ -113,12 +113,7 @@ MARKERS_DROPPED: Final = "markers dropped"
 def mark_done(work: WorkDirectory, step: str) -> None:
     """Remember that a copy in this directory has finished ``step``."""
     with work.store() as store:
-        mark_done_in(store, step)
-
-
-def mark_done_in(store: sqlite3.Connection, step: str) -> None:
-    """Remember the same for who has the directory's store open."""
-    write_fact(store, f"copy step: {step}", True)
+        write_fact(store, f"copy step: {step}", True)
 
 
 def is_done(work: WorkDirectory, step: str) -> bool:

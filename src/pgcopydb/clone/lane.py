@@ -49,7 +49,7 @@ async def _run_lane(work: LaneWork, number: int) -> None:
                 jobs = queue.claim_several(COPY, weight=TOGETHER_BYTES, count=TOGETHER_COUNT)
                 if jobs:
                     await _copy(queue, lane, jobs)
-                elif planned:
+                elif planned and not queue.any_pending(COPY):
                     return
                 else:
                     await asyncio.sleep(_IDLE)

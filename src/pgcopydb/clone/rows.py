@@ -18,7 +18,6 @@ from pgcopydb.clone.context import (
     TABLES,
     Copying,
     Restoring,
-    mark_done_in,
     require_finished,
 )
 from pgcopydb.clone.dumping import dumping
@@ -50,7 +49,7 @@ from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snap
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue, NewJob
-from pgcopydb.workdir.store import read_fact, transaction, write_fact
+from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -193,16 +192,6 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 _wait_for_lanes(copying, group, locked, lanes)
                 queue.add((_MAKING_TABLES, *(_when_made(job, first) for job in plan.jobs)))
 
-            def end() -> None:
-                """Let the lanes have the rows of all tables, and a resumed run go on with them."""
-                with copying.work.store() as store:
-                    same_queue = JobQueue(store)
-                    with transaction(store):
-                        write_fact(store, _SCOPE, scope.name)
-                        mark_done_in(store, PLANNED)
-                        for job in same_queue.jobs(TABLES):
-                            same_queue.finish(job)
-
             if dumped is not None:
                 dumped(partial(_look_on, copying, group, locked))
                 _make_tables(copying, plan, begin)
@@ -212,7 +201,10 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 begin(first=frozenset())
             if objects:
                 queue.add(objects)
-            end()
+            with copying.work.store() as store:
+                write_fact(store, _SCOPE, scope.name)
+            copying.mark_done(PLANNED)
+            _let_all_be_copied(queue)
             _copy_and_build(
                 copying,
                 queue,
@@ -225,8 +217,15 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             )
 
 
+def _let_all_be_copied(queue: JobQueue) -> None:
+    """Let the lanes have the tables that are not made first, now that all are there."""
+    for job in queue.jobs(TABLES, state="pending"):
+        queue.finish(job)
+
+
 def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
     """Go on with a copy whose jobs are planned; what the target has is not done again."""
+    _let_all_be_copied(queue)
     count_markers(copying, queue)
     if Making.INDEXES in scope.making:
         repeat_lost_builds(

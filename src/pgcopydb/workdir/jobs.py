@@ -336,6 +336,13 @@ class JobQueue:
         """Tell whether no job was ever planned."""
         return self._connection.execute("select 1 from job limit 1").fetchone() is None
 
+    def any_pending(self, pool: str) -> bool:
+        """Tell whether ``pool`` has jobs that nobody has claimed, though they may wait."""
+        row = self._connection.execute(
+            "select 1 from job where pool = ? and state = 'pending' limit 1", (pool,)
+        ).fetchone()
+        return row is not None
+
     def is_finished(self, pool: str) -> bool:
         """Tell whether every job of ``pool`` is done."""
         return (
