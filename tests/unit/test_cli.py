@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from pgcopydb import __version__, errors
-from pgcopydb.cli import options, reference
+from pgcopydb.cli import groups, reference
 from pgcopydb.cli.command import OptionGroup, command
 from pgcopydb.cli.main import COMMANDS, root
 from pgcopydb.cli.render import aligned, clone_summary, duration, sentinel_fields, size
@@ -412,21 +412,21 @@ def built(group: OptionGroup, *arguments: str, **env: str) -> Any:
 
 
 def test_defaults_are_those_of_the_model() -> None:
-    assert built(options.COPY) == CopyOptions()
-    assert built(options.FOLLOW) == FollowOptions()
-    assert built(options.FOLLOW_IF_ASKED) is None
-    assert built(options.WORK) == WorkOptions()
+    assert built(groups.COPY) == CopyOptions()
+    assert built(groups.FOLLOW) == FollowOptions()
+    assert built(groups.FOLLOW_IF_ASKED) is None
+    assert built(groups.WORK) == WorkOptions()
 
 
 def test_the_work_directory() -> None:
-    work = built(options.WORK, "-D", "/x", "--resume", "-C")
+    work = built(groups.WORK, "-D", "/x", "--resume", "-C")
     assert work == WorkOptions(directory=Path("/x"), resume=True, not_consistent=True)
 
 
 def test_servers_come_from_option_or_environment() -> None:
-    assert built(options.SOURCE, "-S", "a", PGCOPYDB_SOURCE_PGURI="b") == Endpoint(Side.SOURCE, "a")
-    assert built(options.SOURCE, PGCOPYDB_SOURCE_PGURI="b") == Endpoint(Side.SOURCE, "b")
-    assert built(options.OPTIONAL_TARGET) is None
+    assert built(groups.SOURCE, "-S", "a", PGCOPYDB_SOURCE_PGURI="b") == Endpoint(Side.SOURCE, "a")
+    assert built(groups.SOURCE, PGCOPYDB_SOURCE_PGURI="b") == Endpoint(Side.SOURCE, "b")
+    assert built(groups.OPTIONAL_TARGET) is None
 
 
 @pytest.mark.parametrize(
@@ -441,14 +441,14 @@ def test_servers_come_from_option_or_environment() -> None:
     ],
 )
 def test_jobs(arguments: tuple[str, ...], env: dict[str, str], expected: tuple[int, int]) -> None:
-    copy = built(options.COPY, *arguments, **env)
+    copy = built(groups.COPY, *arguments, **env)
     assert (copy.table_jobs, copy.index_jobs) == expected
 
 
 def test_other_names_of_options(tmp_path: Path) -> None:
     file = tmp_path / "f.ini"
     file.write_text("[exclude-table]\npublic.left_out\n")
-    copy = built(options.COPY, "--split-at", "1 GB", "--skip-blobs", "--filter", str(file))
+    copy = built(groups.COPY, "--split-at", "1 GB", "--skip-blobs", "--filter", str(file))
     assert copy == CopyOptions(
         split_tables_larger_than=1 << 30, skip_large_objects=True, filters=file
     )
@@ -456,26 +456,26 @@ def test_other_names_of_options(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["1", "on", "true", "yes"])
 def test_booleans_of_the_environment(word: str) -> None:
-    assert built(options.COPY, PGCOPYDB_FAIL_FAST=word).fail_fast
+    assert built(groups.COPY, PGCOPYDB_FAIL_FAST=word).fail_fast
 
 
 def test_an_environment_variable_can_say_no() -> None:
-    assert not built(options.COPY, PGCOPYDB_FAIL_FAST="off").fail_fast
+    assert not built(groups.COPY, PGCOPYDB_FAIL_FAST="off").fail_fast
 
 
 def test_what_was_given_is_told_from_what_was_not() -> None:
-    follow = built(options.FOLLOW, "--slot-name", "pgcopydb", PGCOPYDB_OUTPUT_PLUGIN="wal2json")
+    follow = built(groups.FOLLOW, "--slot-name", "pgcopydb", PGCOPYDB_OUTPUT_PLUGIN="wal2json")
     assert follow.plugin is Plugin.WAL2JSON
     assert follow.given == {"slot_name", "plugin"}
 
 
 def test_positions_are_integers() -> None:
-    assert built(options.FOLLOW, "--endpos", "16/B374D848").endpos == 0x16B374D848
-    assert built(options.FOLLOW, "--endpos", "0/0").endpos is None
+    assert built(groups.FOLLOW, "--endpos", "16/B374D848").endpos == 0x16B374D848
+    assert built(groups.FOLLOW, "--endpos", "0/0").endpos is None
 
 
 def test_numbers_as_text_may_be_asked_for_and_change_nothing() -> None:
-    follow = built(options.FOLLOW, "--wal2json-numeric-as-string")
+    follow = built(groups.FOLLOW, "--wal2json-numeric-as-string")
     assert follow == FollowOptions()
 
 

@@ -16,7 +16,7 @@ from pgcopydb.cli.drawing import Lines, copy_lines
 from pgcopydb.cli.progress import copy_line, copy_progress, progress_members, summary_json
 from pgcopydb.cli.render import clone_summary
 from pgcopydb.clone.context import BUILD, COPY, FOREIGN_KEYS, LARGE_OBJECTS
-from pgcopydb.clone.plan import Build, encode
+from pgcopydb.clone.planning.jobs import Build, encode
 from pgcopydb.clone.progress import covered, measure, with_index_builds
 from pgcopydb.clone.summary import summarize
 from pgcopydb.model.objects import IndexBuild

@@ -3,7 +3,8 @@
 import click
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import COPY, EXISTING_WORK, FOLLOW_IF_ASKED, SOURCE, TARGET, flag
+from pgcopydb.cli.groups import COPY, EXISTING_WORK, FOLLOW_IF_ASKED, SOURCE, TARGET
+from pgcopydb.cli.options import flag
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 

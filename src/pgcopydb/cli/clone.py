@@ -4,7 +4,8 @@ import click
 from msgspec.structs import replace
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import ALL_DATABASES, COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
+from pgcopydb.cli.groups import COPY, FOLLOW_IF_ASKED, SOURCE, TARGET, WORK
+from pgcopydb.cli.options import ALL_DATABASES
 from pgcopydb.cli.phase import prepare_lanes
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from pgcopydb.cli.command import CommandGroup, command
-from pgcopydb.cli.options import (
-    COMPARE_DATA,
-    COMPARE_SCHEMA,
-    EXISTING_WORK,
-    JSON,
-    SOURCE,
-    TARGET,
-    flag,
-)
+from pgcopydb.cli.groups import COMPARE_DATA, COMPARE_SCHEMA, EXISTING_WORK, SOURCE, TARGET
+from pgcopydb.cli.options import JSON, flag
 from pgcopydb.errors import DifferencesFound
 from pgcopydb.model.comparison import DataComparison, Found, SchemaComparison
 from pgcopydb.model.endpoint import Endpoint

@@ -1,7 +1,7 @@
 """``pgcopydb copy``: a base copy whole, or one phase of it."""
 
 from pgcopydb.cli.command import CommandGroup, command
-from pgcopydb.cli.options import (
+from pgcopydb.cli.groups import (
     COPY,
     COPY_DATA,
     COPY_EXTENSIONS,

@@ -1,7 +1,7 @@
 """``pgcopydb dump``: what the source has, into the work directory."""
 
 from pgcopydb.cli.command import CommandGroup, command
-from pgcopydb.cli.options import DUMP, DUMP_ROLES, OPTIONAL_TARGET, SOURCE, WORK
+from pgcopydb.cli.groups import DUMP, DUMP_ROLES, OPTIONAL_TARGET, SOURCE, WORK
 from pgcopydb.cli.phase import run_phase
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, WorkOptions

@@ -4,7 +4,8 @@ import click
 
 from pgcopydb.cli.command import command
 from pgcopydb.cli.following import following
-from pgcopydb.cli.options import FOLLOW, NEEDS_NO_SNAPSHOT, SELECTION, SOURCE, TARGET, WORK, flag
+from pgcopydb.cli.groups import FOLLOW, NEEDS_NO_SNAPSHOT, SELECTION, SOURCE, TARGET, WORK
+from pgcopydb.cli.options import flag
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import click
 
 from pgcopydb.cli.command import CommandGroup, command
+from pgcopydb.cli.groups import SOURCE
 from pgcopydb.cli.list_progress import progress
 from pgcopydb.cli.listing import (
     OF_SCHEMA,
@@ -21,7 +22,6 @@ from pgcopydb.cli.options import (
     ESTIMATE_TABLE_SIZES,
     JSON,
     SKIP_SPLIT_BY_CTID,
-    SOURCE,
     SPLIT_MAX_PARTS,
     SPLIT_TABLES,
     flag,

@@ -5,8 +5,9 @@ from typing import Final
 import click
 
 from pgcopydb.cli.command import command
+from pgcopydb.cli.groups import EXISTING_WORK, NEEDS_NO_SOURCE, OPTIONAL_TARGET
 from pgcopydb.cli.listing import catalogue
-from pgcopydb.cli.options import EXISTING_WORK, JSON, NEEDS_NO_SOURCE, OPTIONAL_TARGET, flag
+from pgcopydb.cli.options import JSON, flag
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.runtime import logs

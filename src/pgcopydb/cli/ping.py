@@ -3,7 +3,8 @@
 import click
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import SOURCE, TARGET, value
+from pgcopydb.cli.groups import SOURCE, TARGET
+from pgcopydb.cli.options import value
 from pgcopydb.cli.types import SECONDS
 from pgcopydb.model.endpoint import Endpoint
 

@@ -3,7 +3,7 @@
 import click
 
 from pgcopydb.cli.command import CommandGroup, command
-from pgcopydb.cli.options import DUMPED_WORK, RESTORE, RESTORE_ROLES, TARGET_ALONE
+from pgcopydb.cli.groups import DUMPED_WORK, RESTORE, RESTORE_ROLES, TARGET_ALONE
 from pgcopydb.cli.phase import run_phase
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, WorkOptions

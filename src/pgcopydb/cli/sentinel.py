@@ -3,15 +3,8 @@
 import click
 
 from pgcopydb.cli.command import CommandGroup, OptionGroup, command
-from pgcopydb.cli.options import (
-    EXISTING_WORK,
-    JSON,
-    NEEDS_NO_SOURCE,
-    OPTIONAL_SOURCE,
-    SOURCE_URI,
-    flag,
-    missing,
-)
+from pgcopydb.cli.groups import EXISTING_WORK, NEEDS_NO_SOURCE, OPTIONAL_SOURCE, missing
+from pgcopydb.cli.options import JSON, SOURCE_URI, flag
 from pgcopydb.cli.types import LSN
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint, Side

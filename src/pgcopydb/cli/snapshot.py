@@ -3,7 +3,7 @@
 import click
 
 from pgcopydb.cli.command import command
-from pgcopydb.cli.options import FOLLOW_IF_ASKED, NEEDS_NO_TARGET, SELECTION, SOURCE, WORK
+from pgcopydb.cli.groups import FOLLOW_IF_ASKED, NEEDS_NO_TARGET, SELECTION, SOURCE, WORK
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions, WorkOptions
 

@@ -9,10 +9,9 @@ import click
 
 from pgcopydb.cli.command import CommandGroup, command
 from pgcopydb.cli.following import following
-from pgcopydb.cli.options import (
+from pgcopydb.cli.groups import (
     EXISTING_WORK,
     FOLLOW,
-    JSON,
     NEEDS_NO_SERVER,
     NEEDS_NO_SNAPSHOT,
     NEEDS_NO_SOURCE,
@@ -20,14 +19,12 @@ from pgcopydb.cli.options import (
     OPTIONAL_TARGET,
     SELECTION,
     SOURCE,
-    SOURCE_URI,
     TARGET,
     TARGET_ALONE,
-    TARGET_URI,
     WORK,
-    flag,
     missing,
 )
+from pgcopydb.cli.options import JSON, SOURCE_URI, TARGET_URI, flag
 from pgcopydb.cli.sentinel import sentinel
 from pgcopydb.cli.types import PLACE
 from pgcopydb.model.endpoint import Endpoint, Side

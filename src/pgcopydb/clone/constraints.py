@@ -6,7 +6,7 @@ import msgspec
 
 from pgcopydb.clone import foreign_keys, schema
 from pgcopydb.clone.context import FOREIGN_KEYS, Restoring
-from pgcopydb.clone.plan import ForeignKey
+from pgcopydb.clone.planning.jobs import ForeignKey
 from pgcopydb.clone.resume import read_remainder
 from pgcopydb.clone.schema import After
 from pgcopydb.clone.statements import run_pool

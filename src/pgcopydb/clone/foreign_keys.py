@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 from psycopg import Connection
 
-from pgcopydb.clone.plan import ForeignKey
+from pgcopydb.clone.planning.jobs import ForeignKey
 from pgcopydb.errors import SqlError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting

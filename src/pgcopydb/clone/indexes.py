@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from psycopg import Connection
 
-from pgcopydb.clone.plan import Build, Step
+from pgcopydb.clone.planning.jobs import Build, Step
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.sql.quote import qualified_name

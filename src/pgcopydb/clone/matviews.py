@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from pgcopydb.clone.context import Restoring
 from pgcopydb.clone.indexes import is_there, run_steps
-from pgcopydb.clone.plan import create_step
+from pgcopydb.clone.planning.builds import create_step
 from pgcopydb.model.objects import Index, Table, TableKind
 from pgcopydb.postgres.connect import connect, reporting, translate
 from pgcopydb.sql import ddl

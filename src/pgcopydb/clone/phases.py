@@ -26,7 +26,7 @@ from pgcopydb.clone.context import (
     Copying,
     require_finished,
 )
-from pgcopydb.clone.plan import Making, Plan
+from pgcopydb.clone.planning.jobs import Making, Plan
 from pgcopydb.clone.prepare import claim_target, leave_target, prepare_phase
 from pgcopydb.clone.resume import note_remainder, without_views
 from pgcopydb.clone.schema_phases import fill_views

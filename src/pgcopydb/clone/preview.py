@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from pgcopydb.clone.plan import cut_in_parts
+from pgcopydb.clone.planning.copies import cut_in_parts
 from pgcopydb.clone.tables import key_bounds
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters

@@ -12,7 +12,7 @@ from msgspec import Struct
 from psycopg import sql
 
 from pgcopydb.clone.context import BUILD, COPY, Copying, Restoring
-from pgcopydb.clone.plan import Build, BuiltIndex, Remainder, Step
+from pgcopydb.clone.planning.jobs import Build, BuiltIndex, Remainder, Step
 from pgcopydb.errors import StateError
 from pgcopydb.postgres import helper_schema
 from pgcopydb.postgres.connect import connect, reporting

@@ -21,7 +21,8 @@ from pgcopydb.clone.context import (
     require_finished,
 )
 from pgcopydb.clone.dumping import dumping
-from pgcopydb.clone.plan import EVERYTHING, Making, Plan, plan_copy
+from pgcopydb.clone.planning.jobs import EVERYTHING, Making, Plan
+from pgcopydb.clone.planning.plan import plan_copy
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.resume import (
     View,

@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import Struct
 from psycopg import Connection, sql
 
-from pgcopydb.clone.plan import integer_key
+from pgcopydb.clone.planning.copies import integer_key
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres.connect import reporting

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pgcopydb.clone.context import COPY, MARKERS_DROPPED, Copying
-from pgcopydb.clone.plan import BuiltIndex
+from pgcopydb.clone.planning.jobs import BuiltIndex
 from pgcopydb.errors import PgcopydbError, TargetError, some_of
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import connect, reporting
