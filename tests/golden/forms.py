@@ -27,18 +27,19 @@ HERE = Path(__file__).parent
 LONGEST_SHOWN = 60
 
 
-def write_frames(plugin: Plugin, frames: list[tuple[int, bytes]]) -> None:
+def write_frames(name: str, frames: list[tuple[int, bytes]]) -> None:
+    """Write (wal_start, payload) of recorded frames; ``name`` is the plugin's, or the file's."""
     lines = [
         f"{format_lsn(start)} {payload.decode('latin-1').encode('unicode_escape').decode()}\n"
         for start, payload in frames
     ]
-    (HERE / f"{plugin}.frames").write_text("".join(lines))
+    (HERE / f"{name}.frames").write_text("".join(lines))
 
 
-def read_frames(plugin: Plugin) -> list[tuple[int, bytes]]:
+def read_frames(name: str) -> list[tuple[int, bytes]]:
     """Return (wal_start, payload) of every recorded frame."""
     frames = []
-    for line in (HERE / f"{plugin}.frames").read_text().splitlines():
+    for line in (HERE / f"{name}.frames").read_text().splitlines():
         start, _, payload = line.partition(" ")
         raw = payload.encode().decode("unicode_escape").encode("latin-1")
         frames.append((parse_lsn(start), raw))

@@ -26,7 +26,7 @@ from psycopg import sql
 from pgcopydb.decoding.plugin_options import plugin_options
 from pgcopydb.lsn import parse_lsn
 from pgcopydb.model.changes import Identities, Identity
-from pgcopydb.model.options import Plugin
+from pgcopydb.model.options import Plugin, Streaming
 from tests.golden import forms
 
 DATABASE = "golden"
@@ -42,6 +42,7 @@ SETTINGS = {
     "search_path": "",
     "wal_sender_timeout": "0",
 }
+STREAMING_SETTINGS = {"debug_logical_replication_streaming": "immediate"}
 QUIET_FOR = 20.0
 IDENTITIES = """
     SELECT nspname, relname,
@@ -137,14 +138,24 @@ def new_database(admin: Session) -> Iterator[None]:
 
 
 def stream(
-    conninfo: str, session: Session, plugin: Plugin, end: int
+    conninfo: str,
+    session: Session,
+    plugin: Plugin,
+    end: int,
+    *,
+    streaming: Streaming = Streaming.OFF,
 ) -> Iterator[tuple[int, bytes]]:
-    """Give (wal_start, payload) of every frame up to ``end``."""
+    """Give (wal_start, payload) of every frame up to ``end``; nothing is confirmed by that.
+
+    With ``streaming`` every change comes at once, which servers since 16 can be told.
+    """
     options = plugin_options(
         plugin,
         server_version_num=session.info.server_version,
         publications=(PUBLICATION, PUBLICATION + "_insert"),
+        streaming=streaming,
     )
+    settings = SETTINGS | (STREAMING_SETTINGS if streaming is Streaming.ON else {})
     pairs = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in options
     )
@@ -155,7 +166,7 @@ def stream(
         psycopg.connect(conninfo, dbname=DATABASE, replication="database", autocommit=True)
     ) as walsender:
         walsender.add_notice_handler(lambda notice: report(plugin, notice.message_primary))
-        for name, value in SETTINGS.items():
+        for name, value in settings.items():
             walsender.execute(
                 sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
             )
