@@ -17,6 +17,7 @@ from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences, differing_tables
 from tests.support.phases import Phases
+from tests.support.servers import AsRole, SourceTarget
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,31 @@ def test_ended_when_its_jobs_are_planned_and_that_is_not_noted_it_is_resumed(
     phases.run("copy", "data", "--resume")
     phases.run("restore", "post-data")
     assert differences(phases.pair.source, phases.pair.target) == []
+
+
+LARGE_ENOUGH = (
+    "create table wide as select g as id, repeat('x', 99) as pad from generate_series(1, 2000) g"
+)
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, LARGE_ENOUGH)], indirect=True)
+def test_rows_for_a_role_that_may_not_truncate(phases: Phases) -> None:
+    """Such a table would be truncated, to load it frozen; the role may only insert."""
+    target = phases.pair.target
+    phases.run("copy", "schema")
+    role = f"inserting_{target.name}"
+    target.execute(
+        f"create role {role} login; grant create on database {target.name} to {role};"
+        f" grant select, insert on wide to {role}"
+    )
+    inserting = AsRole(target.cluster, target.name, role)
+    other = Phases(
+        phases.command,
+        SourceTarget(phases.pair.source, inserting),
+        phases.directory.with_name("rows"),
+    )
+    other.run("copy", "table-data")
+    assert differing_tables(phases.pair.source, target) == []
 
 
 REFERENCED = """

@@ -14,6 +14,13 @@ from pgcopydb.postgres.connect import connect, reporting
 Session = Connection[tuple[Any, ...]]
 
 _ASKED_AT_ONCE: Final = 200
+_NOT_TRUNCATABLE: Final = (
+    "select from rows from (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))"
+    "  as wanted (schema, name)"
+    " join pg_catalog.pg_namespace as n on n.nspname = wanted.schema"
+    " join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = wanted.name"
+    " where c.relkind = 'r' and not pg_catalog.has_table_privilege(c.oid, 'truncate') limit 1"
+)
 _BEFORE_DATA: Final = frozenset({TableKind.TABLE, TableKind.PARTITIONED})
 
 
@@ -87,6 +94,17 @@ def must_silence(copying: Copying, filled: Collection[tuple[str, str]]) -> bool:
             f" post-data; or {mended}",
         )
     return True
+
+
+def may_truncate(copying: Copying, filled: Collection[tuple[str, str]]) -> bool:
+    """Tell whether the role may truncate all of the tables ``filled``, by schema and name.
+
+    It is a right of its own: whoever may insert into a table need not have it.
+    """
+    schemas, names = zip(*filled, strict=True) if filled else ((), ())
+    target = copying.target
+    with connect(target, purpose="clone") as session, reporting(target, "looking at its rights"):
+        return not session.execute(_NOT_TRUNCATABLE, (list(schemas), list(names))).fetchall()
 
 
 def _filled(session: Session, tables: Sequence[Table]) -> list[str]:

@@ -155,18 +155,23 @@ def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
 
 
 def start_tables_over(
-    copying: Copying, queue: JobQueue, oids: Sequence[int], *, silenced: bool
+    copying: Copying,
+    queue: JobQueue,
+    oids: Sequence[int],
+    *,
+    silenced: bool,
+    truncating: bool,
 ) -> None:
     """Empty the tables that are not complete, and forget their parts: they follow a new snapshot.
 
     Parts of one table from different snapshots would miss rows, or have them twice. ``silenced``
     says that the target has foreign keys or triggers, which are kept from acting: a table that
-    another one references cannot be truncated then.
+    another one references cannot be truncated then. ``truncating`` says that they can be.
     """
     target = copying.target
     jobs = [job for job in queue.jobs(COPY) if job.oid in set(oids)]
     names = {job.oid: sql.Identifier(job.schema or "", job.name or "") for job in jobs}
-    emptying = sql.SQL("delete from only {}" if silenced else "truncate only {}")
+    emptying = sql.SQL("truncate only {}" if truncating else "delete from only {}")
     with connect(target, purpose="clone") as connection:
         for oid, name in names.items():
             with reporting(target, "emptying incomplete tables"), connection.transaction():

@@ -164,6 +164,9 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
             )
             filled = {(table.schema, table.name) for table in locked.tables}
             silenced = _silenced(copying, scope, filled)
+            truncating = not silenced and (
+                scope.schema or into_tables.may_truncate(copying, filled)
+            )
             plan = plan_under(
                 copying,
                 locked,
@@ -171,7 +174,7 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 scope.making,
                 selection=selection,
                 same_types=scope.schema,
-                freezing=not silenced,
+                freezing=truncating,
             )
             objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
             note_view(copying, View(locked.origin, given=snapshot is not None))
@@ -245,7 +248,8 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
         if locked.origin != views(copying)[-1].snapshot:
             note_view(copying, View(locked.origin, given=False))
             oids = sorted({job.oid or 0 for job in unfinished})
-            start_tables_over(copying, queue, oids, silenced=silenced)
+            truncating = not silenced and into_tables.may_truncate(copying, filled)
+            start_tables_over(copying, queue, oids, silenced=silenced, truncating=truncating)
         size = sum(job.weight for job in unfinished)
         lanes = tables.lane_count(len(unfinished), size, copying.options.table_jobs)
         with _lanes(copying, locked, lanes, silenced=silenced) as group:
