@@ -94,9 +94,8 @@ def take_over(connection: Connection, endpoint: Endpoint, take: Callable[[], boo
     deadline = time.monotonic() + _TAKE_OVER_WITHIN
     looks_without_holder = 0
     while not take():
-        looks_without_holder = (
-            0 if _end_stale_sessions(connection, endpoint) else 1 + (looks_without_holder)
-        )
+        ended_any = _end_stale_sessions(connection, endpoint)
+        looks_without_holder = 0 if ended_any else looks_without_holder + 1
         if looks_without_holder >= _LOOKS_FOR_A_HOLDER or time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pgcopydb.model.results import Conflict
-from pgcopydb.workdir.store import transaction
+from pgcopydb.workdir.transaction import transaction
 
 _UNDER_WAY: Final = (1 << 63) - 1
 """Stands for the end of a transaction's commit while that is not known."""

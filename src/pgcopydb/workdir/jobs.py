@@ -24,6 +24,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from pgcopydb.errors import StateError
+from pgcopydb.workdir.transaction import transaction
 
 JOBS_SCHEMA = """
 create table if not exists job (
@@ -163,16 +164,10 @@ class JobQueue:
 
     def add(self, jobs: Iterable[NewJob]) -> None:
         """Put ``jobs`` into the queue, all or none."""
-        connection = self._connection
-        connection.execute("begin immediate")
-        try:
+        with transaction(self._connection):
             for job in jobs:
                 self._insert(job)
             self._count_open_units()
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        connection.execute("commit")
 
     def _insert(self, job: NewJob) -> None:
         identity = self._connection.execute(
@@ -249,18 +244,12 @@ class JobQueue:
     def finish_several(self, done: Iterable[tuple[Job, int, int]]) -> None:
         """Note that jobs are done, each with its rows and bytes."""
         now = time.time()
-        connection = self._connection
-        connection.execute("begin immediate")
-        try:
-            connection.executemany(
+        with transaction(self._connection):
+            self._connection.executemany(
                 "update job set state = 'done', finished = ?, rows = ?, bytes = ?, error = null"
                 " where id = ?",
                 [(now, rows, size, job.id) for job, rows, size in done],
             )
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        connection.execute("commit")
 
     def note(self, job: Job, *, bytes: int) -> None:  # noqa: A002 - the column's name
         """Note how much a job under way has moved so far."""
@@ -280,39 +269,36 @@ class JobQueue:
 
         For a run that is resumed: nobody is at work on them any more.
         """
-        connection = self._connection
-        connection.execute("begin immediate")
-        connection.execute(
-            "update job set state = 'pending', pid = null, started = null, finished = null,"
-            " rows = null, bytes = null, error = null"
-            " where state in ('running', 'failed') and (?1 is null or pool = ?1)",
-            (pool,),
-        )
-        self._count_open_units()
-        connection.execute("commit")
+        with transaction(self._connection):
+            self._connection.execute(
+                "update job set state = 'pending', pid = null, started = null, finished = null,"
+                " rows = null, bytes = null, error = null"
+                " where state in ('running', 'failed') and (?1 is null or pool = ?1)",
+                (pool,),
+            )
+            self._count_open_units()
 
     def repeat(self, jobs: Iterable[Job]) -> None:
         """Make ``jobs`` pending again although they were done; what waits for them waits again."""
-        connection = self._connection
-        connection.execute("begin immediate")
-        connection.executemany(
-            "update job set state = 'pending', pid = null, started = null, finished = null,"
-            " rows = null, bytes = null where id = ?",
-            [(job.id,) for job in jobs],
-        )
-        self._count_open_units()
-        connection.execute("commit")
+        with transaction(self._connection):
+            self._connection.executemany(
+                "update job set state = 'pending', pid = null, started = null, finished = null,"
+                " rows = null, bytes = null where id = ?",
+                [(job.id,) for job in jobs],
+            )
+            self._count_open_units()
 
     def clear(self, *pools: str) -> None:
         """Empty the queue, or ``pools`` of it: their plan no longer holds."""
         connection = self._connection
-        connection.execute("begin immediate")
-        if pools:
-            connection.executemany("delete from job where pool = ?", [(pool,) for pool in pools])
-        else:
-            connection.execute("delete from job")
-        connection.execute("delete from job_prerequisite where job not in (select id from job)")
-        connection.execute("commit")
+        with transaction(connection):
+            if pools:
+                connection.executemany(
+                    "delete from job where pool = ?", [(pool,) for pool in pools]
+                )
+            else:
+                connection.execute("delete from job")
+            connection.execute("delete from job_prerequisite where job not in (select id from job)")
 
     def jobs(self, pool: str | None = None, state: str | None = None) -> list[Job]:
         """Return the jobs of a pool or of all, in one state or in any, as they were added."""

@@ -9,13 +9,13 @@ because SQLite does not notice when a byte of its file has changed.
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 from msgspec import Struct
 from msgspec.structs import fields
 
 from pgcopydb.errors import StateError
+from pgcopydb.workdir.transaction import transaction
 
 SENTINEL_SCHEMA = """
 create table if not exists sentinel (
@@ -128,7 +128,9 @@ def update_sentinel(connection: sqlite3.Connection, **values: int) -> None:
     unknown = values.keys() - set(_FIELDS)
     if unknown:
         raise ValueError(f"the sentinel has no {', '.join(sorted(unknown))}")
-    with _one_transaction(connection):
+    # as a part of the one under way where there is one
+    alone = nullcontext() if connection.in_transaction else transaction(connection)
+    with alone:
         found = read_sentinel(connection)
         if found is None:
             return
@@ -138,19 +140,3 @@ def update_sentinel(connection: sqlite3.Connection, **values: int) -> None:
             f"update sentinel set {assignments}, checksum = :checksum",
             {**values, "checksum": _checksum(after)},
         )
-
-
-@contextmanager
-def _one_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block in a transaction that nobody else writes beside, or in the one under way."""
-    if connection.in_transaction:
-        yield
-        return
-    connection.execute("begin immediate")
-    try:
-        yield
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise

@@ -7,7 +7,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from pgcopydb.model.results import StepSummary
-from pgcopydb.workdir.store import read_fact, transaction, write_fact
+from pgcopydb.workdir.store import read_fact, write_fact
+from pgcopydb.workdir.transaction import transaction
 
 _FACT: Final = "copy steps taken"
 

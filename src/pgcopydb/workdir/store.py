@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from pgcopydb.errors import StateError
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
 from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
+from pgcopydb.workdir.transaction import transaction
 
 LARGE_OBJECTS_COPIED = "large objects copied"
 """The fact that tells a follow whether the copy was to bring the large objects."""
@@ -213,19 +214,6 @@ def connect_sqlite(path: Path, *, create: bool = True) -> sqlite3.Connection:
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     return connection
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block in one immediate transaction: commit at its end, roll back on an error."""
-    connection.execute("begin immediate")
-    try:
-        yield
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:  # SQLite itself ends it when the disk is full
-            connection.execute("rollback")
-        raise
 
 
 def has_begun(connection: sqlite3.Connection) -> bool:

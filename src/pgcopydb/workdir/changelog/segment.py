@@ -9,7 +9,8 @@ from typing import Final
 
 from pgcopydb.errors import StateError
 from pgcopydb.workdir.changelog.chunk import Frame, checksum
-from pgcopydb.workdir.store import connect_sqlite, refuse_full_disk, transaction
+from pgcopydb.workdir.store import connect_sqlite, refuse_full_disk
+from pgcopydb.workdir.transaction import transaction
 
 MOST_BYTES = 900_000_000
 """A row of SQLite ends at 10⁹ bytes; what a chunk has beyond this is stored in parts (ruling 4)."""

@@ -18,7 +18,8 @@ from pgcopydb.workdir.changelog.segment import (
     segment_files,
     segment_name,
 )
-from pgcopydb.workdir.store import refuse_full_disk, transaction
+from pgcopydb.workdir.store import refuse_full_disk
+from pgcopydb.workdir.transaction import transaction
 
 
 class ChangelogWriter:
