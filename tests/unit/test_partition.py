@@ -60,6 +60,13 @@ def test_one_big_table_uses_all_lanes() -> None:
     assert partition.part_count(size, part_bytes=part_bytes) == 16
 
 
+def test_a_table_that_can_be_loaded_frozen_stays_whole_up_to_a_size() -> None:
+    most = partition.WHOLE_UP_TO
+    assert partition.part_count(most, part_bytes=100 * MB, whole_up_to=most) == 1
+    assert partition.part_count(most + 1, part_bytes=100 * MB, whole_up_to=most) == 11
+    assert partition.part_count(most, part_bytes=100 * MB) == 11
+
+
 def test_small_databases_are_not_split() -> None:
     part_bytes = partition.part_size([MB] * 100, lanes=4)
     assert part_bytes == partition.SMALLEST_PART

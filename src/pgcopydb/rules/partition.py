@@ -12,6 +12,16 @@ from pgcopydb.model.parts import Part, PartKind
 SMALLEST_PART = 32 << 20
 """Bytes below which a part costs more in round trips and index locality than it gains."""
 
+WHOLE_UP_TO = 1 << 30
+"""Bytes up to which a table stays whole, though parts would be shared out better, if it can be
+loaded frozen then.
+
+Of a copy of 640 MB with its index, both servers and the client did 11.9 s of work in place of 13.9
+with two lanes, and 12.7 in place of 16.3 with four: pages are written once, and vacuum finds them
+visible to all. What a table of that size takes longer in one lane is a few seconds, and mostly
+there are others for the lanes meanwhile.
+"""
+
 LARGEST_PART = 4 << 30
 """Bytes above which a part is too much work to lose with a connection."""
 
@@ -39,8 +49,12 @@ def part_size(
     return min(max(fair_share, SMALLEST_PART), LARGEST_PART)
 
 
-def part_count(size: int, *, part_bytes: int | None, max_parts: int | None = None) -> int:
+def part_count(
+    size: int, *, part_bytes: int | None, max_parts: int | None = None, whole_up_to: int = 0
+) -> int:
     """Return how many parts a table of ``size`` bytes is copied in, at least one."""
+    if size <= whole_up_to:
+        return 1
     if part_bytes is None or size <= part_bytes:
         return 1
     count = -(-size // part_bytes)

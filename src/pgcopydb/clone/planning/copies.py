@@ -33,11 +33,18 @@ Cut = Sequence[tuple[Table, Sequence[Part]]]
 
 
 def cut_tables(
-    tables: Sequence[Table], source: ServerFacts, options: CopyOptions, key_bounds: KeyBounds
+    tables: Sequence[Table],
+    source: ServerFacts,
+    options: CopyOptions,
+    key_bounds: KeyBounds,
+    *,
+    freezing: bool,
 ) -> Cut:
     """Return ``tables``, largest first, as ``cut_in_parts`` cuts them in a copy of just these."""
     largest_first = sorted(tables, key=lambda table: -table.bytes)
-    return list(cut_in_parts(largest_first, source, options, key_bounds, among=tables))
+    return list(
+        cut_in_parts(largest_first, source, options, key_bounds, among=tables, freezing=freezing)
+    )
 
 
 def is_frozen(table: Table, parts: Sequence[Part]) -> bool:
@@ -71,8 +78,13 @@ def cut_in_parts(
     key_bounds: KeyBounds,
     *,
     among: Iterable[Table],
+    freezing: bool = True,
 ) -> Iterator[tuple[Table, tuple[Part, ...]]]:
-    """Give the parts that each of ``tables`` is copied in, in a copy of all tables ``among``."""
+    """Give the parts that each of ``tables`` is copied in, in a copy of all tables ``among``.
+
+    ``freezing`` says that tables can be truncated, so that whole ones are loaded frozen.
+    """
+    by_default = options.split_tables_larger_than is None
     part_bytes = partition.part_size(
         (table.bytes for table in among),
         lanes=options.table_jobs,
@@ -80,7 +92,10 @@ def cut_in_parts(
     )
     for table in tables:
         count = partition.part_count(
-            table.bytes, part_bytes=part_bytes, max_parts=options.split_max_parts
+            table.bytes,
+            part_bytes=part_bytes,
+            max_parts=options.split_max_parts,
+            whole_up_to=partition.WHOLE_UP_TO if freezing and by_default else 0,
         )
         yield table, _parts(table, count, source, options, key_bounds)
 

@@ -78,7 +78,7 @@ def plan_copy(
         for table in tables
         if table.has_rows and Making.ROWS in making and table.oid not in empty
     ]
-    parts = cut_tables(with_rows, source, options, key_bounds)
+    parts = cut_tables(with_rows, source, options, key_bounds, freezing=freezing)
     frozen = {one.oid for one, cut in parts if freezing and is_frozen(one, cut)}
     copies = list(copy_jobs(parts, frozen, options, same_types))
     visible = frozen if target.version_num >= _FIRST_VISIBLE_WHEN_FROZEN_VERSION else set()
