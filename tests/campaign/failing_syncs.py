@@ -1,6 +1,7 @@
 """Let each single attempt to make something durable fail, one a run: part of ``make campaign``.
 
-First of a replay of changes, then of a base copy; ``FAILING_SYNCS`` (60) bounds how many.
+First of a replay of changes, then of a base copy, which has 115 of them. ``FAILING_SYNCS`` (200)
+bounds how many are tried, and ``FAILING_SYNCS_FROM`` (1) is the first one.
 """
 
 import itertools
@@ -16,7 +17,8 @@ from tests.support.failing_syncs import replay_with_failing_syncs, run_with_fail
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 from tests.support.steps import Stream
 
-MOST = int(os.environ.get("FAILING_SYNCS", "60"))
+MOST = int(os.environ.get("FAILING_SYNCS", "200"))
+FIRST = int(os.environ.get("FAILING_SYNCS_FROM", "1"))
 
 ROWS = """
 create table item (id integer primary key, name text);
@@ -38,7 +40,7 @@ def test_each_sync_of_a_replay(stream: Stream) -> None:
             f"insert into item select {first} + g, repeat('x', 400) from generate_series(1, 4000) g"
         )
 
-    failed = replay_with_failing_syncs(stream, range(1, MOST + 1), commit)
+    failed = replay_with_failing_syncs(stream, range(FIRST, MOST + 1), commit)
     sys.stdout.write(
         f"\n{failed} failed attempts of replays, one a process and run: none did harm\n"
     )
@@ -56,7 +58,7 @@ def test_each_sync_of_a_copy(
 ) -> None:
     source = source_target.source
     failed = 0
-    for number in itertools.count(1):
+    for number in itertools.count(FIRST):
         target = make_database(servers.get(18, "target"))
         options = _options(source, target, tmp_path / f"work-{number}")
         finished, calls = run_with_failing_sync(
@@ -64,7 +66,9 @@ def test_each_sync_of_a_copy(
         )
         assert "Traceback" not in finished.stderr
         if finished.status:
-            again = pgcopydb_command("clone", *options, "--restart")
+            again = pgcopydb_command("clone", *options, "--resume")
+            if "--restart" in again.stderr:  # the snapshot went with the run
+                again = pgcopydb_command("clone", *options, "--restart")
             assert again.status == 0, again.stderr
         assert differences(source, target) == []
         failed += len(calls)

@@ -5,6 +5,7 @@ SQLite is the only state that the processes of a run share. Connections are open
 to be confirmed to the source afterwards.
 """
 
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -179,18 +180,28 @@ def _unusable(path: Path, why: str) -> StateError:
     )
 
 
+_LEAST_ROOM: Final = 64 << 10
+"""Bytes that are free at least where an I/O error is not one of room: SQLite's index of its log
+grows by 32 kB, and that there is none for it is an I/O error to SQLite."""
+
+
 def refuse_full_disk(path: Path, error: sqlite3.Error, *, needed: int = 0) -> None:
     """Raise StateError when ``error`` means that the disk of ``path`` has no room, or fails.
 
     ``needed`` is how many bytes were to be written.
     """
-    if _primary_code(error) not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+    code = _primary_code(error)
+    if code not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
         return
-    size = f"{needed / (1 << 20):,.1f} MB more" if needed else "more"
+    if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < _LEAST_ROOM:
+        size = f"{needed / (1 << 20):,.1f} MB more" if needed else "more"
+        problem, first = f"has no room for {size}", "make room on that disk"
+    else:
+        problem, first = "cannot be written or read", "look at the state and the room of that disk"
     raise StateError(
-        f"{path.parent} has no room for {size} ({error})",
-        hint="make room on that disk, then go on with --resume: what could not be stored has not"
-        " been confirmed to the source, which keeps it",
+        f"{path.parent} {problem} ({error})",
+        hint=f"{first}, then go on with --resume: what could not be stored has not been confirmed"
+        " to the source, which keeps it",
     ) from error
 
 
