@@ -137,6 +137,8 @@ class Filters:
 
     def selects_table(self, schema: str, name: str) -> bool:
         """Tell whether a table, view or other relation is taken: copied, followed, compared."""
+        if self.selects_all:  # asked some ten times of each table
+            return True
         if (schema, name) in self._left_out:
             return False
         return (schema, name) in self._taken_in or self.selects_table_by_rule(schema, name)
@@ -151,7 +153,7 @@ class Filters:
 
     def copies_data(self, schema: str, name: str) -> bool:
         """Tell whether the rows of a table, and the changes to them, are taken."""
-        return (
+        return self.selects_all or (
             self.selects_table(schema, name)
             and (schema, name) not in self._without_data
             and not self.covers(Section.EXCLUDE_DATA, schema, name)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from psycopg import Connection, sql
+from psycopg import Connection, Cursor, sql
 from psycopg.rows import dict_row
 
 from pgcopydb.errors import ConfigurationError, some_of
@@ -212,15 +212,26 @@ def records(
 ) -> Iterator[Record]:
     """Give the rows of the named query, with tuples for its arrays."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        for record in cursor.execute(query(name), parameters or None):
-            for key, value in record.items():
-                if type(value) is list:
-                    record[key] = _frozen(value)
+        cursor.execute(query(name), parameters or None)
+        arrays = _array_columns(cursor)
+        for record in cursor:
+            for key in arrays:
+                record[key] = _frozen(record[key])
             yield record
 
 
+def _array_columns(cursor: Cursor[Any]) -> list[str]:
+    """Return the columns of a result that are arrays: few, where rows are many."""
+    known = cursor.connection.adapters.types
+    return [
+        column.name
+        for column in cursor.description or ()
+        if (kind := known.get(column.type_code)) and kind.array_oid == column.type_code
+    ]
+
+
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _converted(record: Record, **types: Any) -> Record:
