@@ -154,6 +154,50 @@ def test_rows_for_a_role_that_may_not_truncate(phases: Phases) -> None:
     assert differing_tables(phases.pair.source, target) == []
 
 
+@pytest.mark.parametrize("source_target", [(16, 18, LARGE_ENOUGH)], indirect=True)
+def test_rows_into_a_table_that_is_partitioned_on_the_target_only(phases: Phases) -> None:
+    phases.pair.target.execute(
+        "create table wide (id integer, pad text) partition by range (id);"
+        " create table low partition of wide for values from (0) to (1000);"
+        " create table high partition of wide default"
+    )
+    phases.run("copy", "table-data")
+    rows = "select count(*), sum(id), min(pad) from wide"
+    assert phases.pair.target.rows(rows) == phases.pair.source.rows(rows)
+
+
+SPLIT = LARGE_ENOUGH.replace("2000", "60000")
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SPLIT)], indirect=True)
+def test_rows_that_cannot_be_taken_back_are_not_copied_again(phases: Phases) -> None:
+    """A role that may not truncate deletes them, which a rule can turn into nothing."""
+    target = phases.pair.target
+    phases.run("copy", "schema")
+    role = f"deleting_{target.name}"
+    target.execute(
+        f"create role {role} login; grant create on database {target.name} to {role};"
+        f" grant select, insert, delete on wide to {role};"
+        " alter table wide add constraint most check (id < 59000);"
+        " create rule kept as on delete to wide do instead nothing"
+    )
+    inserting = AsRole(target.cluster, target.name, role)
+    other = Phases(
+        phases.command,
+        SourceTarget(phases.pair.source, inserting),
+        phases.directory.with_name("rows"),
+    )
+    in_parts = ("copy", "table-data", "--split-tables-larger-than", "1MB", "--table-jobs", "1")
+    other.run(*in_parts, status=4)
+    assert 0 < target.rows("select count(*) from wide")[0][0] < 60000
+    target.execute("alter table wide drop constraint most")
+    refused = other.run(*in_parts, "--resume", "--not-consistent", status=7)
+    assert '"public"."wide" still has rows after it was emptied' in refused.stderr
+    target.execute("drop rule kept on wide")
+    other.run(*in_parts, "--resume", "--not-consistent")
+    assert differing_tables(phases.pair.source, target) == []
+
+
 REFERENCED = """
 create table parents (id integer primary key, pad text);
 create table children (id integer primary key, parent integer references parents);

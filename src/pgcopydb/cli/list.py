@@ -147,10 +147,10 @@ def table_parts(
     as_json: bool,
     **splitting: Any,
 ) -> None:
-    """Show the parts in which a copy with the same options would copy the tables.
+    """Show the parts in which a clone with the same options would copy the tables.
 
-    Without --split-tables-larger-than the parts depend on the sizes of all tables and on the
-    number of jobs.
+    Without --split-tables-larger-than tables of up to 1 GB stay whole, and the parts of larger ones
+    depend on the sizes of all tables and on the number of jobs.
     """
     from pgcopydb.cli.lists import TABLE_PARTS, TablePart
     from pgcopydb.clone.preview import planned_parts

@@ -157,7 +157,8 @@ SPLIT_TABLES: Final = value(
     "split_tables_larger_than",
     kind=SIZE,
     env="PGCOPYDB_SPLIT_TABLES_LARGER_THAN",
-    help="Copy larger tables in parts, at the same time. Units are powers of 1024: 200MB, 1GB.",
+    help="Copy larger tables in parts, at the same time; of itself those beyond 1GB. Units are"
+    " powers of 1024: 200MB, 1GB.",
 )
 SPLIT_MAX_PARTS: Final = value(
     "--split-max-parts",

@@ -7,11 +7,13 @@ other for the definitions of indexes.
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
 from typing import Final
 
 from pgcopydb.clone import schema
 from pgcopydb.clone.context import Copying
+from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.snapshot import LockedSnapshot
 from pgcopydb.rules.selection import Selection
 from pgcopydb.workdir.steps import begin_step, finish_step
@@ -24,10 +26,27 @@ WaitForDump = Callable[[Callable[[], None]], None]
 
 @contextmanager
 def dumping(copying: Copying, held: LockedSnapshot, selection: Selection) -> Iterator[WaitForDump]:
-    """Dump the schema that the snapshot shows; leaving the block before it is done ends pg_dump."""
+    """Dump the schema that the snapshot shows; leaving the block before it is done ends pg_dump.
+
+    The thread waits for nothing else: what asks the server is done before, where a signal ends it.
+    """
     left = Event()
-    with ThreadPoolExecutor(1, "schema dump") as threads:
-        dump = threads.submit(_dump, copying, held, selection, left.is_set)
+    found = schema.read_dumpable(copying.work, copying.source, held.id)
+    with (
+        child_environment(copying.source, copying.work.path) as access,
+        ThreadPoolExecutor(1, "schema dump") as threads,
+    ):
+        write = partial(
+            schema.write_dump,
+            copying.work,
+            held.facts,
+            copying.tools,
+            access,
+            found,
+            selection=selection,
+            stopping=left.is_set,
+        )
+        dump = threads.submit(_as_a_step, copying, write)
 
         def wait_for_it(look: Callable[[], None]) -> None:
             _wait(dump, look)
@@ -41,22 +60,13 @@ def dumping(copying: Copying, held: LockedSnapshot, selection: Selection) -> Ite
 def _wait(dump: Future[None], look: Callable[[], None]) -> None:
     while wait([dump], _LOOK_EVERY).not_done:
         look()
+    look()  # a terminal's Ctrl-C ends pg_dump as well, which is then no failure of its own
     dump.result()
 
 
-def _dump(
-    copying: Copying, held: LockedSnapshot, selection: Selection, stopping: Callable[[], bool]
-) -> None:
+def _as_a_step(copying: Copying, write: Callable[[], None]) -> None:
     with copying.work.store() as store:
         step = begin_step(store, "dump schema")
-    schema.dump(
-        copying.work,
-        copying.source,
-        held.facts,
-        copying.tools,
-        held.id,
-        selection=selection,
-        stopping=stopping,
-    )
+    write()
     with copying.work.store() as store:
         copying.steps.append(finish_step(store, step))

@@ -19,7 +19,7 @@ _NOT_TRUNCATABLE: Final = (
     "  as wanted (schema, name)"
     " join pg_catalog.pg_namespace as n on n.nspname = wanted.schema"
     " join pg_catalog.pg_class as c on c.relnamespace = n.oid and c.relname = wanted.name"
-    " where c.relkind = 'r' and not pg_catalog.has_table_privilege(c.oid, 'truncate') limit 1"
+    " where c.relkind <> 'r' or not pg_catalog.has_table_privilege(c.oid, 'truncate') limit 1"
 )
 _BEFORE_DATA: Final = frozenset({TableKind.TABLE, TableKind.PARTITIONED})
 
@@ -97,9 +97,10 @@ def must_silence(copying: Copying, filled: Collection[tuple[str, str]]) -> bool:
 
 
 def may_truncate(copying: Copying, filled: Collection[tuple[str, str]]) -> bool:
-    """Tell whether the role may truncate all of the tables ``filled``, by schema and name.
+    """Tell whether all of the tables ``filled``, by schema and name, can be truncated, each alone.
 
-    It is a right of its own: whoever may insert into a table need not have it.
+    It is a right of its own: whoever may insert into a table need not have it. And a table may be
+    partitioned here that is not on the source.
     """
     schemas, names = zip(*filled, strict=True) if filled else ((), ())
     target = copying.target

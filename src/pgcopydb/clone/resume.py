@@ -5,15 +5,15 @@ import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from psycopg import sql
+from psycopg import Connection, sql
 
 from pgcopydb.clone.context import BUILD, COPY, Copying, Restoring
 from pgcopydb.clone.planning.jobs import Build, BuiltIndex, Remainder, Step
-from pgcopydb.errors import StateError
+from pgcopydb.errors import StateError, TargetError
 from pgcopydb.postgres import helper_schema
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.snapshot import LockedSnapshot, locked_snapshot
@@ -154,6 +154,14 @@ def snapshot_again(copying: Copying) -> AbstractContextManager[LockedSnapshot]:
     return locked_snapshot(copying.source, filters=copying.filters)
 
 
+def _is_partitioned(connection: Connection[Any], name: sql.Identifier) -> bool:
+    row = connection.execute(
+        "select relkind = 'p' from pg_catalog.pg_class where oid = pg_catalog.to_regclass(%s)",
+        (name.as_string(connection),),
+    ).fetchone()
+    return row is not None and row[0]
+
+
 def start_tables_over(
     copying: Copying,
     queue: JobQueue,
@@ -171,13 +179,22 @@ def start_tables_over(
     target = copying.target
     jobs = [job for job in queue.jobs(COPY) if job.oid in set(oids)]
     names = {job.oid: sql.Identifier(job.schema or "", job.name or "") for job in jobs}
-    emptying = sql.SQL("truncate only {}" if truncating else "delete from only {}")
+    emptying = sql.SQL("truncate {}{}" if truncating else "delete from {}{}")
+    looking = sql.SQL("select exists (select from {}{})")
     with connect(target, purpose="clone") as connection:
         for oid, name in names.items():
             with reporting(target, "emptying incomplete tables"), connection.transaction():
                 if silenced:
                     connection.execute("set local session_replication_role to replica")
-                connection.execute(emptying.format(name))
+                partitioned = _is_partitioned(connection, name)
+                rows = (sql.SQL("" if partitioned else "only "), name)
+                connection.execute(emptying.format(*rows))
+                (left,) = connection.execute(looking.format(*rows)).fetchone() or (True,)
+                if left:  # a rule may have done something else
+                    raise TargetError(
+                        f"target: {name.as_string(connection)} still has rows after it was emptied",
+                        hint="empty it yourself, then run this again",
+                    )
                 connection.execute(
                     "delete from pgcopydb.copy_marker where run_id = %s and table_oid = %s",
                     (copying.header.run_id, oid),

@@ -92,6 +92,16 @@ class Dumped(Struct, frozen=True, kw_only=True):
     """Roles whose names hold spaces, without which a list of the dump is not read right."""
 
 
+class Dumpable(Struct, frozen=True, kw_only=True):
+    """What the source has, as a snapshot shows it, that has to be known beside its dump."""
+
+    snapshot: str
+    relations: tuple["Relation", ...]
+    extensions: tuple[Extension, ...]
+    publications: tuple[tuple[int, int], ...]
+    spaced_roles: tuple[str, ...]
+
+
 def dump(
     work: WorkDirectory,
     source: Endpoint,
@@ -100,31 +110,57 @@ def dump(
     snapshot: str,
     *,
     selection: Selection,
-    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the source's schema, as the snapshot shows it, into the work directory.
 
     What is not in the ``selection`` is written down, and left out when the dump is restored. Once
-    ``stopping`` or a signal says so, pg_dump is ended.
+    a signal says so, pg_dump is ended.
     """
-    output = archive(work)
+    found = read_dumpable(work, source, snapshot)
+    with child_environment(source, work.path) as access:
+        write_dump(work, facts, tools, access, found, selection=selection)
+
+
+def read_dumpable(work: WorkDirectory, source: Endpoint, snapshot: str) -> Dumpable:
+    """Return what the snapshot shows that :func:`write_dump` has to know."""
     # closed, not committed: a commit of what was only read may fail, and would be no error
     with (
         closing(connect(source, purpose="clone")) as session,
         reporting(source, "reading the relations"),
     ):
         import_snapshot(source, session, snapshot)
-        relations = list_relations(session)
-        installed = tuple(discover.list_extensions(session))
-        publications = _own_publications(work, session)
-        spaced_roles = tuple(row[0] for row in session.execute(_SPACED_ROLES))
+        return Dumpable(
+            snapshot=snapshot,
+            relations=tuple(list_relations(session)),
+            extensions=tuple(discover.list_extensions(session)),
+            publications=_own_publications(work, session),
+            spaced_roles=tuple(row[0] for row in session.execute(_SPACED_ROLES)),
+        )
+
+
+def write_dump(
+    work: WorkDirectory,
+    facts: ServerFacts,
+    tools: Tools,
+    access: ChildAccess,
+    found: Dumpable,
+    *,
+    selection: Selection,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Have pg_dump write what :func:`read_dumpable` found, and write down what is in it.
+
+    Waits for nothing but pg_dump, which is ended once ``stopping`` or a signal says so.
+    """
+    output = archive(work)
+    relations = found.relations
     taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
-    with child_environment(source, work.path) as access, _stoppable() as stop_requested:
+    with _stoppable() as stop_requested:
         try:
             dump_schema(
                 tools,
                 access,
-                snapshot,
+                found.snapshot,
                 output,
                 exclude_tables=[
                     (one.schema, one.name) for one in relations if not taken[one] and one.is_locked
@@ -143,10 +179,10 @@ def dump(
             relations=tuple(one for one in relations if taken[one]),
             left_out=tuple(selection.left_out),
             unowned=tuple(selection.unowned),
-            extensions=installed,
-            publications=publications,
+            extensions=found.extensions,
+            publications=found.publications,
             checksum=checksum_of(output),
-            spaced_roles=spaced_roles,
+            spaced_roles=found.spaced_roles,
         )
         write_fact(store, _DUMPED, dumped)
 

@@ -35,7 +35,7 @@ FIRST_CTID_RANGE_VERSION = 140000
 def part_size(
     sizes: Iterable[int], *, lanes: int, split_tables_larger_than: int | None = None
 ) -> int | None:
-    """Return the size in bytes above which a table is split, and of its parts; None: never split.
+    """Return the size in bytes above which a table may be split, and of its parts; None: never.
 
     ``sizes`` are those of all tables to copy, in bytes with TOAST. A choice of the user
     (``split_tables_larger_than``) wins; zero switches splitting off. With a single lane there is

@@ -193,16 +193,24 @@ def refuse_full_disk(path: Path, error: sqlite3.Error, *, needed: int = 0) -> No
     code = _primary_code(error)
     if code not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
         return
-    if code == sqlite3.SQLITE_FULL or shutil.disk_usage(path.parent).free < _LEAST_ROOM:
-        size = f"{needed / (1 << 20):,.1f} MB more" if needed else "more"
-        problem, first = f"has no room for {size}", "make room on that disk"
-    else:
-        problem, first = "cannot be written or read", "look at the state and the room of that disk"
+    if code == sqlite3.SQLITE_IOERR and _any_room(path.parent):
+        raise StateError(
+            f"{path.parent} cannot be read or written ({error})",
+            hint="look at that disk, then go on with --resume",
+        ) from error
+    size = f"{needed / (1 << 20):,.1f} MB more" if needed else "more"
     raise StateError(
-        f"{path.parent} {problem} ({error})",
-        hint=f"{first}, then go on with --resume: what could not be stored has not been confirmed"
-        " to the source, which keeps it",
+        f"{path.parent} has no room for {size} ({error})",
+        hint="make room on that disk, then go on with --resume: what could not be stored has not"
+        " been confirmed to the source, which keeps it",
     ) from error
+
+
+def _any_room(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free >= _LEAST_ROOM
+    except OSError:  # of a disk that has gone away
+        return True
 
 
 def _primary_code(error: sqlite3.Error) -> int:

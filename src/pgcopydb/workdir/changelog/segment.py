@@ -147,17 +147,18 @@ def bring_to_disk(path: Path) -> None:
 
     Raises StateError when the disk cannot.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise StateError(
             f"{path} cannot be brought to disk: {error.strerror}",
             hint="look at that disk, then go on with --resume: what could not be stored has not"
             " been confirmed to the source, which keeps it",
         ) from error
-    finally:
-        os.close(descriptor)
 
 
 def open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
