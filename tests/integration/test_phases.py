@@ -17,7 +17,6 @@ from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences, differing_tables
 from tests.support.phases import Phases
-from tests.support.servers import AsRole, SourceTarget
 
 
 @pytest.mark.parametrize(
@@ -144,12 +143,7 @@ def test_rows_for_a_role_that_may_not_truncate(phases: Phases) -> None:
         f"create role {role} login; grant create on database {target.name} to {role};"
         f" grant select, insert on wide to {role}"
     )
-    inserting = AsRole(target.cluster, target.name, role)
-    other = Phases(
-        phases.command,
-        SourceTarget(phases.pair.source, inserting),
-        phases.directory.with_name("rows"),
-    )
+    other = phases.with_rows_by(role)
     other.run("copy", "table-data")
     assert differing_tables(phases.pair.source, target) == []
 
@@ -181,12 +175,7 @@ def test_rows_that_cannot_be_taken_back_are_not_copied_again(phases: Phases) -> 
         " alter table wide add constraint most check (id < 59000);"
         " create rule kept as on delete to wide do instead nothing"
     )
-    inserting = AsRole(target.cluster, target.name, role)
-    other = Phases(
-        phases.command,
-        SourceTarget(phases.pair.source, inserting),
-        phases.directory.with_name("rows"),
-    )
+    other = phases.with_rows_by(role)
     in_parts = ("copy", "table-data", "--split-tables-larger-than", "1MB", "--table-jobs", "1")
     other.run(*in_parts, status=4)
     assert 0 < target.rows("select count(*) from wide")[0][0] < 60000

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Finished, Pgcopydb
-from tests.support.servers import SourceTarget
+from tests.support.servers import AsRole, SourceTarget
 
 
 class Phases:
@@ -23,6 +23,12 @@ class Phases:
         finished = self.command(*words, "--dir", self.directory, *options)
         assert finished.status == status, finished.stderr
         return finished
+
+    def with_rows_by(self, role: str) -> "Phases":
+        """Return phases of a work directory of their own, which reach the target as ``role``."""
+        source, target = self.pair.source, self.pair.target
+        pair = SourceTarget(source, AsRole(target.cluster, target.name, role))
+        return Phases(self.command, pair, self.directory.with_name("rows"))
 
 
 @pytest.fixture

@@ -47,12 +47,8 @@ def dumping(copying: Copying, held: LockedSnapshot, selection: Selection) -> Ite
             stopping=left.is_set,
         )
         dump = threads.submit(_as_a_step, copying, write)
-
-        def wait_for_it(look: Callable[[], None]) -> None:
-            _wait(dump, look)
-
         try:
-            yield wait_for_it
+            yield partial(_wait, dump)
         finally:
             left.set()
 

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import compress
-from operator import not_
+from itertools import filterfalse
 from typing import Final
 
 from msgspec import Struct
@@ -195,11 +194,14 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
 
             def begin(first: frozenset[int]) -> None:
                 """Have the rows of the tables ``first`` copied, the others when all are made."""
+
+                def of_first(job: NewJob) -> bool:
+                    return job.pool == COPY and job.oid in first
+
                 _wait_for_lanes(copying, group, locked, lanes)
-                of_first = [job.pool == COPY and job.oid in first for job in plan.jobs]
                 # By themselves: adding 40,000 jobs takes a second.
-                queue.add((_MAKING_TABLES, *compress(plan.jobs, of_first)))
-                queue.add(_when_made(job) for job in compress(plan.jobs, map(not_, of_first)))
+                queue.add((_MAKING_TABLES, *filter(of_first, plan.jobs)))
+                queue.add(map(_when_made, filterfalse(of_first, plan.jobs)))
 
             if dumped is not None:
                 dumped(partial(_look_on, copying, group, locked))
@@ -348,13 +350,17 @@ def _wait_for_lanes(
     """Wait until every lane has the snapshot and its locks, before the first row is read."""
     with copying.work.store() as store:
         while not tables.are_ready(store, locked.id, count):
-            group.poll(_LOOK_EVERY)
-            _look_on(copying, group, locked)
+            _look_on(copying, group, locked, seconds=_LOOK_EVERY)
 
 
-def _look_on(copying: Copying, group: WorkerGroup, locked: LockedSnapshot) -> None:
-    """Raise what has become of the lanes, of the snapshot, or of what runs beside the copy."""
-    group.poll()
+def _look_on(
+    copying: Copying, group: WorkerGroup, locked: LockedSnapshot, *, seconds: float = 0.0
+) -> None:
+    """Raise what has become of the lanes, of the snapshot, or of what runs beside the copy.
+
+    Waits up to ``seconds`` for a lane to end.
+    """
+    group.poll(seconds)
     locked.check()
     copying.watch()
 
