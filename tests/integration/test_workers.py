@@ -146,6 +146,24 @@ def test_workers_are_asked_to_stop(group: WorkerGroup) -> None:
     assert not is_alive(pid)
 
 
+@pytest.mark.parametrize("which", ["worker", "the process that forks workers"])
+def test_one_that_stands_still_is_let_go_on_to_stop(group: WorkerGroup, which: str) -> None:
+    ours, theirs = Pipe()
+    group.start(Worker("waiting", wait_for_the_end, Say(theirs)))
+    worker = ours.recv()
+    os.kill(worker if which == "worker" else _forking(), signal.SIGSTOP)
+    started = time.monotonic()
+    group.stop()
+    assert ours.recv() == "stopped"
+    assert time.monotonic() - started < 4  # one that cannot hear is killed, later
+
+
+def _forking() -> int:
+    pid = fork_server.pid()
+    assert pid is not None
+    return pid
+
+
 def test_a_signal_that_comes_before_the_worker_is_ready_is_not_lost(group: WorkerGroup) -> None:
     ours, theirs = Pipe()
     for _ in range(20):

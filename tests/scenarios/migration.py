@@ -143,4 +143,4 @@ class Migration:
 def assert_alone(running: Running) -> None:
     """Assert that no process that a command started outlives it by more than a moment."""
     wait_for(lambda: not processes(running.pid), seconds=2)
-    assert processes(running.pid) == []
+    assert processes(running.pid) == {}

@@ -76,9 +76,9 @@ def _copying(target: Database) -> list[tuple[int, ...]]:
 def _memory(session: int) -> list[int]:
     """Return the largest memory, in bytes, of each process of a session so far."""
     found = []
-    for line in processes(session):
+    for pid in processes(session):
         with suppress(OSError):
-            status = Path(f"/proc/{line.split()[1].rstrip(':')}/status").read_text()
+            status = Path(f"/proc/{pid}/status").read_text()
             found += [int(size) << 10 for size in re.findall(r"^VmHWM:\s+(\d+) kB", status, re.M)]
     assert found
     return found

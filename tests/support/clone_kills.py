@@ -11,7 +11,6 @@ never quite the same.
 """
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -247,9 +246,7 @@ class CloneKillRun:
 
         They are lanes and what forks them, pg_dump, pg_restore.
         """
-        lines = (re.match(r"process (\d+)", line) for line in processes(running.pid))
-        found = [int(line[1]) for line in lines if line is not None]
-        children = [pid for pid in found if pid != running.pid]
+        children = [pid for pid in processes(running.pid) if pid != running.pid]
         if not children:
             return None
         pid = self._random.choice(children)

@@ -34,9 +34,12 @@ def sessions(database: Database) -> list[str]:
     return sorted(found for (found,) in database.rows(_SESSIONS))
 
 
-def processes(session: int) -> list[str]:
-    """Return the processes that a command has left, which was started as leader of a session."""
-    found = []
+def processes(session: int) -> dict[int, str]:
+    """Return the processes that a command has left, which was started as leader of a session.
+
+    By number, with their command lines.
+    """
+    found = {}
     for directory in Path("/proc").iterdir():
         if not directory.name.isdecimal():
             continue
@@ -47,7 +50,7 @@ def processes(session: int) -> list[str]:
             continue
         # proc(5): state, parent, process group and session follow the name in parentheses.
         if int(fields[3]) == session and fields[0] != "Z":
-            found.append(f"process {directory.name}: {command}")
+            found[int(directory.name)] = command
     return found
 
 

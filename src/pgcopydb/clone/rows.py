@@ -291,6 +291,7 @@ def _copy_and_build(
             replacing=replaces(copying),
             resumed=resumed,
         ) as objects,
+        _stopping_together(group, pool, objects),
     ):
 
         def look() -> None:
@@ -321,6 +322,18 @@ def _copy_and_build(
         wait_while(lambda: pool.alive)
         pool.poll()
         require_finished(queue, BUILD)
+
+
+@contextmanager
+def _stopping_together(group: WorkerGroup, *pools: StatementPool) -> Iterator[None]:
+    """End the lanes first when the block fails: their threads may wait for a lock of a lane."""
+    try:
+        yield
+    except BaseException:
+        for pool in pools:
+            pool.ask_to_stop()
+        group.stop()
+        raise
 
 
 @contextmanager

@@ -117,11 +117,17 @@ class StatementPool:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self.ask_to_stop()
+        for thread in self._threads:
+            thread.join(_JOIN_WITHIN)
+
+    def ask_to_stop(self) -> None:
+        """Have the threads end, and their statements cancelled; they are not waited for."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         for session in list(self._sessions.values()):
             _cancel(session)
-        for thread in self._threads:
-            thread.join(_JOIN_WITHIN)
 
     @property
     def alive(self) -> bool:

@@ -7,10 +7,12 @@ process behind.
 """
 
 import logging
+import os
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe, connection
 from multiprocessing.connection import Connection
@@ -123,6 +125,7 @@ class WorkerGroup:
                 fork_server.close()  # it tells of no end when something has stopped it
             elif signalled == 0 or (signalled == 1 and elapsed >= _CANCEL_AFTER):
                 self._signal(signal.SIGTERM)
+                self._let_go_on()
                 signalled += 1
             connection.wait([running.process.sentinel for running in self._running], 0.1)
             self._forget_ended()
@@ -130,6 +133,14 @@ class WorkerGroup:
     def _signal(self, number: int) -> None:
         for running in self._running:
             running.process.kill(number)
+
+    def _let_go_on(self) -> None:
+        """Let those that something has stopped hear it, as systemd does after its SIGTERM."""
+        self._signal(signal.SIGCONT)
+        pid = fork_server.pid()
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def _forget_ended(self) -> None:
         alive = []

@@ -32,6 +32,7 @@ from pgcopydb.workdir.restart import (
     started_over,
 )
 from pgcopydb.workdir.store import RunHeader
+from pgcopydb.workdir.transaction import transaction
 
 PHASES = (
     "dump schema",
@@ -268,7 +269,7 @@ def _recorded(
         yield
         outcome = "done"
     finally:
-        with work.store() as connection:
+        with work.store() as connection, transaction(connection):
             idle = command in PHASES and _finished_steps(connection) == begun
             if outcome == "failed" and (idle or not store.has_begun(connection)):
                 # refused before anything was done: the same command may simply be given again

@@ -21,6 +21,7 @@ from pgcopydb.errors import StateError
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
 from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
 from pgcopydb.workdir.transaction import transaction
+from pgcopydb.workdir.waiting import LOOK_EVERY, WaitingConnection
 
 LARGE_OBJECTS_COPIED = "large objects copied"
 """The fact that tells a follow whether the copy was to bring the large objects."""
@@ -225,10 +226,11 @@ def connect_sqlite(path: Path, *, create: bool = True) -> sqlite3.Connection:
     """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
-        timeout=30,
+        timeout=LOOK_EVERY,
         isolation_level=None,
         check_same_thread=False,
         uri=True,
+        factory=WaitingConnection,
     )
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
