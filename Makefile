@@ -52,7 +52,8 @@ campaign: compiled
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/versions.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/clock_jumps.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/random_values.py
-	$(BIN)/pytest -q -s -p no:randomly tests/campaign/failing_syncs.py tests/campaign/many_tables.py
+	$(BIN)/pytest -q -s -p no:randomly tests/campaign/failing_syncs.py
+	$(BIN)/pytest -q -s -p no:randomly -n 0 tests/campaign/many_tables.py tests/campaign/large_transaction.py
 	DAMAGES=$(DAMAGES) $(BIN)/pytest -q -n 0 tests/unit/test_damage.py
 
 bench: compiled

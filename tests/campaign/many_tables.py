@@ -1,11 +1,13 @@
-"""Migrate a database of very many tables: part of ``make campaign``.
+"""Migrate a database of very many tables, and of one with very many partitions: ``make campaign``.
 
 ``MANY_TABLES`` (20 000), each with a key and an index of its own and every tenth one a partition;
-rows of some of them change while they are followed. No lock table, no list of arguments and no
-SQLite file may turn out to be too small.
+``MANY_PARTITIONS`` (100 000) of one table, a thousand in each partition of it, each with a part of
+the key. Rows of some of them change while they are followed. No lock table, no list of arguments
+and no SQLite file may turn out to be too small.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,24 +19,51 @@ from tests.support.servers import Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
 TABLES = int(os.environ.get("MANY_TABLES", "20000"))
-SECONDS = 1800.0
+PARTITIONS = int(os.environ.get("MANY_PARTITIONS", "100000"))
+SECONDS = 3600.0
 
 # A transaction has a lock for each table that it makes.
 ROOT = "create table root (id integer, v text) partition by range (id)"
-MAKE = """
+MAKE = f"""
 do $$ begin
-  for n in 1..%(tables)s loop
-    if n %% 10 = 0 then
-      execute format('create table "t %%s" partition of root (primary key (id))'
-        ' for values from (%%s) to (%%s)', n, n, n + 10);
+  for n in 1..{TABLES} loop
+    if n % 10 = 0 then
+      execute format('create table "t %s" partition of root (primary key (id))'
+        ' for values from (%s) to (%s)', n, n, n + 10);
     else
-      execute format('create table "t %%s" (id integer primary key, v text)', n);
+      execute format('create table "t %s" (id integer primary key, v text)', n);
     end if;
-    execute format('create index "i %%s" on "t %%s" (v)', n, n);
-    execute format('insert into "t %%s" values (%%s, ''first'')', n, n);
-    if n %% 200 = 0 then commit; end if;
+    execute format('create index "i %s" on "t %s" (v)', n, n);
+    execute format('insert into "t %s" values (%s, ''first'')', n, n);
+    if n % 200 = 0 then commit; end if;
   end loop;
 end $$;
+"""
+CHANGE = """
+update "t %(n)s" set v = 'changed';
+insert into "t %(n)s" select id + 1, null from "t %(n)s" where id %% 10 < 9;
+"""
+
+TREE = "create table root (id integer primary key, v text) partition by range (id)"
+MAKE_PARTITIONS = f"""
+do $$ declare width integer := 10000; begin
+  for branch in 0..{PARTITIONS // 1000 - 1} loop
+    execute format('create table branch_%s partition of root for values from (%s) to (%s)'
+      ' partition by range (id)', branch, branch * width, (branch + 1) * width);
+    for leaf in branch * 1000 .. branch * 1000 + 999 loop
+      execute format('create table leaf_%s partition of branch_%s for values from (%s) to (%s)',
+        leaf, branch, leaf * 10, (leaf + 1) * 10);
+      if leaf % 200 = 0 then commit; end if;
+    end loop;
+    execute format('insert into root select g * 10, ''first'' from generate_series(%s, %s) g',
+      branch * 1000, branch * 1000 + 999);
+    commit;
+  end loop;
+end $$;
+"""
+CHANGE_PARTITIONS = """
+update root set v = 'changed' where id = %(n)s * 10;
+insert into root values (%(n)s * 10 + 1, null);
 """
 
 COUNT = """
@@ -44,26 +73,31 @@ select count(*), sum(pg_relation_size(c.oid)) from pg_class c
 
 
 @pytest.mark.timeout(4 * SECONDS)
+@pytest.mark.parametrize(
+    ("tables", "scripts", "change"),
+    [(TABLES, (ROOT, MAKE), CHANGE), (PARTITIONS, (TREE, MAKE_PARTITIONS), CHANGE_PARTITIONS)],
+    ids=["tables", "partitions"],
+)
 def test_all_of_them_are_copied_and_followed(
     make_cluster: MakeCluster,
     tmp_path: Path,
     pgcopydb_command: Pgcopydb,
     pgcopydb_background: PgcopydbBackground,
+    tables: int,
+    scripts: Sequence[str],
+    change: str,
 ) -> None:
-    settings = {"max_locks_per_transaction": str(64 + TABLES // 20), "fsync": "off"}
+    settings = {"max_locks_per_transaction": str(64 + tables // 20), "fsync": "off"}
     sides = [Database(make_cluster(major, settings=settings), "postgres") for major in (16, 18)]
     pair = SourceTarget(*sides)
-    pair.source.execute(ROOT)
-    pair.source.execute(MAKE % {"tables": TABLES})
+    for script in scripts:
+        pair.source.execute(script)
     stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
     with stream.start("clone", "--follow") as running:
         said = "the base copy is complete"
         assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=SECONDS)
-        for number in range(1, TABLES, TABLES // 100):
-            pair.source.execute(
-                f"update \"t {number}\" set v = 'changed';"
-                f' insert into "t {number}" select id + 1, null from "t {number}" where id % 10 < 9'
-            )
+        for number in range(1, tables, tables // 100):
+            pair.source.execute(change % {"n": number})
         stream.set_endpos()
         finished = running.wait(SECONDS)
     assert finished.status == 0, finished.stderr

@@ -1,8 +1,5 @@
 """Large objects: bytes, owners, privileges and comments, many small ones and a very large one."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from tests.integration.test_clone import TWO_JOBS, run_clone
 from tests.integration.test_clone_failures import disturbing, ending
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
+from tests.support.memory import MemoryWatch
 from tests.support.servers import Database, SourceTarget
 
 MANY = """
@@ -110,43 +108,19 @@ def test_objects_of_the_target_are_kept_or_replaced(
     assert target.rows(contents) == [(5, b"new"), (6, b"other")]
 
 
-@contextmanager
-def peak_memory(pid: int, found: list[int]) -> Iterator[None]:
-    """Append the most memory that a process held meanwhile, in kilobytes, looked at often."""
-    stopped = threading.Event()
-
-    def watch() -> None:
-        highest = 0
-        while not stopped.wait(0.02):
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            highest = max(
-                [highest, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))]
-            )
-        found.append(highest)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-
-
 def test_a_very_large_one_in_bounded_memory(
     source_target: SourceTarget, pgcopydb_background: PgcopydbBackground, tmp_path: Path
 ) -> None:
     make(source_target, HUGE)
-    peak: list[int] = []
     options = [*source_target.options, "--dir", str(tmp_path / "work")]
-    with pgcopydb_background("clone", *options) as running, peak_memory(running.pid, peak):
+    with pgcopydb_background("clone", *options) as running, MemoryWatch(running.pid) as memory:
         finished = running.wait(120)
     assert finished.status == 0, finished.stderr
     assert source_target.target.rows("select sum(length(data)) from pg_largeobject") == [
         (300 << 20,)
     ]
     assert objects(source_target.target) == objects(source_target.source)
-    assert peak[0] < 120 * 1024, "kilobytes"
+    assert 0 < memory.highest < 120 << 20
 
 
 MOVING = "select pid from pg_stat_activity where application_name = 'pgcopydb large objects'"

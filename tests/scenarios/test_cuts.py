@@ -1,9 +1,8 @@
 """A short sample of the campaign of network faults, with seeds that stay the same."""
 
-import re
 import socket
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -15,7 +14,7 @@ from tests.support.clock import wait_for
 from tests.support.disturbed import run_and_report
 from tests.support.equality import differing_tables
 from tests.support.follow_cuts import FollowCutRun
-from tests.support.litter import processes
+from tests.support.memory import peak_memory
 from tests.support.networks import proxied
 from tests.support.proxy import Proxy
 from tests.support.servers import Database
@@ -51,7 +50,7 @@ def test_a_target_behind_a_slow_network_fills_no_memory(migration: Migration) ->
             assert wait_for(lambda: bool(_copying(pair.target)), seconds=60), running.stderr
             slow.bytes_a_second = 64 << 10
             time.sleep(5)
-            copying = _memory(running.pid)
+            copying = peak_memory(running.pid)
             slow.bytes_a_second = None
             through_proxies.wait_until_applying(running)
             slow.bytes_a_second = 64 << 10
@@ -59,7 +58,7 @@ def test_a_target_behind_a_slow_network_fills_no_memory(migration: Migration) ->
             stored = through_proxies.directory / "cdc"
             assert wait_for(lambda: _size(stored) > 100 << 20, seconds=60), running.stderr
             time.sleep(5)
-            applying = _memory(running.pid)
+            applying = peak_memory(running.pid)
             slow.bytes_a_second = None
             through_proxies.sentinel("set", "endpos", "--current")
             finished = running.wait(120)
@@ -71,17 +70,6 @@ def test_a_target_behind_a_slow_network_fills_no_memory(migration: Migration) ->
 
 def _copying(target: Database) -> list[tuple[int, ...]]:
     return target.rows("select 1 from pg_stat_progress_copy where bytes_processed > 0")
-
-
-def _memory(session: int) -> list[int]:
-    """Return the largest memory, in bytes, of each process of a session so far."""
-    found = []
-    for pid in processes(session):
-        with suppress(OSError):
-            status = Path(f"/proc/{pid}/status").read_text()
-            found += [int(size) << 10 for size in re.findall(r"^VmHWM:\s+(\d+) kB", status, re.M)]
-    assert found
-    return found
 
 
 def _size(folder: Path) -> int:

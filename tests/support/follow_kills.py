@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from random import Random
@@ -108,7 +108,8 @@ class LargeTransactions(InBackground):
 class FollowKillRun(DisturbedFollow):
     """One migration with ``faults`` kills in it, of which the first ones are ``begin_with``.
 
-    ``rows`` is the size of a large transaction.
+    ``only`` names the kinds of kills that there are, if not all; ``rows`` is the size of a large
+    transaction.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class FollowKillRun(DisturbedFollow):
         rows: int = 15_000,
         pause: float = 2,
         begin_with: Sequence[str] = (),
+        only: Collection[str] = (),
     ) -> None:
         resumed_by = [["clone", "--follow"], ["follow"]]
         super().__init__(migration, seed, faults=faults, pause=pause, resumed_by=resumed_by)
@@ -128,6 +130,7 @@ class FollowKillRun(DisturbedFollow):
             self.options += ["--apply-mode", "transaction"]
         migration.pair.source.execute(LOAD_SCHEMA)
         self._begin_with = begin_with
+        self._only = only
         self._large = LargeTransactions(migration.pair.source, self.random, rows=rows)
 
     def further_writers(self) -> AbstractContextManager[object]:
@@ -176,7 +179,8 @@ class FollowKillRun(DisturbedFollow):
             "source server": lambda: _restart(pair.source),
             _EVERYTHING: self._kill_everything,
         }
-        for way in (*wanted, *self.random.sample(list(ways), len(ways))):
+        allowed = [way for way in ways if not self._only or way in self._only]
+        for way in (*wanted, *self.random.sample(allowed, len(allowed))):
             if ways[way]():
                 self.tally.faults[way] += 1
                 return way
