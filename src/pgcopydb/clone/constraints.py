@@ -12,6 +12,7 @@ from pgcopydb.clone.schema import After
 from pgcopydb.clone.statements import run_pool
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.jobs import Job, JobQueue
 
@@ -34,7 +35,7 @@ def _repeat_lost(copying: Restoring) -> None:
         done = queue.jobs(FOREIGN_KEYS, state="done")
         if not done:
             return
-        with connect(copying.target, purpose="foreign keys") as connection:
+        with short_session(copying.target, purpose="foreign keys") as connection:
             there = foreign_keys.present(copying.target, connection)
         queue.repeat(job for job in done if _key(job) not in there)
 
@@ -68,7 +69,7 @@ def _foreign_keys(work: WorkDirectory) -> list[ForeignKey]:
 
 def refuse_unvalidated(copying: Restoring) -> None:
     """Raise SqlError when rows of the source violate a foreign key that was created here."""
-    with connect(copying.target, purpose="foreign keys") as connection:
+    with short_session(copying.target, purpose="foreign keys") as connection:
         foreign_keys.refuse_unvalidated(copying.target, connection, _foreign_keys(copying.work))
 
 

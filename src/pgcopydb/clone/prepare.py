@@ -21,8 +21,9 @@ from pgcopydb.model.options import CopyOptions, FollowOptions
 from pgcopydb.model.readiness import Intent
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.postgres import discover, helper_schema
-from pgcopydb.postgres.connect import connect, pin, reporting
+from pgcopydb.postgres.connect import pin, reporting
 from pgcopydb.postgres.selection import resolve_filters
+from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.look import look
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.workdir.directory import WorkDirectory
@@ -176,13 +177,13 @@ def _filters(
     filters = effective_filters(work, copy.filters)
     if filters.selects_all:
         return filters
-    with connect(source, purpose="clone") as connection:
+    with short_session(source, purpose="clone") as connection:
         return resolve_filters(source, connection, filters, tell=tell)
 
 
 def claim_target(copying: Copying) -> None:
     """Make the schema in which the target notes what is copied; drop what --restart replaces."""
-    with connect(copying.target, purpose="clone") as connection:
+    with short_session(copying.target, purpose="clone") as connection:
         refusals.refuse_unfit_role(copying.target, connection, copying.target_facts)
         with reporting(copying.target, "creating the schema pgcopydb"):
             helper_schema.create_helper_schema(connection, copying.header.run_id)
@@ -194,7 +195,7 @@ def leave_target(copying: Copying) -> None:
     """Drop the markers of a copy that is complete. A capture's state stays: it is read later."""
     copying.mark_done(MARKERS_DROPPED)  # first: nothing may be taken for lost that they stood for
     with (
-        connect(copying.target, purpose="clone") as connection,
+        short_session(copying.target, purpose="clone") as connection,
         reporting(copying.target, "dropping the schema pgcopydb"),
     ):
         helper_schema.drop_helper_schema(connection, copying.header.run_id)
@@ -230,7 +231,7 @@ def _forget_previous(work: WorkDirectory) -> None:
 def server_facts(endpoint: Endpoint) -> ServerFacts:
     """Return what the server and its database are."""
     with (
-        connect(endpoint, purpose="clone") as connection,
+        short_session(endpoint, purpose="clone") as connection,
         reporting(endpoint, "reading the server's settings"),
     ):
         return discover.server_facts(connection)

@@ -4,7 +4,7 @@ from pgcopydb.clone.context import Copying
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import properties
-from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.short_sessions import short_session
 
 
 def set_properties(copying: Copying) -> None:
@@ -12,7 +12,10 @@ def set_properties(copying: Copying) -> None:
     if copying.options.skip_db_properties:
         return
     copy, target = copying.options, copying.target
-    with copying.timed("database properties"), connect(target, purpose="properties") as session:
+    with (
+        copying.timed("database properties"),
+        short_session(target, purpose="properties") as session,
+    ):
         wanted = _read(copying.source)
         statements = properties.missing(
             target, session, wanted, comment=not copy.no_comments, acl=not copy.no_acl
@@ -28,10 +31,10 @@ def limit_connections(source: Endpoint, target: Endpoint, copy: CopyOptions) -> 
     if copy.skip_db_properties:
         return
     wanted = _read(source)
-    with connect(target, purpose="properties") as session:
+    with short_session(target, purpose="properties") as session:
         properties.run(target, session, properties.missing_limit(target, session, wanted))
 
 
 def _read(source: Endpoint) -> properties.DatabaseProperties:
-    with connect(source, purpose="properties") as session:
+    with short_session(source, purpose="properties") as session:
         return properties.read_properties(source, session)

@@ -41,12 +41,15 @@ from pgcopydb.clone.selected import refuse_changed_selection
 from pgcopydb.clone.statements import StatementPool
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
+from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover, sequences
-from pgcopydb.postgres.connect import reporting, resolve
+from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.lane_route import LaneRoute
+from pgcopydb.postgres.resolve import ResolvedServer, resolved_server
 from pgcopydb.postgres.selection import read_selection
+from pgcopydb.postgres.short_sessions import close_kept_sessions, short_session
 from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
@@ -276,6 +279,7 @@ def _copy_and_build(
 ) -> None:
     """Run lanes and builders until both are done; ``holding`` lets go of the locked tables."""
     threads = copying.options.index_jobs
+    close_kept_sessions()
     with (
         copying.timed("indexes, constraints, vacuum", threads),
         StatementPool(
@@ -344,8 +348,8 @@ def _lanes(
     with WorkerGroup() as group:
         if count:
             route = LaneRoute(
-                source=resolve(copying.source),
-                target=resolve(copying.target),
+                source=_resolved(copying.source),
+                target=_resolved(copying.target),
                 snapshot=locked.id,
                 run_id=copying.header.run_id,
                 marker_snapshot=locked.origin,
@@ -355,6 +359,12 @@ def _lanes(
             for worker in tables.lanes(copying.work.catalogue, route, count):
                 group.start(worker)
         yield group
+
+
+def _resolved(endpoint: Endpoint) -> ResolvedServer:
+    """Return every parameter of a connection, so that a lane needs none of its own to find them."""
+    with short_session(endpoint, purpose="resolve") as session:
+        return resolved_server(endpoint, session)
 
 
 def _wait_for_lanes(

@@ -29,6 +29,7 @@ from pgcopydb.clone.summary import summarize
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import CloneSummary
+from pgcopydb.postgres.short_sessions import keeping_sessions
 from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 
@@ -56,7 +57,7 @@ def clone(
     rows of the source violate a foreign key, which a copy that is to be followed leaves to
     :func:`refuse_violated`.
     """
-    with signals.stop_on_signals():
+    with signals.stop_on_signals(), keeping_sessions():
         started = monotonic()
         filters = check(work, source, target, copy, tell=True)
         copying = prepare(work, source, target, copy, filters)
@@ -90,11 +91,12 @@ def copy_database(
     are left to :func:`finish_constraints` (ruling 21). The helper schema stays on the target.
     """
     started = monotonic()
-    copying = replace(prepare(work, source, target, copy), watch=watch)
-    _copy_base(copying, snapshot)
-    if not defer_constraints:
-        finish(copying, unchecked=False)
-    set_properties(copying)
+    with keeping_sessions():
+        copying = replace(prepare(work, source, target, copy), watch=watch)
+        _copy_base(copying, snapshot)
+        if not defer_constraints:
+            finish(copying, unchecked=False)
+        set_properties(copying)
     return summarize(work, monotonic() - started)
 
 

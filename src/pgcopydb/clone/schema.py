@@ -30,6 +30,7 @@ from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.durability import make_durable
+from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
 from pgcopydb.rules import ahead
 from pgcopydb.rules.selection import Selection
@@ -297,7 +298,10 @@ def _with_required_extensions(run: Restoring, entries: Sequence[TocEntry]) -> li
     wanted = [one for one in read_dumped(run.work).extensions if one.name in named]
     homes = {one.schema for one in wanted}
     target = run.target
-    with connect(target, purpose="extensions") as session, reporting(target, "listing schemas"):
+    with (
+        short_session(target, purpose="extensions") as session,
+        reporting(target, "listing schemas"),
+    ):
         rows = session.execute("select nspname::text from pg_catalog.pg_namespace")
         homes -= {row[0] for row in rows}
     schemas = [entry for entry in entries if entry.kind == "SCHEMA" and entry.name in homes]
@@ -313,7 +317,10 @@ def _without_homes(run: Restoring, entries: Sequence[TocEntry]) -> list[TocEntry
     """
     made = {entry.name for entry in entries if entry.kind == "EXTENSION"}
     target = run.target
-    with connect(target, purpose="extensions") as session, reporting(target, "listing extensions"):
+    with (
+        short_session(target, purpose="extensions") as session,
+        reporting(target, "listing extensions"),
+    ):
         homes = {one.schema for one in discover.list_extensions(session) if one.name not in made}
     return [entry for entry in entries if entry.kind != "SCHEMA" or entry.name not in homes]
 

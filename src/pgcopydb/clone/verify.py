@@ -6,7 +6,8 @@ from pgcopydb.clone.context import COPY, MARKERS_DROPPED, Copying
 from pgcopydb.clone.planning.jobs import BuiltIndex
 from pgcopydb.errors import PgcopydbError, TargetError, some_of
 from pgcopydb.postgres import discover, helper_schema
-from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.workdir.jobs import JobQueue
 
 
@@ -22,7 +23,7 @@ def missing_rows(copying: Copying, snapshots: Iterable[str]) -> list[str]:
     with copying.work.store() as store:
         jobs = JobQueue(store).jobs(COPY)
     with (
-        connect(copying.target, purpose="verify") as connection,
+        short_session(copying.target, purpose="verify") as connection,
         reporting(copying.target, "reading the copy markers"),
     ):
         copied = {
@@ -54,7 +55,7 @@ def emptied(copying: Copying, snapshots: Iterable[str]) -> list[str]:
     if copying.header.consistent_point is not None or copying.is_done(MARKERS_DROPPED):
         return []
     with (
-        connect(copying.target, purpose="verify") as connection,
+        short_session(copying.target, purpose="verify") as connection,
         reporting(copying.target, "looking for the copy markers"),
     ):
         if not helper_schema.owns_helper_schema(connection, copying.header.run_id):
@@ -66,7 +67,7 @@ def emptied(copying: Copying, snapshots: Iterable[str]) -> list[str]:
 
 def _unlogged_tables(copying: Copying) -> set[str]:
     with (
-        connect(copying.target, purpose="verify") as connection,
+        short_session(copying.target, purpose="verify") as connection,
         reporting(copying.target, "listing the unlogged tables"),
     ):
         rows = connection.execute(
@@ -87,7 +88,7 @@ def verify_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> None:
 def missing_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> list[BuiltIndex]:
     """Return those of ``wanted`` that the target has not, or not valid, or without their key."""
     with (
-        connect(copying.target, purpose="verify") as connection,
+        short_session(copying.target, purpose="verify") as connection,
         reporting(copying.target, "reading the list of indexes"),
     ):
         present = {

@@ -78,7 +78,7 @@ async def open_session(server: ResolvedServer, *, purpose: str) -> "asyncpg.Conn
     )
     try:
         _keep_alive(connection, server)
-        await connection.execute(session.pin_statement(server.endpoint.side).as_string())
+        await connection.execute(session.pin_statement(server.endpoint.side).decode())
     except BaseException:
         connection.terminate()
         raise

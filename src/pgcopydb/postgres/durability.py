@@ -1,7 +1,8 @@
 """Commits that did not wait for the disk, brought there together."""
 
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.short_sessions import short_session
 
 
 def make_durable(endpoint: Endpoint) -> None:
@@ -12,7 +13,7 @@ def make_durable(endpoint: Endpoint) -> None:
     that writes nothing waits for nothing. Raises as ``connect`` does.
     """
     with (
-        connect(endpoint, purpose="flush") as connection,
+        short_session(endpoint, purpose="flush") as connection,
         reporting(endpoint, "flushing what was written"),
         connection.transaction(),
     ):

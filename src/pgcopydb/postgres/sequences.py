@@ -16,7 +16,8 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import Sequence, SequenceValue
 from pgcopydb.postgres import discover
-from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.short_sessions import short_session
 
 Session = Connection[tuple[Any, ...]]
 
@@ -50,9 +51,12 @@ def synchronize_sequences(
     value twice is worse than a gap. A cycling one has no such order and is set in any case. Raises
     the side's error, or ConfigurationError for sequences that the source role may not read.
     """
-    with connect(source, purpose="sequences") as connection, reporting(source, "reading sequences"):
+    with (
+        short_session(source, purpose="sequences") as connection,
+        reporting(source, "reading sequences"),
+    ):
         wanted = _standings(connection, filters)
-    with connect(target, purpose="sequences") as connection:
+    with short_session(target, purpose="sequences") as connection:
         with reporting(target, "reading sequences"):
             present = _standings(connection, filters)
         to_set = [

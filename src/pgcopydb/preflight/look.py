@@ -21,7 +21,7 @@ from pgcopydb.model.readiness import (
     TargetServer,
 )
 from pgcopydb.pgtools.find import find_tools
-from pgcopydb.postgres.connect import connect, pin
+from pgcopydb.postgres.connect import pin
 from pgcopydb.postgres.readiness import (
     read_source,
     read_source_server,
@@ -29,6 +29,7 @@ from pgcopydb.postgres.readiness import (
     read_target_server,
 )
 from pgcopydb.postgres.selection import resolve_filters
+from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.rules.readiness import (
     judge_machine,
@@ -98,12 +99,12 @@ def look_at_capture(
 
 
 def _read_source_server(source: Endpoint, follow: FollowOptions) -> SourceServer:
-    with connect(source, purpose="check") as connection:
+    with short_session(source, purpose="check") as connection:
         return read_source_server(source, connection, follow)
 
 
 def _read_target_server(target: Endpoint, follow: FollowOptions) -> TargetServer:
-    with connect(target, purpose="check") as connection:
+    with short_session(target, purpose="check") as connection:
         return read_target_server(target, connection, follow)
 
 
@@ -131,20 +132,20 @@ def _resolved(source: Endpoint, intent: Intent) -> Intent:
     """Return the intent with filters that name what follows from the source's catalogue."""
     if intent.filters.selects_all or intent.filters.is_resolved:
         return intent
-    with connect(pin(source), purpose="check") as connection:
+    with short_session(pin(source), purpose="check") as connection:
         filters = resolve_filters(source, connection, intent.filters, tell=False)
     return replace(intent, filters=filters)
 
 
 def _read_source(source: Endpoint, intent: Intent) -> SourceFacts:
     source = pin(source)
-    with connect(source, purpose="check") as connection:
+    with short_session(source, purpose="check") as connection:
         return read_source(source, connection, intent)
 
 
 def _read_target(target: Endpoint, intent: Intent) -> TargetFacts:
     target = pin(target)
-    with connect(target, purpose="check") as connection:
+    with short_session(target, purpose="check") as connection:
         return read_target(target, connection, intent)
 
 

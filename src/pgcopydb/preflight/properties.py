@@ -7,15 +7,15 @@ from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.readiness import TargetFacts
 from pgcopydb.postgres import properties
-from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.short_sessions import short_session
 
 
 def judge_properties(
     source: Endpoint, target: Endpoint, facts: TargetFacts, copy: CopyOptions
 ) -> Iterator[Finding]:
     """Give findings when another role owns the database, or the role may not set what is to be."""
-    with connect(target, purpose="check") as writing:
-        with connect(source, purpose="check") as reading:
+    with short_session(target, purpose="check") as writing:
+        with short_session(source, purpose="check") as reading:
             wanted = properties.read_properties(source, reading)
         present = properties.read_properties(target, writing)
         if not copy.no_owner and wanted.owner != present.owner:
