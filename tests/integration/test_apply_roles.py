@@ -9,6 +9,7 @@ from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differing_tables
 from tests.support.servers import Database, SourceTarget
+from tests.support.steps import Stream
 
 SCHEMA = """
 create table customer (id integer primary key, name text, referrer integer references customer);
@@ -181,3 +182,56 @@ def test_cleanup_on_a_source_that_is_read_only_by_default(
     assert done.status == 0, done.stderr
     assert pair.source.rows("select from pg_publication") == []
     assert pair.source.rows("select from pg_replication_slots where slot_name = 'pgcopydb'") == []
+
+
+MADE_MEANWHILE = """
+create function again() returns trigger language plpgsql as $$
+begin
+  insert into public.twin values (new.id);
+  return null;
+end $$;
+create trigger again after insert on item for each row execute function again();
+alter table item enable always trigger again;
+"""
+
+
+def test_a_trigger_that_is_made_meanwhile_is_told_and_what_it_did_found(stream: Stream) -> None:
+    """The source has done already what it does again."""
+    stream.both(
+        "create table item (id integer primary key); create table twin (id integer);"
+        " alter table twin replica identity full"
+    )
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        stream.pair.source.execute("insert into item values (1); insert into twin values (1)")
+        assert wait_for(lambda: stream.count("twin") == 1), running.stderr
+        stream.pair.target.execute(MADE_MEANWHILE)
+        assert wait_for(lambda: "again of public.item" in running.stderr), running.stderr
+        stream.pair.source.execute("insert into item values (2); insert into twin values (2)")
+        assert wait_for(lambda: stream.count("twin") == 3), running.stderr
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 3, finished.stderr
+    assert "public.twin 2 rows on the source, 3 on the target" in finished.stderr
+    stream.pair.target.execute("alter table item disable trigger again")
+    assert "again of public.item" in stream.run("stream", "replay", "--resume", status=3).stderr
+    stream.pair.target.execute(
+        "delete from twin where ctid = (select max(ctid) from twin where id = 2)"
+    )
+    assert "all tables are equal" in stream.run("stream", "replay", "--resume").stderr
+    assert "again" not in stream.run("stream", "replay", "--resume").stderr
+
+
+def test_a_trigger_that_was_made_between_two_follows_may_have_fired(stream: Stream) -> None:
+    stream.both("create table item (id integer primary key); create table twin (id integer)")
+    stream.both("alter table twin replica identity full")
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        stream.pair.source.execute("insert into item values (1); insert into twin values (1)")
+        assert wait_for(lambda: stream.count("twin") == 1), running.stderr
+        running.kill_all()
+        running.wait()
+    stream.pair.target.execute(MADE_MEANWHILE + "insert into twin values (1)")
+    stream.set_endpos()
+    finished = stream.run("stream", "replay", "--resume", status=3)
+    assert "again of public.item" in finished.stderr

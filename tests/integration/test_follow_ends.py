@@ -258,6 +258,32 @@ def test_stored_changes_that_are_lost_are_no_proof(steps: Steps) -> None:
     assert steps.count() == 0
 
 
+def test_an_origin_that_somebody_moved_to_another_commit_is_refused(steps: Steps) -> None:
+    """Where a transaction ends that is stored: nothing of the stored changes tells."""
+    steps.run("stream", "setup", "--create-slot")
+    ends = []
+    for number in range(3):
+        steps.pair.source.execute(f"insert into item values ({number}, 'x')")
+        ends.append(steps.pair.source.rows("select pg_current_wal_insert_lsn()")[0][0])
+    steps.set_endpos(ends[0])
+    steps.run("stream", "replay")
+    (applied,) = steps.pair.target.rows(_ORIGIN)
+    steps.set_endpos()
+    steps.run("stream", "prefetch")
+    for moved_to in (ends[1], ends[2]):
+        steps.pair.target.execute(_MOVE_ORIGIN.format(moved_to))
+        refused = steps.run("stream", "catchup", status=3)
+        assert "something else moved it" in refused.stderr
+        assert steps.count() == 1
+    steps.pair.target.execute(_MOVE_ORIGIN.format(*applied))  # as the error says
+    steps.run("stream", "catchup")
+    steps.assert_equal()
+
+
+_ORIGIN = "select pg_replication_origin_progress('pgcopydb', true)"
+_MOVE_ORIGIN = "select pg_replication_origin_advance('pgcopydb', '{}')"
+
+
 def test_a_slot_in_use_by_another_run_is_left_alone(
     steps: Steps, tmp_path: Path, pgcopydb_command: Pgcopydb
 ) -> None:

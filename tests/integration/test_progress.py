@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from pgcopydb.errors import StateError
+from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.postgres import origin
 from pgcopydb.postgres.connect import connect
@@ -172,6 +173,40 @@ def test_a_session_that_ends_while_its_origin_is_taken_over(target: Database) ->
 def test_a_session_that_ends_while_its_position_is_asked(target: Database) -> None:
     with session(target, "asks") as asking:
         assert applied_position(asking, target.endpoint(Side.TARGET), "ours") == START + 1
+
+
+@pytest.mark.parametrize("attach", ["origin"], indirect=True)
+@pytest.mark.parametrize(
+    ("confirmed", "moved_by"),
+    # Back by one transaction only what is confirmed: a crash may take what the next one noted.
+    [(True, 1), (True, -1), (True, -3), (False, 1), (False, -2), (False, -3)],
+)
+def test_an_origin_that_somebody_moved_is_refused(
+    target: Database, attach: Attach, confirmed: bool, moved_by: int
+) -> None:
+    """Forwards it would pass over what is stored, and backwards do it twice."""
+    target.execute("create table public.t (a integer)")
+    with closing(session(target, "apply 01234567")) as first:
+        applying = Applying(target, first, attach.to(first))
+        assert applying.record.attach() == START
+        for further in (1, 2, 3):
+            applying.write(further, START + further)
+        if confirmed:
+            assert applying.record.durable() == START + 3
+        applying.end()
+    _move_origin(target, START + 3 + moved_by)
+    with (
+        session(target, "apply 01234567") as second,
+        pytest.raises(StateError, match=r"but what was applied last ends at 0/1003"),
+    ):
+        attach(second)
+    _move_origin(target, START + 3)
+    with session(target, "apply 01234567") as third:
+        assert attach(third) == START + 3
+
+
+def _move_origin(target: Database, position: int) -> None:
+    target.execute(f"select pg_replication_origin_advance('ours', '{format_lsn(position)}')")
 
 
 def test_what_nobody_can_prove_is_refused(target: Database) -> None:

@@ -25,7 +25,7 @@ from pgcopydb.cdc.large_objects import refuse_changed_large_objects
 from pgcopydb.cdc.late_writers import tell_late_writers
 from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
 from pgcopydb.cdc.setup import enable_apply
-from pgcopydb.cdc.silence import give_back_triggers
+from pgcopydb.cdc.silence import give_back_triggers, refuse_fired
 from pgcopydb.cdc.special_numbers import refuse_lost_numbers
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.cdc.watch import SourceWatch, TargetWatch
@@ -183,7 +183,7 @@ class Following:
         self._group.start(Worker(APPLY, apply, task))
         if not self._applies:
             self._applies = True
-            self._watch.enter_context(TargetWatch(self._target))
+            self._watch.enter_context(TargetWatch(self._work, self._target))
 
     def watch(self) -> None:
         """Raise what a process has failed with, if one has; returns at once."""
@@ -398,6 +398,7 @@ def _refuse_untold(work: WorkDirectory, source: Endpoint, target: Endpoint) -> N
     large: only the end of a migration does that.
     """
     refuse_uncarried(work, source, target)
+    refuse_fired(work, source, target)
     refuse_lost_numbers(work, source, target)
 
 

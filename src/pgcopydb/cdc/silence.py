@@ -1,7 +1,18 @@
-"""Keeping the target's triggers silent from the first applied change to the end of the follow."""
+"""Keeping the target's triggers silent from the first applied change to the end of the follow.
+
+One that somebody makes meanwhile fires all the same, until the next start: it is told as soon as it
+is seen, and what is followed is compared at the end.
+"""
 
 import logging
+from collections.abc import Iterable
+from typing import Any, Final
 
+import psycopg
+
+from pgcopydb.cdc.capture import read_capture
+from pgcopydb.cdc.drift import differing_tables
+from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.triggers import (
@@ -16,7 +27,9 @@ from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
 
-_FACT = "silenced triggers"
+_SILENCED: Final = "silenced triggers"
+_SILENT: Final = "triggers are silent"
+_FIRED: Final = "triggers made during the follow"
 
 
 def silence_triggers(work: WorkDirectory, target: Endpoint) -> None:
@@ -25,26 +38,83 @@ def silence_triggers(work: WorkDirectory, target: Endpoint) -> None:
     Repeated, it adds to what is written down and never forgets a state found earlier.
     """
     with connect(target, purpose="setup") as connection, work.store() as store:
-        known = _known(work)
         found = firing_triggers(connection, target, silenced=may_silence(connection, target))
+        if read_fact(store, _SILENT, bool):  # made since an earlier follow silenced all others
+            _note(work, found)
+        write_fact(store, _SILENT, True)
         if not found:
             return
-        write_fact(store, _FACT, [*known, *found])
+        write_fact(store, _SILENCED, [*_known(work, _SILENCED), *found])
         disable_triggers(connection, target, found)
     log.info("target: %d triggers stay disabled until the end of the follow", len(found))
 
 
 def give_back_triggers(work: WorkDirectory, target: Endpoint) -> None:
     """Set every trigger that was disabled back to its state, and forget it."""
-    known = _known(work)
+    with work.store() as store:
+        write_fact(store, _SILENT, False)
+    known = _known(work, _SILENCED)
     if not known:
         return
     with connect(target, purpose="finish") as connection, work.store() as store:
         restore_triggers(connection, target, known)
-        write_fact(store, _FACT, [])
+        write_fact(store, _SILENCED, [])
     log.info("target: %d triggers are enabled again", len(known))
 
 
-def _known(work: WorkDirectory) -> list[FiringTrigger]:
+def note_fired(
+    work: WorkDirectory, connection: psycopg.Connection[Any], target: Endpoint
+) -> list[FiringTrigger]:
+    """Write down the triggers that fire although all were silenced; return those not yet known.
+
+    Only those of followed tables: changes are applied to no other. Raises the target's error.
+    """
+    silenced = may_silence(connection, target)
+    return _note(work, firing_triggers(connection, target, silenced=silenced))
+
+
+def _note(work: WorkDirectory, found: Iterable[FiringTrigger]) -> list[FiringTrigger]:
+    followed, known = read_capture(work).names(), _known(work, _FIRED)
+    new = [one for one in found if (one.schema, one.table) in followed and one not in known]
+    if new:
+        with work.store() as store:
+            write_fact(store, _FIRED, [*known, *new])
+    return new
+
+
+def refuse_fired(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Raise StateError where triggers fired during the follow and followed tables differ.
+
+    To be called when everything is applied and the source's writers have stopped; then all tables
+    that are followed are read whole on both sides, for a trigger may write to any.
+    """
+    with connect(target, purpose="final check") as connection:
+        note_fired(work, connection, target)
+    fired = _known(work, _FIRED)
+    if not fired:
+        return
+    names = some_of(named(fired))
+    log.info("comparing all followed tables, for triggers were made on the target: %s", names)
+    different = differing_tables(work, source, target, sorted(read_capture(work).names()))
+    if different:
+        raise StateError(
+            f"target: triggers that were made while changes were applied fired: {names}; tables"
+            f" differ: {different}",
+            hint="disable those triggers; with the source's writers stopped, bring the tables to"
+            " the target as they are on the source, then run again with --resume; or clone again",
+        )
+    log.warning(
+        "target: triggers fired while changes were applied: %s; all tables are equal", names
+    )
     with work.store() as store:
-        return read_fact(store, _FACT, list[FiringTrigger]) or []
+        write_fact(store, _FIRED, [])
+
+
+def named(triggers: Iterable[FiringTrigger]) -> list[str]:
+    """Return what a person calls these triggers."""
+    return [f"{one.name} of {one.schema}.{one.table}" for one in triggers]
+
+
+def _known(work: WorkDirectory, fact: str) -> list[FiringTrigger]:
+    with work.store() as store:
+        return read_fact(store, fact, list[FiringTrigger]) or []

@@ -8,6 +8,7 @@ and by the comparison at the end.
 
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from typing import Any, ClassVar, Final, Self
@@ -16,7 +17,8 @@ import psycopg
 
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.drift import find_drift
-from pgcopydb.errors import PgcopydbError
+from pgcopydb.cdc.silence import named, note_fired
+from pgcopydb.errors import PgcopydbError, some_of
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect, reporting
@@ -91,16 +93,36 @@ class _Watch(ABC):
 
 
 class TargetWatch(_Watch):
-    """Says for which table a session of this program waits on the target, and who holds it."""
+    """Says for which table a session of this program waits on the target, and who holds it.
+
+    And which triggers were made there meanwhile, that do again what the source has done.
+    """
 
     _every = _LOOK_FOR_LOCKS_EVERY
 
-    def __init__(self, target: Endpoint) -> None:
+    def __init__(self, work: WorkDirectory, target: Endpoint) -> None:
         super().__init__(target)
+        self._work = work
+        self._next_look_at_triggers = 0.0
         self._waiting: set[tuple[Any, ...]] = set()
         self._told: set[tuple[Any, ...]] = set()
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
+        self._look_for_locks(connection)
+        if time.monotonic() >= self._next_look_at_triggers:
+            self._next_look_at_triggers = time.monotonic() + _EVERY
+            self._look_at_triggers(connection)
+
+    def _look_at_triggers(self, connection: psycopg.Connection[Any]) -> None:
+        fired = note_fired(self._work, connection, self._endpoint)
+        if fired:
+            log.warning(
+                "target: triggers were made that fire for changes which are applied: %s; what they"
+                " do the source has done already: disable them",
+                some_of(named(fired)),
+            )
+
+    def _look_for_locks(self, connection: psycopg.Connection[Any]) -> None:
         with reporting(self._endpoint, "looking for locks that are waited for"):
             found = set(connection.execute(_BLOCKED).fetchall())
         # seen twice: a lock that is held for a moment is nobody's business

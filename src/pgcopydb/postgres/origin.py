@@ -5,14 +5,15 @@ since PostgreSQL 16 the record of an abort carries it too (``RecordTransactionAb
 session that is ended between ``pg_replication_origin_xact_setup`` and COMMIT, or whose COMMIT
 fails, leaves an origin that says that the transaction is applied. Measured on 16.14 and 18.4 with
 a ROLLBACK, pg_terminate_backend, a client that went away and a deferred constraint; 15 leaves it
-where it was. So each transaction first writes down its number and the position before it, in two
-sequences, which no rollback takes back. Whoever attaches next asks what became of that
-transaction, and puts the origin back where it was aborted.
+where it was. So each transaction first writes down the position before it, the one after it and its
+number, in three sequences, which no rollback takes back. Whoever attaches next asks what became of
+that transaction, and puts the origin back where it was aborted. An origin that stands anywhere else
+was moved by somebody, and is refused: what is in between would be passed over, or done twice.
 """
 
 import hashlib
 import logging
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -26,6 +27,9 @@ from pgcopydb.postgres.progress import take_over, timestamp
 from pgcopydb.rules.readiness.applying import ORIGIN_FUNCTIONS
 
 log = logging.getLogger(__name__)
+
+_NOTED: Final = ("before", "after", "transaction")
+"""What each transaction notes: a sequence for each."""
 
 Connection = psycopg.Connection[Any]
 
@@ -41,12 +45,13 @@ def may_use_origins(connection: Connection) -> bool:
 
 
 class _Witness(NamedTuple):
-    """The last transaction that set up the origin, and the position before it.
+    """The last transaction that set up the origin, and the positions before and after it.
 
     ``status`` is what became of it: None where nothing is under way, or nobody knows any more.
     """
 
     before: int
+    after: int
     transaction: int
     status: str | None
 
@@ -54,6 +59,14 @@ class _Witness(NamedTuple):
     def aborted(self) -> bool:
         """Whether the origin may stand beyond what is applied."""
         return self.status == "aborted"
+
+    def allows(self, position: int) -> bool:
+        """Tell whether an origin may stand there that tells of no transaction rolled back.
+
+        A crash may have kept what the next transaction noted and not its number: nothing of that
+        was committed, and the position before it is the one after the last.
+        """
+        return position in {self.before, self.after}
 
 
 class OriginProgress:
@@ -63,10 +76,11 @@ class OriginProgress:
         self._connection = connection
         self._endpoint = endpoint
         self._name = name
-        # CASE keeps the order: the number must never be there before its position
+        # CASE keeps the order: the number must never be there before its positions
         self._note = _about(
             name,
             "select case when pg_catalog.setval({before}, $1) >= 0"
+            " and pg_catalog.setval({after}, $2) >= 0"
             " then pg_catalog.setval({transaction}, pg_catalog.txid_current()) end",
         ).as_string(connection)
         self._position = 0
@@ -82,13 +96,24 @@ class OriginProgress:
                 f'target: replication origin "{self._name}" is in use by another session',
                 hint="another pgcopydb applies to this target; stop it first",
             )
-        if self._witness().aborted:  # it was under way before the session had the origin
+        witness = self._witness()
+        if witness.aborted:  # it was under way before the session had the origin
             raise TargetError(
                 f'target: what replication origin "{self._name}" says was just rolled back',
                 retryable=True,
             )
         self._position = self.durable()
+        if not witness.allows(self._position):
+            raise self._moved(witness)
         return self._position
+
+    def _moved(self, witness: _Witness) -> StateError:
+        return StateError(
+            f'target: replication origin "{self._name}" stands at {format_lsn(self._position)},'
+            f" but what was applied last ends at {format_lsn(witness.after)}",
+            hint="something else moved it, or the target was restored: put it back there with"
+            " pg_replication_origin_advance if nothing but the origin was changed, or clone again",
+        )
 
     def _set_up(self) -> bool:
         with reporting(self._endpoint, f'using replication origin "{self._name}"'):
@@ -128,7 +153,7 @@ class OriginProgress:
                 format_lsn(stated),
                 format_lsn(witness.before),
             )
-        self._forget()
+        self._forget(witness.before)
 
     def _witness(self) -> _Witness:
         witness = _read_witness(self._connection, self._endpoint, self._name)
@@ -148,7 +173,7 @@ class OriginProgress:
 
     def mark(self, pipeline: Pipeline, end_lsn: int, commit_time: int) -> None:
         """Queue the setup of the origin's progress for the transaction under way."""
-        pipeline.add(self._note, (b"%d" % self._position,))
+        pipeline.add(self._note, (b"%d" % self._position, b"%d" % end_lsn))
         pipeline.add(
             "select pg_catalog.pg_replication_origin_xact_setup("
             "$1::pg_catalog.pg_lsn, $2::pg_catalog.timestamptz)",
@@ -161,15 +186,19 @@ class OriginProgress:
         """Return the origin's position, flushed, which from then on needs no proof."""
         position = read_origin(self._connection, self._endpoint, self._name) or 0
         if self._noted:
-            self._forget()
+            self._forget(position)
         return position
 
-    def _forget(self) -> None:
-        """Note that the origin stands where it must, so that no server need remember for long."""
+    def _forget(self, position: int) -> None:
+        """Note where the origin stands, as it must, so that no server need remember for long."""
+        note = _about(
+            self._name,
+            "select case when pg_catalog.setval({before}, %s) >= 0"
+            " and pg_catalog.setval({after}, %s) >= 0"
+            " then pg_catalog.setval({transaction}, 0) end",
+        )
         with reporting(self._endpoint, f'confirming replication origin "{self._name}"'):
-            self._connection.execute(
-                _about(self._name, "select pg_catalog.setval({transaction}, 0)")
-            )
+            self._connection.execute(note, (position, position))
         self._noted = False
 
 
@@ -206,7 +235,7 @@ def create_origin(connection: Connection, endpoint: Endpoint, name: str, start: 
     rolled back, the advance would survive and be inherited by the next origin of that number
     (ruling 22). The position is read back, because everything that follows rests on it.
     """
-    create_witness(connection, endpoint, name)
+    create_witness(connection, endpoint, name, start)
     with reporting(endpoint, f'creating replication origin "{name}"'):
         connection.execute("select pg_catalog.pg_replication_origin_create(%s)", (name,))
         _advance(connection, name, start)
@@ -219,15 +248,17 @@ def create_origin(connection: Connection, endpoint: Endpoint, name: str, start: 
         )
 
 
-def create_witness(connection: Connection, endpoint: Endpoint, name: str) -> None:
-    """Create what proves the position of an origin that no transaction has set up so far.
+def create_witness(connection: Connection, endpoint: Endpoint, name: str, start: int) -> None:
+    """Create what proves that an origin which no transaction has set up stands at ``start``.
 
     The helper schema must be there.
     """
     with reporting(endpoint, f'preparing replication origin "{name}"'):
         _drop_witness(connection, name)
-        for sequence in _sequences(name):
-            connection.execute(sql.SQL("create sequence {} minvalue 0 start 0").format(sequence))
+        for sequence, first in zip(_sequences(name), (start, start, 0), strict=True):
+            connection.execute(
+                sql.SQL("create sequence {} minvalue 0 start {}").format(sequence, first)
+            )
 
 
 def drop_origin(connection: Connection, endpoint: Endpoint, name: str) -> None:
@@ -254,6 +285,7 @@ def _read_witness(connection: Connection, endpoint: Endpoint, name: str) -> _Wit
             _about(
                 name,
                 "select pg_catalog.to_regclass({before}) is not null"
+                " and pg_catalog.to_regclass({after}) is not null"
                 " and pg_catalog.to_regclass({transaction}) is not null",
             )
         ).fetchone()
@@ -261,8 +293,8 @@ def _read_witness(connection: Connection, endpoint: Endpoint, name: str) -> _Wit
             return None
         row = connection.execute(
             sql.SQL(
-                "select b.last_value, t.last_value, case when t.last_value > 0"
-                " then pg_catalog.txid_status(t.last_value) end from {} as b, {} as t"
+                "select b.last_value, a.last_value, t.last_value, case when t.last_value > 0"
+                " then pg_catalog.txid_status(t.last_value) end from {} as b, {} as a, {} as t"
             ).format(*_sequences(name))
         ).fetchone()
     return None if row is None else _Witness(*row)
@@ -273,14 +305,13 @@ def _drop_witness(connection: Connection, name: str) -> None:
         connection.execute(sql.SQL("drop sequence if exists {}").format(sequence))
 
 
-def _sequences(name: str) -> tuple[sql.Identifier, sql.Identifier]:
-    """Return the sequences of an origin: for the position before, and for the transaction."""
+def _sequences(name: str) -> tuple[sql.Identifier, ...]:
+    """Return the sequences of an origin: of the positions before and after, of the transaction."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]  # an origin's name can be too long
-    before, transaction = (f"origin_{digest}_{kind}" for kind in ("before", "transaction"))
-    return sql.Identifier("pgcopydb", before), sql.Identifier("pgcopydb", transaction)
+    return tuple(sql.Identifier("pgcopydb", f"origin_{digest}_{kind}") for kind in _NOTED)
 
 
 def _about(name: str, statement: LiteralString) -> sql.Composed:
     """Return ``statement`` with the names of an origin's sequences in it, as text constants."""
-    before, transaction = (sql.Literal(one.as_string()) for one in _sequences(name))
-    return sql.SQL(statement).format(before=before, transaction=transaction)
+    names = (sql.Literal(one.as_string()) for one in _sequences(name))
+    return sql.SQL(statement).format(**dict(zip(_NOTED, names, strict=True)))
