@@ -28,6 +28,8 @@ from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.postgres.transfer import ATTEMPTS
 from pgcopydb.workdir.directory import open_directory
+from pgcopydb.workdir.steps import read_steps
+from pgcopydb.workdir.store import open_store
 from tests.integration.test_clone import (
     OBJECTS,
     TWO_JOBS,
@@ -38,7 +40,7 @@ from tests.integration.test_clone import (
 from tests.support.clock import wait_for
 from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences
-from tests.support.litter import litter
+from tests.support.litter import assert_quiet, litter
 from tests.support.proxy import Proxy
 from tests.support.servers import AsRole, Connection, Database, MakeCluster, SourceTarget
 
@@ -225,6 +227,7 @@ def test_rows_that_the_target_refuses_end_the_run(
 
 
 def test_rows_hidden_from_the_role_are_refused(source_target: SourceTarget, tmp_path: Path) -> None:
+    """That keeps the tables from being locked, and is told with all else that is in the way."""
     source_target.source.execute("""
         create role clone_reader login; create table t (id integer); insert into t values (1);
         grant select on t to clone_reader; alter table t enable row level security;
@@ -234,8 +237,10 @@ def test_rows_hidden_from_the_role_are_refused(source_target: SourceTarget, tmp_
         source_target,
         source=AsRole(source_target.source.cluster, source_target.source.name, "clone_reader"),
     )
-    with pytest.raises(PgcopydbError, match="row security would hide rows"):
+    source_target.target.execute("create table t (id integer)")
+    with pytest.raises(PgcopydbError, match="row security would hide rows") as refused:
         run_clone(reader, tmp_path / "work")
+    assert "not empty" in refused.value.message
 
 
 @pytest.mark.parametrize("source_target", SIDES, indirect=True)
@@ -610,3 +615,22 @@ def test_a_start_over_that_fails_forgets_nothing_of_the_run_before(
     with pgcopydb_background("stream", "cleanup", *words[2:], *source_target.options) as cleaning:
         assert cleaning.wait(30).status == 0
     assert litter(source_target.source) == litter(source_target.target) == []
+
+
+def test_a_copy_that_is_refused_leaves_nothing_of_its_beginning(
+    source_target: SourceTarget, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its snapshot, its locks and pg_dump are under way while both sides are looked at."""
+    source_target.target.execute("create table big (id integer)")
+    work = tmp_path / "work"
+    caplog.set_level("DEBUG")
+    with pytest.raises(TargetError, match="not empty"):
+        run_clone(source_target, work)
+    assert "could not begin" not in caplog.text
+    assert [path.name for path in (work / "schema").iterdir()] == []
+    with open_store(work / "catalogue.db") as store:
+        assert read_steps(store) == []
+    assert_quiet(source_target)
+    source_target.target.execute("drop table big")
+    run_clone(source_target, work)
+    assert differences(source_target.source, source_target.target) == []

@@ -1,68 +1,79 @@
-"""The schema dump of a copy, made while the copy is planned.
+"""The schema dump of a copy, made while the source is looked at and the copy is planned.
 
-Neither needs the other, and both take seconds where tables are many: one waits for pg_dump, the
-other for the definitions of indexes.
+Neither needs the other, and all take seconds where tables are many.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import partial
 from threading import Event
 from typing import Final
 
+from msgspec import Struct
+
 from pgcopydb.clone import schema
-from pgcopydb.clone.context import Copying
+from pgcopydb.model.results import StepSummary
+from pgcopydb.pgtools.find import Tools
 from pgcopydb.postgres.children import child_environment
-from pgcopydb.postgres.snapshot import LockedSnapshot
-from pgcopydb.rules.selection import Selection
+from pgcopydb.postgres.snapshot import HeldSnapshot
+from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.steps import begin_step, finish_step
 
 _LOOK_EVERY: Final = 0.02
 
-WaitForDump = Callable[[Callable[[], None]], None]
-"""Waits until the schema is dumped, calling its argument meanwhile; raises what the dump raised."""
+
+class SchemaDump(Struct, frozen=True):
+    """A schema dump that is being made."""
+
+    future: Future[StepSummary]
+
+    def wait(self, look: Callable[[], None]) -> StepSummary:
+        """Wait until it is done, calling ``look`` meanwhile; return how long it took.
+
+        Raises what ``look`` or the dump raised.
+        """
+        while wait([self.future], _LOOK_EVERY).not_done:
+            look()
+        look()  # a terminal's Ctrl-C ends pg_dump as well, which is then no failure of its own
+        return self.future.result()
 
 
 @contextmanager
-def dumping(copying: Copying, held: LockedSnapshot, selection: Selection) -> Iterator[WaitForDump]:
+def dumping(
+    work: WorkDirectory,
+    held: HeldSnapshot,
+    tools: Tools,
+    *,
+    major: int,
+    exclude_tables: Iterable[tuple[str, str]] = (),
+) -> Iterator[SchemaDump]:
     """Dump the schema that the snapshot shows; leaving the block before it is done ends pg_dump.
 
-    The thread waits for nothing else: what asks the server is done before, where a signal ends it.
+    The source is of version ``major``. The thread waits for nothing else: what asks the server is
+    done before, where a signal ends it.
     """
     left = Event()
-    found = schema.read_dumpable(copying.work, copying.source, held.id)
     with (
-        child_environment(copying.source, copying.work.path) as access,
+        child_environment(held.endpoint, work.path) as access,
         ThreadPoolExecutor(1, "schema dump") as threads,
     ):
-        write = partial(
-            schema.write_dump,
-            copying.work,
-            held.facts,
-            copying.tools,
-            access,
-            found,
-            selection=selection,
-            stopping=left.is_set,
-        )
-        dump = threads.submit(_as_a_step, copying, write)
+
+        def dump() -> StepSummary:
+            with work.store() as store:
+                step = begin_step(store, "dump schema")
+            schema.write_dump(
+                work,
+                tools,
+                access,
+                held.id,
+                major=major,
+                exclude_tables=exclude_tables,
+                stopping=left.is_set,
+            )
+            with work.store() as store:
+                return finish_step(store, step)
+
         try:
-            yield partial(_wait, dump)
+            yield SchemaDump(threads.submit(dump))
         finally:
             left.set()
-
-
-def _wait(dump: Future[None], look: Callable[[], None]) -> None:
-    while wait([dump], _LOOK_EVERY).not_done:
-        look()
-    look()  # a terminal's Ctrl-C ends pg_dump as well, which is then no failure of its own
-    dump.result()
-
-
-def _as_a_step(copying: Copying, write: Callable[[], None]) -> None:
-    with copying.work.store() as store:
-        step = begin_step(store, "dump schema")
-    write()
-    with copying.work.store() as store:
-        copying.steps.append(finish_step(store, step))

@@ -1,5 +1,6 @@
 """Before anything is written: both sides are looked at, and the run is begun or found."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from pgcopydb.clone.context import (
 from pgcopydb.clone.requirements import required_versions
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import Filters
-from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import CopyOptions, FollowOptions
 from pgcopydb.model.readiness import Intent
 from pgcopydb.pgtools.find import Tools, find_tools
@@ -48,16 +49,18 @@ def check(
     follow: FollowOptions | None = None,
     *,
     tell: bool = False,
+    tables: Sequence[Table] | None = None,
 ) -> Filters | None:
     """Refuse what cannot go well, before anything is created on either side.
 
     Returns the filters with what follows from them on the source, which :func:`prepare` takes; with
-    ``tell`` what a person should know of that is logged. Raises one error that names everything
+    ``tell`` what a person should know of that is logged. ``tables`` are those of the source where
+    they have been read just before. Raises one error that names everything
     that is in the way of the copy, and of a capture that is to begin with it. Where the copy has
     begun already nothing is looked at, and None returned.
     """
     required_versions(copy)
-    if is_done(work, _CHECKED):
+    if is_checked(work):
         return None
     intent = Intent(
         copy=copy,
@@ -67,11 +70,16 @@ def check(
         replaces_capture=follow is not None
         and any(one.slot_name == follow.slot_name for one in work.previous),
     )
-    refuse_unfit(look(source, target, intent, work.path))
+    refuse_unfit(look(source, target, intent, work.path, tables=tables))
     return intent.filters
 
 
-class _Sides(Struct, frozen=True):
+def is_checked(work: WorkDirectory) -> bool:
+    """Tell whether a copy has begun in the work directory, so that its check was passed."""
+    return is_done(work, _CHECKED)
+
+
+class Sides(Struct, frozen=True):
     """Both sides as they were found: each one server, fit for the copy."""
 
     source: Endpoint
@@ -81,12 +89,13 @@ class _Sides(Struct, frozen=True):
     tools: Tools
 
 
-def _look_at(source: Endpoint, target: Endpoint) -> _Sides:
+def look_at(source: Endpoint, target: Endpoint) -> Sides:
+    """Return what both sides are; raises the side's error, ConfigurationError without programs."""
     # The snapshot lives on one server: a list of hosts must not lead elsewhere later.
     source, target = pin(source), pin(target)
     source_facts, target_facts = server_facts(source), server_facts(target)
     tools = find_tools(source_facts.version_num, target_facts.version_num)
-    return _Sides(source, target, source_facts, target_facts, tools)
+    return Sides(source, target, source_facts, target_facts, tools)
 
 
 def prepare(
@@ -95,13 +104,15 @@ def prepare(
     target: Endpoint,
     copy: CopyOptions,
     filters: Filters | None = None,
+    *,
+    sides: Sides | None = None,
 ) -> Copying:
     """Look at both sides, and begin or find the run; :func:`check` comes before.
 
     Without ``filters``, as that gave them, the source's catalogue is read for what follows from
-    those of the options.
+    those of the options. ``sides`` are both sides where they have been looked at already.
     """
-    sides = _look_at(source, target)
+    sides = sides or look_at(source, target)
     if filters is None:
         filters = _filters(work, sides.source, copy)
     header = open_run(work, source=sides.source_facts, target=sides.target_facts)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pgcopydb.clone import extensions, indexes, into_tables, large_objects, schema, tables, verify
+from pgcopydb.clone.beginning import Beginning, Begun
 from pgcopydb.clone.context import (
     BUILD,
     COPY,
@@ -100,9 +101,15 @@ def are_copied(copying: Restoring) -> bool:
     return copying.is_done(_VERIFIED)
 
 
-def copy_rows(copying: Copying, snapshot: str | None, scope: Scope = WHOLE) -> None:
+def copy_rows(
+    copying: Copying,
+    snapshot: str | None,
+    scope: Scope = WHOLE,
+    beginning: Beginning | None = None,
+) -> None:
     """Everything that needs the snapshot, and the indexes; done once, and proved.
 
+    ``beginning`` is what has begun already, if anything has.
     Afterwards the rows may change (by the captured changes), and no part is ever copied again but
     of an unlogged table that a crash of the target has emptied before any change was applied.
     """
@@ -113,7 +120,8 @@ def copy_rows(copying: Copying, snapshot: str | None, scope: Scope = WHOLE) -> N
         queue = JobQueue(store)
         queue.reset()
         if not copying.is_done(PLANNED):
-            _begin_copy(copying, queue, snapshot, scope)
+            begun = None if beginning is None else beginning.take()
+            _begin_copy(copying, queue, snapshot, scope, begun)
         else:
             _resume_copy(copying, queue, scope)
     with copying.timed("verify"):
@@ -146,25 +154,38 @@ def _settle_scope(copying: Copying, scope: Scope) -> None:
             )
 
 
-def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: Scope) -> None:
+def _lock_tables(copying: Copying, snapshot: str | None, holding: ExitStack) -> LockedSnapshot:
+    with copying.timed("lock tables"):
+        return holding.enter_context(
+            locked_snapshot(
+                copying.source,
+                snapshot,
+                copying.filters,
+                estimate_sizes=copying.options.estimate_table_sizes,
+            )
+        )
+
+
+def _begin_copy(
+    copying: Copying,
+    queue: JobQueue,
+    snapshot: str | None,
+    scope: Scope,
+    begun: Begun | None,
+) -> None:
     queue.clear()
     with ExitStack() as holding:
-        with copying.timed("lock tables, read catalogue"):
-            locked = holding.enter_context(
-                locked_snapshot(
-                    copying.source,
-                    snapshot,
-                    copying.filters,
-                    estimate_sizes=copying.options.estimate_table_sizes,
-                )
-            )
+        if begun is not None:
+            holding.push(begun.holding.pop_all())
+        locked = _lock_tables(copying, snapshot, holding) if begun is None else begun.locked
+        with copying.timed("read catalogue, plan"):
             selection = read_selection(copying.source, locked.connection, copying.filters)
             if scope.schema:
                 refuse_changed_selection(selection, copying.filters)
             else:
                 into_tables.refuse_unready(copying, locked.tables)
-            dumped = (
-                holding.enter_context(dumping(copying, locked, selection)) if scope.schema else None
+            finish_dump = (
+                _dump(copying, locked, selection, begun, holding) if scope.schema else None
             )
             filled = {(table.schema, table.name) for table in locked.tables}
             silenced = _silenced(copying, scope, filled)
@@ -206,8 +227,8 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 queue.add((_MAKING_TABLES, *filter(of_first, plan.jobs)))
                 queue.add(map(_when_made, filterfalse(of_first, plan.jobs)))
 
-            if dumped is not None:
-                dumped(partial(_look_on, copying, group, locked))
+            if finish_dump is not None:
+                finish_dump(partial(_look_on, copying, group, locked))
                 _make_tables(copying, plan, begin)
             extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
@@ -229,6 +250,40 @@ def _begin_copy(copying: Copying, queue: JobQueue, snapshot: str | None, scope: 
                 resumed=not scope.schema,
                 scope=scope,
             )
+
+
+def _dump(
+    copying: Copying,
+    locked: LockedSnapshot,
+    selection: Selection,
+    begun: Begun | None,
+    holding: ExitStack,
+) -> Callable[[Callable[[], None]], None]:
+    """Return what waits for the schema dump, begun here if need be, and notes what is in it.
+
+    It calls its argument meanwhile, and raises what that or the dump raises.
+    """
+    work, facts = copying.work, copying.source_facts
+    found = schema.read_dumpable(work, copying.source, locked.connection)
+    dump = (
+        begun.dump
+        if begun is not None
+        else holding.enter_context(
+            dumping(
+                work,
+                locked,
+                copying.tools,
+                major=facts.major,
+                exclude_tables=schema.excluded_tables(found, selection),
+            )
+        )
+    )
+
+    def finish(look: Callable[[], None]) -> None:
+        copying.steps.append(dump.wait(look))
+        schema.note_dump(work, facts, found, selection)
+
+    return finish
 
 
 def _let_all_be_copied(queue: JobQueue) -> None:

@@ -2,7 +2,8 @@
 
 ::
 
-    checks ─► lock and read the catalogue ─► dump schema ─► restore what comes before the data
+    (snapshot ─► lock tables ─► checks ─► read catalogue, plan) ∥ dump schema
+      ─► restore what comes before the data
       ─► table data ∥ indexes, constraints, vacuum ∥ large objects, sequences ─► verify
       ─► what comes after the data ─► materialised views ─► foreign keys ─► triggers, comments
 
@@ -17,6 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from pgcopydb.clone import matviews, schema
+from pgcopydb.clone.beginning import Beginning, beginning
 from pgcopydb.clone.constraints import finish, refuse_unvalidated, refuse_violated
 from pgcopydb.clone.context import Copying
 from pgcopydb.clone.prepare import check, leave_target, prepare
@@ -57,11 +59,15 @@ def clone(
     rows of the source violate a foreign key, which a copy that is to be followed leaves to
     :func:`refuse_violated`.
     """
-    with signals.stop_on_signals(), keeping_sessions():
-        started = monotonic()
-        filters = check(work, source, target, copy, tell=True)
-        copying = prepare(work, source, target, copy, filters)
-        _copy_base(copying, copy.snapshot or copying.header.snapshot)
+    started = monotonic()
+    with (
+        signals.stop_on_signals(),
+        keeping_sessions(),
+        beginning(work, source, target, copy) as begun,
+    ):
+        filters = check(work, source, target, copy, tell=True, tables=begun.tables)
+        copying = prepare(work, source, target, copy, filters, sides=begun.sides)
+        _copy_base(copying, copy.snapshot or copying.header.snapshot, begun)
         finish(copying, unchecked=False)
         set_properties(copying)
         summary = summarize(copying.work, monotonic() - started)
@@ -117,12 +123,12 @@ def finish_constraints(
     finish(copying, unchecked=True)
 
 
-def _copy_base(copying: Copying, snapshot: str | None) -> None:
+def _copy_base(copying: Copying, snapshot: str | None, begun: Beginning | None = None) -> None:
     """Everything up to the point from which foreign keys and triggers can be created."""
     if copying.options.roles:
         with copying.timed("roles"):
             copy_roles(copying.source, copying.target, copying.options)
-    copy_rows(copying, snapshot)
+    copy_rows(copying, snapshot, beginning=begun)
     remainder = read_remainder(copying)
     with copying.timed("restore post-data"):
         remaining = schema.remaining_after_data(copying, remainder.built)

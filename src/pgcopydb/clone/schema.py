@@ -96,7 +96,6 @@ class Dumped(Struct, frozen=True, kw_only=True):
 class Dumpable(Struct, frozen=True, kw_only=True):
     """What the source has, as a snapshot shows it, that has to be known beside its dump."""
 
-    snapshot: str
     relations: tuple["Relation", ...]
     extensions: tuple[Extension, ...]
     publications: tuple[tuple[int, int], ...]
@@ -117,21 +116,20 @@ def dump(
     What is not in the ``selection`` is written down, and left out when the dump is restored. Once
     a signal says so, pg_dump is ended.
     """
-    found = read_dumpable(work, source, snapshot)
-    with child_environment(source, work.path) as access:
-        write_dump(work, facts, tools, access, found, selection=selection)
-
-
-def read_dumpable(work: WorkDirectory, source: Endpoint, snapshot: str) -> Dumpable:
-    """Return what the snapshot shows that :func:`write_dump` has to know."""
     # closed, not committed: a commit of what was only read may fail, and would be no error
-    with (
-        closing(connect(source, purpose="clone")) as session,
-        reporting(source, "reading the relations"),
-    ):
+    with closing(connect(source, purpose="clone")) as session:
         import_snapshot(source, session, snapshot)
+        found = read_dumpable(work, source, session)
+    with child_environment(source, work.path) as access:
+        excluded = excluded_tables(found, selection)
+        write_dump(work, tools, access, snapshot, major=facts.major, exclude_tables=excluded)
+    note_dump(work, facts, found, selection)
+
+
+def read_dumpable(work: WorkDirectory, source: Endpoint, session: Session) -> Dumpable:
+    """Return what has to be known beside a dump, in the snapshot that ``session`` has."""
+    with reporting(source, "reading the relations"):
         return Dumpable(
-            snapshot=snapshot,
             relations=tuple(list_relations(session)),
             extensions=tuple(discover.list_extensions(session)),
             publications=_own_publications(work, session),
@@ -139,50 +137,64 @@ def read_dumpable(work: WorkDirectory, source: Endpoint, snapshot: str) -> Dumpa
         )
 
 
+def excluded_tables(found: Dumpable, selection: Selection) -> list[tuple[str, str]]:
+    """Return the tables, by schema and name, that pg_dump is to neither lock nor write."""
+    return [
+        (one.schema, one.name)
+        for one in found.relations
+        if one.is_locked and not selection.filters.selects_table(one.schema, one.name)
+    ]
+
+
 def write_dump(
     work: WorkDirectory,
-    facts: ServerFacts,
     tools: Tools,
     access: ChildAccess,
-    found: Dumpable,
+    snapshot: str,
     *,
-    selection: Selection,
+    major: int,
+    exclude_tables: Iterable[tuple[str, str]] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Have pg_dump write what :func:`read_dumpable` found, and write down what is in it.
+    """Have pg_dump write the schema of a source of version ``major``, as the snapshot shows it.
 
     Waits for nothing but pg_dump, which is ended once ``stopping`` or a signal says so.
     """
     output = archive(work)
-    relations = found.relations
-    taken = {one: selection.filters.selects_table(one.schema, one.name) for one in relations}
     with _stoppable() as stop_requested:
         try:
             dump_schema(
                 tools,
                 access,
-                found.snapshot,
+                snapshot,
                 output,
-                exclude_tables=[
-                    (one.schema, one.name) for one in relations if not taken[one] and one.is_locked
-                ],
+                exclude_tables=exclude_tables,
                 stopping=lambda: stop_requested() or stopping(),
             )
         except ExternalToolError as error:
             if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
                 raise lock_refused() from error
             raise
-    if tools.pg_dump_version[0] != facts.major:
+    if tools.pg_dump_version[0] != major:
         check_archive(tools, output)
+
+
+def note_dump(
+    work: WorkDirectory, facts: ServerFacts, found: Dumpable, selection: Selection
+) -> None:
+    """Write down what is in the dump that :func:`write_dump` made: the ``selection`` of what is."""
+    filters = selection.filters
     with work.store() as store:
         dumped = Dumped(
             source_version_num=facts.version_num,
-            relations=tuple(one for one in relations if taken[one]),
+            relations=tuple(
+                one for one in found.relations if filters.selects_table(one.schema, one.name)
+            ),
             left_out=tuple(selection.left_out),
             unowned=tuple(selection.unowned),
             extensions=found.extensions,
             publications=found.publications,
-            checksum=checksum_of(output),
+            checksum=checksum_of(archive(work)),
             spaced_roles=found.spaced_roles,
         )
         write_fact(store, _DUMPED, dumped)

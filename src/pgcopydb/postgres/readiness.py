@@ -3,7 +3,7 @@
 The functions raise the side's error where the server cannot be asked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -84,21 +84,21 @@ def read_target_server(
         )
 
 
-def read_source(source: Endpoint, connection: Connection, intent: Intent) -> SourceFacts:
-    """Return what the migration that is intended rests on at the source."""
+def read_source(
+    source: Endpoint,
+    connection: Connection,
+    intent: Intent,
+    tables: Sequence[Table] | None = None,
+) -> SourceFacts:
+    """Return what the migration that is intended rests on at the source.
+
+    ``tables`` are all of the source where they have been read already.
+    """
     follow, filters = intent.follow, intent.filters
     server = read_source_server(source, connection, follow)
     facts = server.facts
     with reporting(source, "reading what a migration needs"):
-        with connection.transaction():
-            # What has no estimate is measured under a lock, and the snapshot to copy from may hold
-            # back its owner. No rule asks for sizes, and to measure 20,000 tables takes one or two
-            # seconds.
-            tables = patiently(
-                connection,
-                lambda: discover.list_tables(connection, estimate_sizes=True),
-                patience=_PATIENCE,
-            )
+        tables = _tables(connection) if tables is None else tables
         chosen = tuple(table for table in tables if filters.selects_table(table.schema, table.name))
         captured = tuple(publishable(tables, filters, facts.version_num))
         roles = list(discover.records(connection, "roles"))
@@ -140,6 +140,17 @@ def read_source(source: Endpoint, connection: Connection, intent: Intent) -> Sou
             plugin_error=_plugin_error(connection, facts, follow),
             publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
+        )
+
+
+def _tables(connection: Connection) -> list[Table]:
+    with connection.transaction():
+        # What has no estimate is measured under a lock, and the snapshot to copy from may hold back
+        # its owner. No rule asks for sizes, and to measure 20,000 tables takes one or two seconds.
+        return patiently(
+            connection,
+            lambda: discover.list_tables(connection, estimate_sizes=True),
+            patience=_PATIENCE,
         )
 
 

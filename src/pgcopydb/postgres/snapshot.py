@@ -35,6 +35,9 @@ _T = TypeVar("_T")
 
 _BEGIN: Final = "begin isolation level repeatable read, read only"
 
+LOCK_HOLDER: Final = "lock holder"
+"""What the session is for that has the snapshot and locks the tables."""
+
 _TABLES_PER_LOCK: Final = 200
 
 _PATIENCE: Final = 30.0
@@ -132,18 +135,24 @@ def locked_snapshot(
     ConfigurationError when the tables do not fit into the lock table or cannot be read whole, the
     source's error otherwise.
     """
-    with closing(connect(source, purpose="lock holder")) as connection:
-        identity = _begin(source, connection, from_snapshot)
-        patience = _PATIENCE if from_snapshot is None else _PATIENCE_BEHIND_OWN_LOCKS
+    with exported_snapshot(source, from_snapshot, purpose=LOCK_HOLDER) as held:
+        yield lock_tables(held, filters, estimate_sizes=estimate_sizes)
 
-        def lock() -> tuple[ServerFacts, tuple[Table, ...]]:
-            return _read_and_lock(source, connection, filters, estimate_sizes=estimate_sizes)
 
-        with reporting(source, "locking the tables to copy"):
-            facts, tables = patiently(connection, lock, patience=patience)
-        yield LockedSnapshot(
-            identity, from_snapshot or identity, source, connection, facts=facts, tables=tables
-        )
+def lock_tables(
+    held: HeldSnapshot, filters: Filters = EVERYTHING, *, estimate_sizes: bool = False
+) -> LockedSnapshot:
+    """Lock the tables of a snapshot, in its own session; see :func:`locked_snapshot`."""
+    connection, source = held.connection, held.endpoint
+    imported = held.origin != held.id
+    patience = _PATIENCE_BEHIND_OWN_LOCKS if imported else _PATIENCE
+
+    def lock() -> tuple[ServerFacts, tuple[Table, ...]]:
+        return _read_and_lock(source, connection, filters, estimate_sizes=estimate_sizes)
+
+    with reporting(source, "locking the tables to copy"):
+        facts, tables = patiently(connection, lock, patience=patience)
+    return LockedSnapshot(held.id, held.origin, source, connection, facts=facts, tables=tables)
 
 
 def begin_reading(endpoint: Endpoint, connection: Session) -> None:

@@ -1,7 +1,7 @@
 """One look at both servers and this machine: what a migration would meet. Creates nothing."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from pgcopydb.errors import ConfigurationError, PgcopydbError, UsageError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.findings import Finding, Report, Severity
+from pgcopydb.model.objects import Table
 from pgcopydb.model.options import FollowOptions
 from pgcopydb.model.readiness import (
     Intent,
@@ -44,17 +45,26 @@ _ORDER: Final = tuple(Severity)
 _T = TypeVar("_T")
 
 
-def look(source: Endpoint, target: Endpoint, intent: Intent, directory: Path) -> Report:
+def look(
+    source: Endpoint,
+    target: Endpoint,
+    intent: Intent,
+    directory: Path,
+    *,
+    tables: Sequence[Table] | None = None,
+) -> Report:
     """Return everything on both sides and here that matters to what is intended, gravest first.
 
     A server that cannot be asked is a finding too. Raises UsageError for a malformed connection
-    string. ``directory`` is the work directory, which need not be there.
+    string. ``directory`` is the work directory, which need not be there. ``tables`` are those of
+    the source where somebody has read them already.
     """
     findings: list[Finding] = []
     intent = _ask(source, findings, partial(_resolved, intent=intent)) or intent
     source_facts = None
     if not findings:
-        source_facts = _ask(source, findings, partial(_read_source, intent=intent))
+        read = partial(_read_source, intent=intent, tables=tables)
+        source_facts = _ask(source, findings, read)
     target_facts = _ask(target, findings, partial(_read_target, intent=intent))
     if source_facts is not None:
         findings += judge_source(source_facts, intent)
@@ -137,10 +147,12 @@ def _resolved(source: Endpoint, intent: Intent) -> Intent:
     return replace(intent, filters=filters)
 
 
-def _read_source(source: Endpoint, intent: Intent) -> SourceFacts:
+def _read_source(
+    source: Endpoint, intent: Intent, tables: Sequence[Table] | None = None
+) -> SourceFacts:
     source = pin(source)
     with short_session(source, purpose="check") as connection:
-        return read_source(source, connection, intent)
+        return read_source(source, connection, intent, tables)
 
 
 def _read_target(target: Endpoint, intent: Intent) -> TargetFacts:

@@ -31,6 +31,11 @@ def finish_step(connection: sqlite3.Connection, step: StepSummary) -> StepSummar
     return finished
 
 
+def forget_steps(connection: sqlite3.Connection) -> None:
+    """Forget all steps: of a command that was refused before it had created anything."""
+    write_fact(connection, _FACT, [])
+
+
 def read_steps(connection: sqlite3.Connection) -> list[StepSummary]:
     """Return all steps of the migration so far, by their beginning, those of earlier runs too."""
     return read_fact(connection, _FACT, list[StepSummary]) or []
