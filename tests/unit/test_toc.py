@@ -111,3 +111,16 @@ def test_every_kind_is_told_from_what_follows(
         assert (entry.schema or "-", entry.name, entry.owner) == (schema, name, owner)
     else:
         assert entry.kind.startswith(f"{kind} ")
+
+
+def test_only_those_that_are_asked_for_are_read() -> None:
+    verbose = (
+        "; comment\n"
+        "1; 1259 100 TABLE public first owner\n"
+        ";\tdepends on: 3\n"
+        "2; 1259 101 TABLE public second owner\n"
+        ";\tdepends on: 4\n"
+        "3; 2615 2200 SCHEMA - public owner\n"
+    )
+    found = parse_list(verbose, only={1, 3})
+    assert [(one.dump_id, one.depends) for one in found] == [(1, (3,)), (3, ())]

@@ -234,16 +234,18 @@ def restore_before_data(
     replacing = replaces(copying) or copying.is_done(RESTORING)
     copying.mark_done(RESTORING)
     in_use = _drop_replaced(copying) if replacing else frozenset()
+    listed = before_data(copying)
     entries = [
         entry
-        for entry, taken in before_data(copying)
+        for entry, taken in listed
         if taken and not (entry.kind == "SCHEMA" and entry.name in in_use)
     ]
     if copying.options.requirements is not None:
         entries = _with_required_extensions(copying, entries)
     entries = _without_homes(copying, entries)
     if made is not None and len(wanted) >= _MANY_TABLES and not replacing:
-        halves = _choose_ahead(copying, entries, wanted)
+        of_extensions = [entry for entry, _ in listed if entry.kind == "EXTENSION"]
+        halves = _choose_ahead(copying, entries, of_extensions, wanted)
         _restore_before_data(copying, halves.first, "first.list", replacing=False)
         made(halves.tables)
         entries = list(halves.rest)
@@ -251,14 +253,24 @@ def restore_before_data(
 
 
 def _choose_ahead(
-    copying: Restoring, entries: Iterable[TocEntry], wanted: Sequence[int]
+    copying: Restoring,
+    entries: Iterable[TocEntry],
+    needed: Iterable[TocEntry],
+    wanted: Sequence[int],
 ) -> ahead.Ahead:
-    """Return ``entries`` in two halves; the first makes some of the tables that are ``wanted``."""
+    """Return ``entries`` in two halves; the first makes some of the tables that are ``wanted``.
+
+    A table that needs one of ``needed`` is not among them: an extension that is there already is
+    not made, but who needs it is told by its entry.
+    """
     chosen = {entry.dump_id for entry in entries}
     # With dependencies pg_restore lists all sections, whichever is asked for.
-    listed = list_archive(copying.tools, copying.archive, dependencies=True)
-    # An extension that is there already is not made, but who needs it is told by its entry.
-    related = [one for one in listed if one.dump_id in chosen or one.kind == "EXTENSION"]
+    related = list_archive(
+        copying.tools,
+        copying.archive,
+        dependencies=True,
+        only=chosen | {entry.dump_id for entry in needed},
+    )
     both = ahead.choose(related, wanted, count=_TABLES_AHEAD)
     first, rest = (
         tuple(one for one in half if one.dump_id in chosen) for half in (both.first, both.rest)

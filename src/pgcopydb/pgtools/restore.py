@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -39,18 +39,19 @@ def list_archive(
     schemas: Iterable[str] = (),
     owners: Iterable[str] = (),
     dependencies: bool = False,
+    only: Container[int] | None = None,
 ) -> list[TocEntry]:
     """Return what is in ``archive``, in the order of restoring, all or one section of it.
 
-    With ``dependencies`` the entries tell what they depend on. ``schemas`` and ``owners`` are as
-    ``rules.toc.parse_list`` takes them. Raises ExternalToolError.
+    With ``dependencies`` the entries tell what they depend on. ``schemas``, ``owners`` and ``only``
+    are as ``rules.toc.parse_list`` takes them. Raises ExternalToolError.
     """
     chosen = [f"--section={section}"] if section else []
     if dependencies:
         chosen.append("--verbose")
     written = archive.stat().st_mtime_ns if archive.exists() else 0
     listing = _listing(tools.pg_restore, archive, tuple(chosen), written)
-    return parse_list(listing, schemas=schemas, owners=owners)
+    return parse_list(listing, schemas=schemas, owners=owners, only=only)
 
 
 @lru_cache(maxsize=4)

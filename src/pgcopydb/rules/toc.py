@@ -7,7 +7,7 @@ spaces and a missing schema as ``-``. Reading the list back, it looks at nothing
 """
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Container, Iterable, Set
 from typing import Final
 
 from msgspec import Struct
@@ -114,23 +114,32 @@ class TocEntry(Struct, frozen=True):
 
 
 def parse_list(
-    text: str, *, schemas: Iterable[str] = (), owners: Iterable[str] = ()
+    text: str,
+    *,
+    schemas: Iterable[str] = (),
+    owners: Iterable[str] = (),
+    only: Container[int] | None = None,
 ) -> list[TocEntry]:
     """Return the entries of a list in its order; comments and empty lines are passed over.
 
     A verbose list says under an entry on which others it depends. ``schemas`` and ``owners`` are
-    names of the dumped database: only a name with a space needs them. Raises ValueError for a line
-    of another form.
+    names of the dumped database: only a name with a space needs them. ``only`` are the numbers of
+    the entries to be returned, if not all. Raises ValueError for a line of another form.
     """
     known_schemas = _spaced(schemas)
     known_owners = _spaced(owners)
     entries: list[TocEntry] = []
+    passed_over = False
     for line in text.split("\n"):
-        if entries and (depends := _DEPENDS.fullmatch(line.rstrip())):
+        if not line.strip():
+            continue
+        if not line.startswith(";"):
+            passed_over = only is not None and _number(line) not in only
+            if not passed_over:
+                entries.append(_parse_line(line, known_schemas, known_owners))
+        elif entries and not passed_over and (depends := _DEPENDS.fullmatch(line.rstrip())):
             needed = tuple(int(number) for number in depends.group(1).split())
             entries[-1] = replace(entries[-1], depends=needed)
-        elif line.strip() and not line.startswith(";"):
-            entries.append(_parse_line(line, known_schemas, known_owners))
     return entries
 
 
@@ -159,6 +168,11 @@ def ids_of(
         if added or given:
             gone.add(entry.dump_id)
     return frozenset(gone)
+
+
+def _number(line: str) -> int:
+    number = line.partition(";")[0]
+    return int(number) if number.isdecimal() else -1
 
 
 def _parse_line(line: str, schemas: tuple[str, ...], owners: tuple[str, ...]) -> TocEntry:
