@@ -26,6 +26,7 @@ from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.rules.readiness.reading import has_lock_room, needed_factor
+from pgcopydb.sql import copy
 
 log = logging.getLogger(__name__)
 
@@ -297,12 +298,9 @@ def _read_and_lock(
 def _lock(source: Endpoint, connection: Session, tables: Sequence[Table]) -> None:
     remaining = iter(tables)
     while batch := list(islice(remaining, _TABLES_PER_LOCK)):
-        names = (
-            sql.SQL("only {}").format(sql.Identifier(table.schema, table.name)) for table in batch
-        )
-        statement = sql.SQL("lock table {} in access share mode").format(sql.SQL(", ").join(names))
+        statement = copy.lock_tables((table.schema, table.name) for table in batch)
         try:
-            connection.execute(statement)
+            connection.execute(statement.encode())
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise _changed([str(error.diag.message_primary)]) from error
         except psycopg.errors.OutOfMemory as error:
