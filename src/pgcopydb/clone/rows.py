@@ -1,8 +1,8 @@
 """What needs the snapshot: rows, large objects, sequences, and the indexes built beside them."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import filterfalse
 from typing import Final
@@ -10,22 +10,20 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pgcopydb.clone import extensions, indexes, into_tables, large_objects, schema, tables, verify
+from pgcopydb.clone import extensions, into_tables, large_objects, schema, tables, verify
 from pgcopydb.clone.beginning import Beginning, Begun
 from pgcopydb.clone.context import (
-    BUILD,
     COPY,
     LARGE_OBJECTS,
     PLANNED,
     TABLES,
     Copying,
     Restoring,
-    require_finished,
 )
 from pgcopydb.clone.dumping import dumping
+from pgcopydb.clone.lanes import copy_and_build, lanes_at_work, look_on, wait_for_lanes
 from pgcopydb.clone.planning.jobs import EVERYTHING, Making, Plan
 from pgcopydb.clone.planning.plan import plan_copy
-from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.resume import (
     View,
     count_markers,
@@ -39,18 +37,13 @@ from pgcopydb.clone.resume import (
     without_views,
 )
 from pgcopydb.clone.selected import refuse_changed_selection
-from pgcopydb.clone.statements import StatementPool
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
-from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts, Table, TableKind
-from pgcopydb.postgres import discover, sequences
+from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.durability import make_durable
-from pgcopydb.postgres.lane_route import LaneRoute
-from pgcopydb.postgres.resolve import ResolvedServer, resolved_server
 from pgcopydb.postgres.selection import read_selection
-from pgcopydb.postgres.short_sessions import close_kept_sessions, short_session
 from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
@@ -59,11 +52,7 @@ from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY: Final = 0.02
-
 _UNLOGGED: Final = "u"  # pg_class.relpersistence
-
-_LOCKED_BY_LANES: Final = 200
 
 _SCOPE: Final = "rows of"
 _MAKING_TABLES: Final = NewJob(pool=TABLES, kind="make", unit=TABLES, items=0)
@@ -214,7 +203,7 @@ def _begin_copy(
             locked.id,
         )
         lanes = tables.lane_count(plan.parts, plan.bytes, copying.options.table_jobs)
-        with _lanes(copying, locked, lanes, silenced=silenced) as group:
+        with lanes_at_work(copying, locked, lanes, silenced=silenced) as group:
 
             def begin(first: frozenset[int]) -> None:
                 """Have the rows of the tables ``first`` copied, the others when all are made."""
@@ -222,13 +211,13 @@ def _begin_copy(
                 def of_first(job: NewJob) -> bool:
                     return job.pool == COPY and job.oid in first
 
-                _wait_for_lanes(copying, group, locked, lanes)
+                wait_for_lanes(copying, group, locked, lanes)
                 # By themselves: adding 40,000 jobs takes a second.
                 queue.add((_MAKING_TABLES, *filter(of_first, plan.jobs)))
                 queue.add(map(_when_made, filterfalse(of_first, plan.jobs)))
 
             if finish_dump is not None:
-                finish_dump(partial(_look_on, copying, group, locked))
+                finish_dump(partial(look_on, copying, group, locked))
                 _make_tables(copying, plan, begin)
             extensions.fill(copying, locked)
             note_remainder(copying, plan.remainder)
@@ -240,7 +229,7 @@ def _begin_copy(
                 write_fact(store, _SCOPE, scope.name)
             copying.mark_done(PLANNED)
             _let_all_be_copied(queue)
-            _copy_and_build(
+            copy_and_build(
                 copying,
                 queue,
                 group,
@@ -248,7 +237,7 @@ def _begin_copy(
                 locked=locked,
                 holding=holding,
                 resumed=not scope.schema,
-                scope=scope,
+                sequences=scope.sequences,
             )
 
 
@@ -302,7 +291,14 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
         )
     unfinished = [job for job in queue.jobs(COPY) if job.state != "done"]
     with ExitStack() as holding:
-        go_on = partial(_copy_and_build, copying, queue, holding=holding, resumed=True, scope=scope)
+        go_on = partial(
+            copy_and_build,
+            copying,
+            queue,
+            holding=holding,
+            resumed=True,
+            sequences=scope.sequences,
+        )
         if not unfinished and queue.is_finished(LARGE_OBJECTS):
             group = holding.enter_context(WorkerGroup())
             go_on(group, lanes=0, locked=None)
@@ -317,136 +313,8 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
             start_tables_over(copying, queue, oids, silenced=silenced, truncating=truncating)
         size = sum(job.weight for job in unfinished)
         lanes = tables.lane_count(len(unfinished), size, copying.options.table_jobs)
-        with _lanes(copying, locked, lanes, silenced=silenced) as group:
+        with lanes_at_work(copying, locked, lanes, silenced=silenced) as group:
             go_on(group, lanes=lanes, locked=locked)
-
-
-def _copy_and_build(
-    copying: Copying,
-    queue: JobQueue,
-    group: WorkerGroup,
-    *,
-    lanes: int,
-    locked: LockedSnapshot | None,
-    holding: ExitStack,
-    resumed: bool,
-    scope: Scope,
-) -> None:
-    """Run lanes and builders until both are done; ``holding`` lets go of the locked tables."""
-    threads = copying.options.index_jobs
-    close_kept_sessions()
-    with (
-        copying.timed("indexes, constraints, vacuum", threads),
-        StatementPool(
-            copying,
-            BUILD,
-            threads=threads,
-            perform=partial(indexes.build, copying.target),
-            resumed=resumed,
-        ) as pool,
-        large_objects.pool(
-            copying,
-            None if locked is None else locked.id,
-            replacing=replaces(copying),
-            resumed=resumed,
-        ) as objects,
-        _stopping_together(group, pool, objects),
-    ):
-
-        def look() -> None:
-            group.poll()
-            pool.poll()
-            objects.poll()
-            if locked is not None:
-                locked.check()
-            copying.watch()
-
-        def wait_while(busy: Callable[[], bool]) -> None:
-            while busy():
-                group.poll(_LOOK_EVERY)
-                look()
-
-        with copying.timed("copy table data", lanes):
-            wait_while(lambda: group.alive() or objects.alive)
-            objects.poll()
-            require_finished(queue, COPY)
-            require_finished(queue, LARGE_OBJECTS)
-            if locked is not None:
-                locked.confirm()
-        if scope.sequences:
-            with copying.timed("sequences"):
-                sequences.synchronize_sequences(copying.source, copying.target, copying.filters)
-        locked = None
-        holding.pop_all().close()
-        wait_while(lambda: pool.alive)
-        pool.poll()
-        require_finished(queue, BUILD)
-
-
-@contextmanager
-def _stopping_together(group: WorkerGroup, *pools: StatementPool) -> Iterator[None]:
-    """End the lanes first when the block fails: their threads may wait for a lock of a lane."""
-    try:
-        yield
-    except BaseException:
-        for pool in pools:
-            pool.ask_to_stop()
-        group.stop()
-        raise
-
-
-@contextmanager
-def _lanes(
-    copying: Copying, locked: LockedSnapshot, count: int, *, silenced: bool
-) -> Iterator[WorkerGroup]:
-    """Start the lanes, which find their first job when the tables are there."""
-    with WorkerGroup() as group:
-        if count:
-            route = LaneRoute(
-                source=_resolved(copying.source),
-                target=_resolved(copying.target),
-                snapshot=locked.id,
-                run_id=copying.header.run_id,
-                marker_snapshot=locked.origin,
-                locked=_largest(locked.tables),
-                silenced=silenced,
-            )
-            for worker in tables.lanes(copying.work.catalogue, route, count):
-                group.start(worker)
-        yield group
-
-
-def _resolved(endpoint: Endpoint) -> ResolvedServer:
-    """Return every parameter of a connection, so that a lane needs none of its own to find them."""
-    with short_session(endpoint, purpose="resolve") as session:
-        return resolved_server(endpoint, session)
-
-
-def _wait_for_lanes(
-    copying: Copying, group: WorkerGroup, locked: LockedSnapshot, count: int
-) -> None:
-    """Wait until every lane has the snapshot and its locks, before the first row is read."""
-    with copying.work.store() as store:
-        while not tables.are_ready(store, locked.id, count):
-            _look_on(copying, group, locked, seconds=_LOOK_EVERY)
-
-
-def _look_on(
-    copying: Copying, group: WorkerGroup, locked: LockedSnapshot, *, seconds: float = 0.0
-) -> None:
-    """Raise what has become of the lanes, of the snapshot, or of what runs beside the copy.
-
-    Waits up to ``seconds`` for a lane to end.
-    """
-    group.poll(seconds)
-    locked.check()
-    copying.watch()
-
-
-def _largest(candidates: Iterable[Table]) -> tuple[tuple[str, str], ...]:
-    """Return the tables whose copy takes long enough for an ALTER TABLE to come between."""
-    with_rows = sorted(filter(lambda one: one.has_rows, candidates), key=lambda one: -one.bytes)
-    return tuple((table.schema, table.name) for table in with_rows[:_LOCKED_BY_LANES])
 
 
 def plan_under(
