@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
@@ -15,8 +16,12 @@ from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.findings import Finding, Report, Severity
 from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin
 from pgcopydb.model.readiness import Intent
+from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.readiness import may_create_kind, read_source
+from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.look import look
 from pgcopydb.preflight.text import statement_text
+from pgcopydb.rules.filters import parse_filters
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.litter import assert_no_litter
@@ -85,7 +90,8 @@ def test_settings_are_found_at_once_and_mended_by_what_is_said(make_cluster: Mak
             "max_slot_wal_keep_size": "64MB",
         },
     )
-    target = make_cluster(18, settings={"max_active_replication_origins": "0"})
+    workers = {"max_parallel_maintenance_workers": "0", "max_worker_processes": "0"}
+    target = make_cluster(18, settings={"max_active_replication_origins": "0", **workers})
     with source.connect() as connection:
         connection.execute(
             "do $$ begin for n in 1..372 loop"
@@ -103,11 +109,28 @@ def test_settings_are_found_at_once_and_mended_by_what_is_said(make_cluster: Mak
         "source lock-table",
         "target origins",
     }
-    assert {"source connections", "source wal-limit"} <= checks(report.findings)
+    assert {"source connections", "source wal-limit", "target parallel-builds"} <= checks(
+        report.findings
+    )
     assert report.status == 2
-    severe = [found for found in report.findings if found.severity is not Severity.NOTE]
-    scene.mend(severe)
+    mended = [
+        found
+        for found in report.findings
+        if found.severity is not Severity.NOTE or found.check == "parallel-builds"
+    ]
+    scene.mend(mended)
     assert checks(scene.look(intent).findings) <= {"here disk"}
+
+
+def test_a_source_that_drops_idle_slots(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(18, settings={"idle_replication_slot_timeout": "90min"})
+    cluster.create_database("target")
+    scene = Scene(Database(cluster, "postgres"), Database(cluster, "target"))
+    (found,) = (one for one in scene.look(FOLLOWED).findings if one.check == "idle-limit")
+    assert found.message.startswith("idle_replication_slot_timeout is 2 h:")
+    assert "source idle-limit" not in checks(scene.look(COPIED).findings)
+    scene.mend([found])
+    assert wait_for(lambda: "source idle-limit" not in checks(scene.look(FOLLOWED).findings))
 
 
 # -- roles without rights, and objects that are in the way -----------------------------------------
@@ -282,6 +305,133 @@ def test_transactions_that_block_the_slot_are_named(
     assert "prepared transaction 'o'dd' of postgres is 0 s old" in found.message
     scene.mend([found])
     assert "source blocking-transaction" not in checks(scene.look(FOLLOWED).findings)
+
+
+# -- what only a superuser may create --------------------------------------------------------------
+
+KEPT_FOR_SUPERUSERS = {
+    "access method am": "create access method am type index handler bthandler",
+    "aggregate s.total(bigint)": "create aggregate s.total(bigint)"
+    " (sfunc = int8_avg_accum, stype = internal, finalfunc = numeric_poly_avg)",
+    "cast (pg_catalog.text AS integer)": "create cast (text as integer) with inout",
+    "event trigger e": "create event trigger e on ddl_command_end execute function s.noticed()",
+    "foreign-data wrapper w": "create foreign data wrapper w",
+    "function s.absolute(integer)": "create function s.absolute(integer) returns integer"
+    " language internal as 'int4abs'",
+    "function s.closed(integer)": "create function s.closed(integer) returns integer"
+    " leakproof language sql as 'select $1'",
+    "language mine": "create language mine handler plpgsql_call_handler",
+    "operator family s.family USING btree": "create operator family s.family using btree",
+    "operator class s.class USING btree": "create operator class s.class for type integer"
+    " using btree family s.family as operator 1 <, function 1 btint4cmp(integer, integer)",
+    "publication everything": "create publication everything for all tables",
+    "text search parser s.parser": "create text search parser s.parser (start = prsd_start,"
+    " gettoken = prsd_nexttoken, end = prsd_end, lextypes = prsd_lextype)",
+    "text search template s.template": "create text search template s.template"
+    " (lexize = dsimple_lexize)",
+    "function s.made_in(pg_catalog.cstring)": "create type s.made;"
+    " create function s.made_in(cstring) returns s.made"
+    " language internal immutable strict as 'int4in'",
+    "function s.made_out(s.made)": "create function s.made_out(s.made) returns cstring"
+    " language internal immutable strict as 'int4out'",
+    "type s.made": "create type s.made"
+    " (input = s.made_in, output = s.made_out, like = pg_catalog.int4)",
+    "type s.shell": "create type s.shell",
+}
+"""Objects by their names, and what makes them."""
+
+REFUSALS = (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidFunctionDefinition)
+"""An aggregate over the server's own memory is refused with the second."""
+
+OPEN_TO_ALL = """
+create schema s;
+create function s.noticed() returns event_trigger language plpgsql as 'begin null; end';
+create function s.kept(integer) returns integer language sql as 'select $1';
+create aggregate s.sum_of(integer) (sfunc = int4pl, stype = integer);
+create type s.colour as enum ('red');
+create domain s.small as integer;
+create type s.pair as (a integer, b integer);
+create type s.span as range (subtype = integer);
+create function s.to_colour(integer) returns s.colour language sql as $$select 'red'::s.colour$$;
+create cast (integer as s.colour) with function s.to_colour(integer);
+create table s.t (id integer primary key, c s.colour, p s.pair);
+create text search dictionary s.dictionary (template = simple);
+create publication one for table s.t;
+"""
+
+
+@pytest.mark.parametrize(
+    "source_target", [(16, 18), (15, 15, "create extension citext")], indirect=True
+)
+def test_what_only_a_superuser_may_create(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    source.execute(OPEN_TO_ALL)
+    for statement in KEPT_FOR_SUPERUSERS.values():
+        source.execute(statement)
+    source.execute("create publication of_schema for tables in schema s")
+    name = f"mover_{target.name}"
+    scene = Scene(source, target, as_target=role(target, name))
+    target.execute(f"alter database {target.name} owner to {name}; create schema s")
+    target.execute(f"alter schema s owner to {name}")
+    for statement in KEPT_FOR_SUPERUSERS.values():  # as the server itself judges
+        with (
+            psycopg.connect(scene.as_target) as connection,
+            pytest.raises(REFUSALS),
+        ):
+            connection.execute(statement.encode())
+    target.execute("drop schema s")
+
+    expected = {*KEPT_FOR_SUPERUSERS, "publication namespace s in publication of_schema"}
+    assert _kept(scene, COPIED) == expected
+    filters = parse_filters("[exclude-schema]\ns\n", origin="f")
+    unowned = Intent(copy=CopyOptions(no_owner=True), follow=None)
+    assert _kept(scene, replace(unowned, filters=filters)) == {
+        one for one in KEPT_FOR_SUPERUSERS if " s." not in one and one != "event trigger e"
+    }
+    scene.as_target = ""
+    assert "target superuser-objects" not in checks(scene.look(COPIED).findings)
+
+    # What is not named can be made: without the rest the copy goes through.
+    scene.as_target = make_conninfo(target.conninfo, user=name)
+    source.execute("drop publication of_schema")
+    for one in reversed(KEPT_FOR_SUPERUSERS):
+        if "made_" not in one:  # those go with their type
+            source.execute(f"drop {one.replace('-', ' ')} cascade")
+    assert _kept(scene, COPIED) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    finished = pgcopydb_command("clone", "--no-owner", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select tablename::text from pg_publication_tables") == [("t",)]
+
+
+def _kept(scene: Scene, intent: Intent) -> set[str]:
+    """Return what is kept for superusers; checks that it is told of."""
+    source = Endpoint(Side.SOURCE, scene.source.conninfo)
+    with connect(source, purpose="check") as connection:
+        filters = resolve_filters(source, connection, intent.filters, tell=False)
+        facts = read_source(source, connection, replace(intent, filters=filters))
+    told = [one for one in scene.look(intent).fatal if one.check == "superuser-objects"]
+    assert bool(told) == bool(facts.superuser_objects)
+    return {f"{one.kind} {one.name}" for one in facts.superuser_objects}
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+def test_whether_a_role_may_create_is_asked_without_creating(
+    servers: Servers, make_database: MakeDatabase, major: int
+) -> None:
+    """A superuser stands for a role that a service lets do so: both fail at what comes after."""
+    database = make_database(servers.get(major, "target"))
+    plain = role(database, f"plain_{database.name}")
+    database.execute(f"grant create on database {database.name} to plain_{database.name}")
+    kinds = ("event trigger", "foreign-data wrapper", "publication", "publication namespace")
+    for conninfo, allowed in ((database.conninfo, True), (plain, False)):
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            assert {may_create_kind(connection, kind) for kind in kinds} == {allowed}
+            assert not may_create_kind(connection, "language")
+    for catalog in ("event_trigger", "foreign_data_wrapper", "publication"):
+        assert database.rows(f"select from pg_{catalog}") == []
 
 
 # -- what no statement mends -----------------------------------------------------------------------

@@ -57,6 +57,9 @@ ROOM = ServerRoom(
     database_connections=-1,
     used_in_database=2,
     max_locks_per_transaction=64,
+    max_parallel_maintenance_workers=2,
+    max_parallel_workers=8,
+    max_worker_processes=8,
     lock_room=6400,
 )
 
@@ -66,6 +69,7 @@ SETTINGS = ReplicationSettings(
     max_senders=10,
     used_senders=1,
     max_slot_wal_keep=None,
+    idle_slot_timeout=None,
     plugin_libraries=None,
     max_origins=10,
     used_origins=1,
@@ -210,6 +214,7 @@ def source(**changes: Any) -> SourceFacts:
         slot=None,
         publications=(),
         named_objects=(),
+        superuser_objects=(),
     )
     return _changed(plain, changes)
 
@@ -233,6 +238,7 @@ def target(**changes: Any) -> TargetFacts:
         tablespaces=("pg_default",),
         replication=SETTINGS,
         creators_in_public=frozenset(),
+        creatable_kinds=frozenset(),
         may_use_origins=True,
         may_silence=True,
         origin_exists=False,

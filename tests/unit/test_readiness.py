@@ -21,6 +21,7 @@ from pgcopydb.model.readiness import (
     PublicationState,
     SlotState,
     SourceFacts,
+    SuperuserObject,
     TargetFacts,
     Trigger,
 )
@@ -126,6 +127,17 @@ PLAIN = source(extensions=(extension(),))
 OLD = Blocker(kind="session", name="4711", role="app", seconds=7200)
 PREPARED = Blocker(kind="prepared", name="it's", role="app", seconds=3 * 86400)
 LATIN = source(facts={"encoding": "LATIN1"})
+LARGE = (table("a", bytes=2 << 30), table("b", bytes=3 << 30))
+SUPERUSERS = tuple(
+    SuperuserObject(catalog=1, oid=number, kind=kind, name=name)
+    for number, (kind, name) in enumerate(
+        (
+            ("event trigger", '"e e"'),
+            ("publication namespace", "s in publication p"),
+            ("type", "s.t"),
+        )
+    )
+)
 MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
 
 SOURCE_CASES = [
@@ -390,6 +402,14 @@ SOURCE_CASES = [
         replication={"max_slot_wal_keep": 64 << 20},
     ),
     at_source(
+        "idle-limit",
+        WARNING,
+        "idle_replication_slot_timeout is 2 h: a slot",
+        "ALTER SYSTEM SET idle_replication_slot_timeout = 0;",
+        RELOAD,
+        replication={"idle_slot_timeout": 7200.0},
+    ),
+    at_source(
         "unlogged-tables",
         WARNING,
         "s a.u",
@@ -443,6 +463,24 @@ TARGET_CASES = [
         "leaves 10 sessions free, and up to 16",
         "ALTER SYSTEM SET max_connections = 106;",
         room={"used_connections": 87},
+        restart=True,
+    ),
+    at_target(
+        "parallel-builds",
+        NOTE,
+        "max_parallel_maintenance_workers is 0: however large",
+        "ALTER SYSTEM SET max_parallel_maintenance_workers = 2;",
+        RELOAD,
+        room={"max_parallel_maintenance_workers": 0},
+    ),
+    at_target(
+        "parallel-builds",
+        NOTE,
+        "max_parallel_workers and max_worker_processes are 0:",
+        "ALTER SYSTEM SET max_parallel_workers = 8;",
+        "ALTER SYSTEM SET max_worker_processes = 8;",
+        RELOAD,
+        room={"max_parallel_workers": 0, "max_worker_processes": 0},
         restart=True,
     ),
     at_target(
@@ -637,6 +675,15 @@ TARGET_CASES = [
     ),
     at_target("tablespaces", FATAL, '"fast"', source=source(tablespaces=("fast",))),
     at_target(
+        "superuser-objects",
+        FATAL,
+        'role "o"dd" is no superuser and may not create event trigger "e e", schema s in'
+        " publication p, type s.t|--filters",
+        source=source(superuser_objects=SUPERUSERS),
+        status=7,
+    ),
+    at_target("disk", NOTE, "take about 5 GB on the source", source=source(tables=LARGE)),
+    at_target(
         "create-in-public",
         FATAL,
         '"o"dd", "own\'er"',
@@ -810,6 +857,27 @@ NOT_FOUND = {
         ),
         target=target(built_without=frozenset(BuildOption)),
         intent=copying(skip_collations=True),
+    ),
+    "what only a superuser creates, by one": Scene(
+        source=source(superuser_objects=SUPERUSERS), target=target(facts={"is_superuser": True})
+    ),
+    "what a service lets others create too": Scene(
+        source=source(superuser_objects=SUPERUSERS[:1]),
+        target=target(creatable_kinds=frozenset({"event trigger"})),
+    ),
+    "what a follow needs no more": Scene(
+        source=source(superuser_objects=SUPERUSERS, tables=LARGE),
+        target=target(room={"max_parallel_workers": 0}),
+        intent=CAPTURED,
+    ),
+    "a slot that nobody makes": Scene(
+        source=source(replication={"idle_slot_timeout": 60.0}), intent=COPY
+    ),
+    "large tables whose rows a filter leaves out": Scene(
+        source=source(tables=LARGE),
+        intent=replace(
+            COPY, filters=parse_filters('[exclude-table-data]\n"s a".~/./\n', origin="f")
+        ),
     ),
     "owners and rights that are left out": Scene(
         source=source(owners=("nobody",), roles=("nobody",)),

@@ -92,8 +92,20 @@ class Trigger(Struct, frozen=True, kw_only=True):
     name: str
 
 
+class SuperuserObject(Struct, frozen=True, kw_only=True):
+    """An object that a server lets only a superuser create.
+
+    ``catalog`` and ``oid`` are as pg_depend has them, ``kind`` and ``name`` as pg_identify_object.
+    """
+
+    catalog: int
+    oid: int
+    kind: str
+    name: str
+
+
 class ServerRoom(Struct, frozen=True, kw_only=True):
-    """How many sessions a server takes, how many are there, and its lock table.
+    """How many sessions a server takes, how many are there, its lock table, and its workers.
 
     ``reserved_connections`` are those that this role cannot have, unless it is a superuser.
     ``role_connections`` and ``database_connections`` are limits, below 0 for none;
@@ -107,6 +119,9 @@ class ServerRoom(Struct, frozen=True, kw_only=True):
     database_connections: int
     used_in_database: int
     max_locks_per_transaction: int
+    max_parallel_maintenance_workers: int
+    max_parallel_workers: int
+    max_worker_processes: int
     lock_room: int
 
 
@@ -114,8 +129,9 @@ class ReplicationSettings(Struct, frozen=True, kw_only=True):
     """What logical decoding needs of a server.
 
     ``plugin_libraries`` is None where the server does not restrict or does not say them;
-    ``max_slot_wal_keep`` is None without a limit. ``may_create`` tells whether the role may create
-    schemas and publications in the database. ``used_origins`` is of the cluster.
+    ``max_slot_wal_keep`` and ``idle_slot_timeout`` are None without a limit. ``may_create`` tells
+    whether the role may create schemas and publications in the database. ``used_origins`` is of the
+    cluster.
     """
 
     max_slots: int
@@ -123,6 +139,7 @@ class ReplicationSettings(Struct, frozen=True, kw_only=True):
     max_senders: int
     used_senders: int
     max_slot_wal_keep: int | None
+    idle_slot_timeout: float | None
     plugin_libraries: str | None
     max_origins: int
     used_origins: int
@@ -197,6 +214,8 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     publications: tuple[PublicationState, ...]
     named_objects: tuple[NamedObject, ...]
     """Functions, types, views and what else lives in no table, as text."""
+    superuser_objects: tuple[SuperuserObject, ...]
+    """Those that would be copied."""
 
 
 class TargetServer(Struct, frozen=True, kw_only=True):
@@ -229,6 +248,8 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     tablespaces: tuple[str, ...]
     creators_in_public: frozenset[str]
     """Roles that may create something in the schema public."""
+    creatable_kinds: frozenset[str]
+    """Of the kinds of which only a superuser may create objects, those that this role may too."""
     may_silence: bool
 
 

@@ -3,7 +3,7 @@
 The functions raise the side's error where the server cannot be asked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -26,6 +26,7 @@ from pgcopydb.model.readiness import (
     SlotState,
     SourceFacts,
     SourceServer,
+    SuperuserObject,
     TargetFacts,
     TargetServer,
     Trigger,
@@ -35,6 +36,7 @@ from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.large_objects import any_there
 from pgcopydb.postgres.pooling import find_pooling
 from pgcopydb.postgres.publication import differences, read_publication
+from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.slot import read_slot
 from pgcopydb.postgres.snapshot import lock_room, patiently
 from pgcopydb.postgres.triggers import firing_triggers, may_silence
@@ -46,6 +48,17 @@ _T = TypeVar("_T")
 
 _PROCEDURAL: Final = "plpgsql"
 """An extension that every database has."""
+
+_ATTEMPTS: Final = {
+    "event trigger": "create event trigger pgcopydb on pgcopydb execute function pgcopydb()",
+    "foreign-data wrapper": "create foreign data wrapper pgcopydb handler pgcopydb.pgcopydb",
+    "publication": "create publication pgcopydb for all tables with (pgcopydb)",
+    "publication namespace": "create publication pgcopydb for all tables with (pgcopydb)",
+}
+"""Statements that no server carries out: they name what is not there, or no parameter at all.
+
+Those who may not create objects of the kind are refused before that is seen.
+"""
 
 _PATIENCE: Final = 5.0
 """Seconds to wait for tables that a statement of the application wants for itself."""
@@ -140,6 +153,7 @@ def read_source(
             plugin_error=_plugin_error(connection, facts, follow),
             publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
+            superuser_objects=_superuser_objects(connection, source, filters),
         )
 
 
@@ -163,8 +177,13 @@ def _slot(
     return SlotState(database=slot.database, active=slot.active_pid is not None)
 
 
-def read_target(target: Endpoint, connection: Connection, intent: Intent) -> TargetFacts:
-    """Return what the migration that is intended rests on at the target."""
+def read_target(
+    target: Endpoint, connection: Connection, intent: Intent, kinds: Collection[str] = ()
+) -> TargetFacts:
+    """Return what the migration that is intended rests on at the target.
+
+    ``kinds`` are those of the objects of the source that only a superuser may create.
+    """
     server = read_target_server(target, connection, intent.follow)
     facts = server.facts
     with reporting(target, "reading what a migration needs"):
@@ -190,6 +209,11 @@ def read_target(target: Endpoint, connection: Connection, intent: Intent) -> Tar
             tablespaces=_tablespaces(connection, used=False),
             creators_in_public=frozenset(
                 role["name"] for role in roles if role["creates_in_public"]
+            ),
+            creatable_kinds=frozenset(
+                kind
+                for kind in kinds
+                if not facts.is_superuser and may_create_kind(connection, kind)
             ),
             may_silence=may_silence(connection, target),
         )
@@ -272,6 +296,36 @@ def _built_without(connection: Connection) -> frozenset[BuildOption]:
     except psycopg.errors.FeatureNotSupported:
         lacking.add(BuildOption.LIBXML)
     return frozenset(lacking)
+
+
+def _superuser_objects(
+    connection: Connection, source: Endpoint, filters: Filters
+) -> tuple[SuperuserObject, ...]:
+    found = _read(connection, "superuser_objects", SuperuserObject)
+    if not found or filters.selects_all:
+        return found
+    # Few databases have any: only they pay for a second look at what depends on what.
+    left_out = read_selection(source, connection, filters).left_out
+    return tuple(one for one in found if (one.catalog, one.oid) not in left_out)
+
+
+def may_create_kind(connection: Connection, kind: str) -> bool:
+    """Tell whether the role may create objects of a ``kind`` although it is no superuser.
+
+    Services that give nobody a superuser let a role of theirs create those of some kinds, each by
+    a change of its own to the server: no catalogue says which, only an attempt, which creates
+    nothing. The other kinds run code of the server's machine, and are left to superusers by all.
+    """
+    if kind not in _ATTEMPTS:
+        return False
+    try:
+        connection.execute(_ATTEMPTS[kind])
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        refused = isinstance(error, psycopg.errors.InsufficientPrivilege)
+        return isinstance(error, psycopg.ProgrammingError) and not refused
+    return False
 
 
 def _subscriptions(connection: Connection) -> tuple[str, ...]:

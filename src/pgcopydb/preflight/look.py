@@ -65,7 +65,8 @@ def look(
     if not findings:
         read = partial(_read_source, intent=intent, tables=tables)
         source_facts = _ask(source, findings, read)
-    target_facts = _ask(target, findings, partial(_read_target, intent=intent))
+    kinds = {one.kind for one in source_facts.superuser_objects} if source_facts else set()
+    target_facts = _ask(target, findings, partial(_read_target, intent=intent, kinds=kinds))
     if source_facts is not None:
         findings += judge_source(source_facts, intent)
     if target_facts is not None:
@@ -155,10 +156,10 @@ def _read_source(
         return read_source(source, connection, intent, tables)
 
 
-def _read_target(target: Endpoint, intent: Intent) -> TargetFacts:
+def _read_target(target: Endpoint, intent: Intent, kinds: set[str]) -> TargetFacts:
     target = pin(target)
     with short_session(target, purpose="check") as connection:
-        return read_target(target, connection, intent)
+        return read_target(target, connection, intent, kinds)
 
 
 def _read_machine(

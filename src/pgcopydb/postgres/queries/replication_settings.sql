@@ -8,6 +8,10 @@ select
     select s.setting::bigint << 20 from pg_catalog.pg_settings as s
     where s.name = 'max_slot_wal_keep_size' and s.setting::bigint >= 0
   ) as max_slot_wal_keep,
+  -- there from 18 on; written with its unit
+  nullif(extract(epoch from
+    pg_catalog.current_setting('idle_replication_slot_timeout', true)::interval)::float8, 0
+  ) as idle_slot_timeout,
   (
     -- absent where the server does not know the setting, or the role may not see it
     select s.setting from pg_catalog.pg_settings as s where s.name = 'output_plugin_libraries'

@@ -1,4 +1,4 @@
--- How many sessions the server takes and has, and how many locks each may hold.
+-- How many sessions the server takes and has, how many locks each may hold, and how many workers.
 -- reserved_connections is there from 16 on, and kept from all but members of a role that is too.
 select
   pg_catalog.current_setting('max_connections')::int as max_connections,
@@ -16,7 +16,11 @@ select
   d.datconnlimit as database_connections,
   (select s.numbackends from pg_catalog.pg_stat_database as s where s.datid = d.oid)
     as used_in_database,
-  pg_catalog.current_setting('max_locks_per_transaction')::int as max_locks_per_transaction
+  pg_catalog.current_setting('max_locks_per_transaction')::int as max_locks_per_transaction,
+  pg_catalog.current_setting('max_parallel_maintenance_workers')::int
+    as max_parallel_maintenance_workers,
+  pg_catalog.current_setting('max_parallel_workers')::int as max_parallel_workers,
+  pg_catalog.current_setting('max_worker_processes')::int as max_worker_processes
 from pg_catalog.pg_roles as r
 cross join pg_catalog.pg_database as d
 where r.rolname = current_user

@@ -76,6 +76,7 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
     publishing.full_identities,
     capture.blockers,
     capture.wal_limit,
+    capture.idle_limit,
     capture.not_followed,
     applying.strict_tables,
     applying.firing_triggers,
@@ -84,6 +85,7 @@ SOURCE_CHECKS: Final[tuple[SourceCheck, ...]] = (
 TARGET_CHECKS: Final[tuple[TargetCheck, ...]] = (
     *TARGET_SERVER_CHECKS,
     servers.target_connections,
+    servers.parallel_builds,
     writing.not_empty,
     applying.origin_rights,
     applying.silencing,
@@ -103,8 +105,10 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     objects.roles,
     objects.ownership,
     objects.tablespaces,
+    objects.superuser_objects,
     writing.public_schema,
     writing.taken_names,
+    writing.room,
 )
 
 MACHINE_CHECKS: Final[tuple[MachineCheck, ...]] = (

@@ -232,6 +232,21 @@ def wal_limit(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     )
 
 
+def idle_limit(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the source gives the slot up that nobody reads for some time (PostgreSQL 18)."""
+    limit = source.replication.idle_slot_timeout
+    if intent.follow is None or limit is None:
+        return
+    yield Finding(
+        severity=Severity.WARNING,
+        side=Side.SOURCE,
+        check="idle-limit",
+        message=f"idle_replication_slot_timeout is {age_text(limit)}: a slot that is not read for"
+        " longer is lost, and the migration with it",
+        statements=set_and_reload("idle_replication_slot_timeout", 0),
+    )
+
+
 def not_followed(source: SourceFacts, intent: Intent) -> Iterator[Finding]:
     """What is copied, and then not followed."""
     if intent.follow is None:

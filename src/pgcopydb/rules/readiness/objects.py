@@ -32,6 +32,10 @@ _WITHOUT: Final = {
 """What a server built without something cannot do, and what there is to do instead."""
 
 
+_KINDS: Final = {"publication namespace": "schema"}
+"""What a person calls what pg_identify_object calls otherwise."""
+
+
 def extensions(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the target has the source's extensions, or could create them."""
     if intent.copy is None or intent.copy.skip_extensions:
@@ -191,6 +195,31 @@ def tablespaces(source: SourceFacts, target: TargetFacts, intent: Intent) -> Ite
             advice="create them (CREATE TABLESPACE ... LOCATION ...), or do without:"
             " --no-tablespaces",
         )
+
+
+def superuser_objects(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Whether the role may create what servers keep for superusers.
+
+    The restore ends at the first that is refused: at most kinds before there are rows, at a
+    publication or an event trigger when all the others are done.
+    """
+    if intent.copy is None or target.facts.is_superuser:
+        return
+    wanted = [one for one in source.superuser_objects if one.kind not in target.creatable_kinds]
+    if not wanted:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="superuser-objects",
+        message=f'role "{target.facts.role}" is no superuser and may not create '
+        + some_of([f"{_KINDS.get(one.kind, one.kind)} {one.name}" for one in wanted]),
+        advice="use a superuser, or leave them out: event triggers and schemas with --filters,"
+        " anything else by dropping it on the source",
+        status=7,
+    )
 
 
 def collations(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:

@@ -22,6 +22,13 @@ _BESIDE_LANES: Final = 8
 
 _RAW: Final = "SQL_ASCII"
 
+_WORKERS: Final = {
+    "max_parallel_maintenance_workers": 2,
+    "max_parallel_workers": 8,
+    "max_worker_processes": 8,
+}
+"""What a build by several processes needs of a server, and PostgreSQL's own defaults."""
+
 
 def source_pooler(source: SourceServer, _: Intent) -> Iterator[Finding]:
     """Whether a pooler stands before the source."""
@@ -112,6 +119,25 @@ def _connections(side: Side, facts: ServerFacts, room: ServerRoom, lanes: int) -
             statements=(Statement("ALTER ROLE {} CONNECTION LIMIT {};", Name(facts.role), needed),),
             advice="or use fewer --table-jobs and --index-jobs",
         )
+
+
+def parallel_builds(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether large indexes may be built by several processes each (rules.maintenance)."""
+    none = [name for name in _WORKERS if getattr(target.room, name) == 0]
+    if intent.copy is None or not none:
+        return
+    yield Finding(
+        severity=Severity.NOTE,
+        side=Side.TARGET,
+        check="parallel-builds",
+        message=f"{' and '.join(none)} {'is' if len(none) == 1 else 'are'} 0: however large, an"
+        " index is built by one process alone",
+        statements=(
+            *(one for name in none for one in set_setting(name, _WORKERS[name])),
+            Statement("SELECT pg_catalog.pg_reload_conf();"),
+        ),
+        restart="max_worker_processes" in none,
+    )
 
 
 def same_database(source: SourceServer, target: TargetServer, _: Intent) -> Iterator[Finding]:

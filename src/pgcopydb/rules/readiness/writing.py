@@ -1,12 +1,17 @@
 """Whether the target is there for the taking: writable, empty, and open to the role."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.readiness import Intent, SourceFacts, TargetFacts, TargetServer
-from pgcopydb.rules.readiness.wording import quoted, table_names
+from pgcopydb.rules.readiness.reading import copied
+from pgcopydb.rules.readiness.wording import bytes_text, quoted, table_names
+
+_MUCH: Final = 1 << 30
+"""Bytes from which the room on a disk is worth a thought."""
 
 
 def standby(target: TargetServer, _: Intent) -> Iterator[Finding]:
@@ -79,6 +84,21 @@ def taken_names(source: SourceFacts, target: TargetFacts, intent: Intent) -> Ite
     ]
     if taken:
         yield _not_empty(some_of(taken))
+
+
+def room(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """How much the target has to store; how much its disk can no server be asked."""
+    del target
+    size = sum(table.bytes for table in copied(source, intent))
+    if intent.copy is None or size < _MUCH:
+        return
+    yield Finding(
+        severity=Severity.NOTE,
+        side=Side.TARGET,
+        check="disk",
+        message=f"the tables take about {bytes_text(size)} on the source, their indexes not"
+        " counted: see that there is room for both",
+    )
 
 
 def _must_be_empty(target: TargetFacts, intent: Intent) -> bool:
