@@ -406,6 +406,53 @@ def test_what_only_a_superuser_may_create(
     assert target.rows("select tablename::text from pg_publication_tables") == [("t",)]
 
 
+def test_rights_that_owners_and_system_objects_want(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(15, "target"))
+    owner, mover = f"owner of {source.name}", f"mover of {target.name}"
+    source.execute(
+        f'create role "{owner}"; create table t (id integer primary key);'
+        " create extension postgres_fdw; create server away foreign data wrapper postgres_fdw;"
+        f' alter table t owner to "{owner}"; create publication one for table t;'
+        f' grant usage on foreign data wrapper postgres_fdw to "{owner}";'
+        f' grant create on database {source.name} to "{owner}";'
+        f' alter server away owner to "{owner}"; alter publication one owner to "{owner}";'
+        f' grant execute on function pg_stat_reset() to "{owner}";'
+        " revoke execute on function pg_sleep(double precision) from public"
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f'create role "{owner}"; grant "{owner}" to "{mover}"; create extension postgres_fdw;'
+        f' alter database {target.name} owner to "{mover}";'
+        f' grant create on schema public to "{mover}", "{owner}"'
+    )
+    intent = replace(COPIED, copy=CopyOptions(skip_ext_comments=True))
+    found = scene.look(intent).fatal
+    assert checks(found) == {
+        "target foreign-servers",
+        "target publication-owners",
+        "target system-rights",
+    }
+    rights = next(one for one in found if one.check == "system-rights")
+    assert "on function pg_catalog.pg_stat_reset()" in rights.message
+    assert "pg_sleep" not in rights.message
+    source.execute(f'revoke execute on function pg_stat_reset() from "{owner}"')
+    scene.mend([one for one in found if one.check in {"foreign-servers", "publication-owners"}])
+    report = scene.look(intent)
+    assert checks(report.fatal) == set()
+    (rights,) = (one for one in report.findings if one.check == "system-rights")
+    assert (rights.severity, "pg_sleep" in rights.message) == (Severity.WARNING, True)
+    options = ["--source", source.conninfo, "--target", scene.as_target, "--skip-ext-comments"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows(
+        "select pg_get_userbyid(pubowner)::text from pg_publication union all"
+        " select pg_get_userbyid(srvowner)::text from pg_foreign_server"
+    ) == [(owner,), (owner,)]
+
+
 def _kept(scene: Scene, intent: Intent) -> set[str]:
     """Return what is kept for superusers; checks that it is told of."""
     source = Endpoint(Side.SOURCE, scene.source.conninfo)

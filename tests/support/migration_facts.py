@@ -215,6 +215,8 @@ def source(**changes: Any) -> SourceFacts:
         publications=(),
         named_objects=(),
         superuser_objects=(),
+        right_needs=(),
+        system_rights=(),
     )
     return _changed(plain, changes)
 
@@ -238,6 +240,9 @@ def target(**changes: Any) -> TargetFacts:
         tablespaces=("pg_default",),
         replication=SETTINGS,
         creators_in_public=frozenset(),
+        creators=frozenset(),
+        wrappers=(),
+        system_rights=(),
         creatable_kinds=frozenset(),
         may_use_origins=True,
         may_silence=True,

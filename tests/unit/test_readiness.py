@@ -15,13 +15,16 @@ from pgcopydb.model.readiness import (
     Blocker,
     BuildNeed,
     BuildOption,
+    ForeignDataWrapper,
     Intent,
     LocalFacts,
     Pooling,
     PublicationState,
+    RightNeed,
     SlotState,
     SourceFacts,
     SuperuserObject,
+    SystemRight,
     TargetFacts,
     Trigger,
 )
@@ -138,6 +141,8 @@ SUPERUSERS = tuple(
         )
     )
 )
+SERVED = RightNeed(catalog=1, oid=1, name="s", owner="own'er", wrapper='w"r')
+RIGHT = SystemRight(name="f", is_open=True, is_changed=True)
 MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
 
 SOURCE_CASES = [
@@ -682,6 +687,40 @@ TARGET_CASES = [
         source=source(superuser_objects=SUPERUSERS),
         status=7,
     ),
+    at_target(
+        "foreign-servers",
+        FATAL,
+        '"o"dd", "own\'er" may not have servers of the foreign data wrappers "w"r"',
+        'GRANT USAGE ON FOREIGN DATA WRAPPER "w""r" TO "o""dd";',
+        'GRANT USAGE ON FOREIGN DATA WRAPPER "w""r" TO "own\'er";',
+        source=source(right_needs=(SERVED, replace(SERVED, wrapper="new"))),
+        wrappers=(ForeignDataWrapper(name='w"r', users=("postgres",)),),
+        status=7,
+    ),
+    at_target(
+        "publication-owners",
+        FATAL,
+        '"own\'er" may not create anything in database "d"b"|--no-owner',
+        'GRANT CREATE ON DATABASE "d""b" TO "own\'er";',
+        source=source(right_needs=(replace(SERVED, wrapper=None),)),
+        status=7,
+    ),
+    at_target(
+        "system-rights",
+        FATAL,
+        'role "o"dd" may not give the rights that the source has on f|--no-acl',
+        source=source(system_rights=(RIGHT, replace(RIGHT, name="g"))),
+        system_rights=(replace(RIGHT, is_open=False), replace(RIGHT, name="g")),
+        status=7,
+    ),
+    at_target(
+        "system-rights",
+        WARNING,
+        "are not carried: f|superuser",
+        source=source(system_rights=(RIGHT,)),
+        system_rights=(replace(RIGHT, name="g", is_open=False),),
+        status=7,
+    ),
     at_target("disk", NOTE, "take about 5 GB on the source", source=source(tables=LARGE)),
     at_target(
         "create-in-public",
@@ -860,6 +899,29 @@ NOT_FOUND = {
     ),
     "what only a superuser creates, by one": Scene(
         source=source(superuser_objects=SUPERUSERS), target=target(facts={"is_superuser": True})
+    ),
+    "owners who may have what they get": Scene(
+        source=source(right_needs=(SERVED, replace(SERVED, wrapper=None))),
+        target=target(
+            creators=frozenset({"own'er"}),
+            wrappers=(ForeignDataWrapper(name='w"r', users=('o"dd', "own'er")),),
+        ),
+    ),
+    "rights and owners that no superuser asks for": Scene(
+        source=source(right_needs=(SERVED, replace(SERVED, wrapper=None)), system_rights=(RIGHT,)),
+        target=target(
+            facts={"is_superuser": True},
+            wrappers=(ForeignDataWrapper(name='w"r', users=()),),
+            system_rights=(replace(RIGHT, is_open=False),),
+        ),
+    ),
+    "rights of the server's own that are left out, or as they were": Scene(
+        source=source(
+            right_needs=(replace(SERVED, wrapper=None),),
+            system_rights=(RIGHT, replace(RIGHT, name="g", is_changed=False)),
+        ),
+        target=target(system_rights=(replace(RIGHT, is_open=False),)),
+        intent=copying(no_acl=True, no_owner=True),
     ),
     "what a service lets others create too": Scene(
         source=source(superuser_objects=SUPERUSERS[:1]),

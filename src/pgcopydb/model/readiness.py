@@ -104,6 +104,38 @@ class SuperuserObject(Struct, frozen=True, kw_only=True):
     name: str
 
 
+class RightNeed(Struct, frozen=True, kw_only=True):
+    """An object whose owner needs a right on something else.
+
+    A foreign server needs USAGE of its ``wrapper``, a publication (``wrapper`` is None) CREATE on
+    the database. ``catalog`` and ``oid`` are as pg_depend has them.
+    """
+
+    catalog: int
+    oid: int
+    name: str
+    owner: str
+    wrapper: str | None
+
+
+class ForeignDataWrapper(Struct, frozen=True, kw_only=True):
+    """A foreign data wrapper, and the roles that may make servers of it."""
+
+    name: str
+    users: tuple[str, ...]
+
+
+class SystemRight(Struct, frozen=True, kw_only=True):
+    """A function or relation of pg_catalog, as pg_identify_object names it.
+
+    ``is_open``: the role has some right on it; ``is_changed``: initdb gave other rights.
+    """
+
+    name: str
+    is_open: bool
+    is_changed: bool
+
+
 class ServerRoom(Struct, frozen=True, kw_only=True):
     """How many sessions a server takes, how many are there, its lock table, and its workers.
 
@@ -216,6 +248,9 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     """Functions, types, views and what else lives in no table, as text."""
     superuser_objects: tuple[SuperuserObject, ...]
     """Those that would be copied."""
+    right_needs: tuple[RightNeed, ...]
+    """Those of objects that would be copied."""
+    system_rights: tuple[SystemRight, ...]
 
 
 class TargetServer(Struct, frozen=True, kw_only=True):
@@ -248,6 +283,10 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     tablespaces: tuple[str, ...]
     creators_in_public: frozenset[str]
     """Roles that may create something in the schema public."""
+    creators: frozenset[str]
+    """Roles that may create something in the database."""
+    wrappers: tuple[ForeignDataWrapper, ...]
+    system_rights: tuple[SystemRight, ...]
     creatable_kinds: frozenset[str]
     """Of the kinds of which only a superuser may create objects, those that this role may too."""
     may_silence: bool

@@ -19,14 +19,17 @@ from pgcopydb.model.readiness import (
     BuildNeed,
     BuildOption,
     Collation,
+    ForeignDataWrapper,
     Intent,
     PublicationState,
     ReplicationSettings,
+    RightNeed,
     ServerRoom,
     SlotState,
     SourceFacts,
     SourceServer,
     SuperuserObject,
+    SystemRight,
     TargetFacts,
     TargetServer,
     Trigger,
@@ -118,6 +121,10 @@ def read_source(
         usable = {role["name"] for role in roles if role["usable"]}
         required = list(discover.records(connection, "required_roles"))
         (large_objects,) = discover.records(connection, "large_object_access")
+        superuser_objects, right_needs = _selected_objects(connection, source, filters)
+        own_publications = (
+            {follow.publication, f"{follow.publication}_insert"} if follow is not None else set()
+        )
         return SourceFacts(
             facts=facts,
             pooling=server.pooling,
@@ -153,7 +160,13 @@ def read_source(
             plugin_error=_plugin_error(connection, facts, follow),
             publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
-            superuser_objects=_superuser_objects(connection, source, filters),
+            superuser_objects=superuser_objects,
+            right_needs=tuple(
+                need
+                for need in right_needs
+                if need.wrapper is not None or need.name not in own_publications
+            ),
+            system_rights=_read(connection, "system_rights", SystemRight),
         )
 
 
@@ -210,6 +223,9 @@ def read_target(
             creators_in_public=frozenset(
                 role["name"] for role in roles if role["creates_in_public"]
             ),
+            creators=frozenset(role["name"] for role in roles if role["creates_in_database"]),
+            wrappers=_read(connection, "foreign_data_wrappers", ForeignDataWrapper),
+            system_rights=_read(connection, "system_rights", SystemRight),
             creatable_kinds=frozenset(
                 kind
                 for kind in kinds
@@ -298,15 +314,20 @@ def _built_without(connection: Connection) -> frozenset[BuildOption]:
     return frozenset(lacking)
 
 
-def _superuser_objects(
+def _selected_objects(
     connection: Connection, source: Endpoint, filters: Filters
-) -> tuple[SuperuserObject, ...]:
+) -> tuple[tuple[SuperuserObject, ...], tuple[RightNeed, ...]]:
+    """Return what a dump holds and not everybody may create."""
     found = _read(connection, "superuser_objects", SuperuserObject)
-    if not found or filters.selects_all:
-        return found
+    needs = _read(connection, "right_needs", RightNeed)
+    if not (found or needs) or filters.selects_all:
+        return found, needs
     # Few databases have any: only they pay for a second look at what depends on what.
     left_out = read_selection(source, connection, filters).left_out
-    return tuple(one for one in found if (one.catalog, one.oid) not in left_out)
+    return (
+        tuple(one for one in found if (one.catalog, one.oid) not in left_out),
+        tuple(one for one in needs if (one.catalog, one.oid) not in left_out),
+    )
 
 
 def may_create_kind(connection: Connection, kind: str) -> bool:

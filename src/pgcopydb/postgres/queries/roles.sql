@@ -1,10 +1,12 @@
 -- Every role of the server: whether the current one has its rights and may become it, and whether
--- it may create something in the schema public.
+-- it may create something in the database, and in its schema public.
 select
   r.rolname::text as name,
   r.rolsuper as superuser,
   pg_catalog.pg_has_role(r.oid, 'usage') as usable,
   pg_catalog.pg_has_role(r.oid, 'member') as assumable,
+  pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'create')
+    as creates_in_database,
   coalesce((
     select pg_catalog.has_schema_privilege(r.oid, n.oid, 'create')
     from pg_catalog.pg_namespace as n where n.nspname = 'public'

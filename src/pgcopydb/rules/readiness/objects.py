@@ -6,6 +6,7 @@ from typing import Final
 from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
+from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.readiness import (
     BuildOption,
     Collation,
@@ -218,6 +219,103 @@ def superuser_objects(
         + some_of([f"{_KINDS.get(one.kind, one.kind)} {one.name}" for one in wanted]),
         advice="use a superuser, or leave them out: event triggers and schemas with --filters,"
         " anything else by dropping it on the source",
+        status=7,
+    )
+
+
+def foreign_servers(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role, and those who own foreign servers, may use their wrappers.
+
+    A wrapper that the target lacks comes with the copy, and belongs to the role.
+    """
+    if intent.copy is None or target.facts.is_superuser:
+        return
+    users = {one.name: one.users for one in target.wrappers}
+    lacking = sorted(
+        {
+            (need.wrapper, role)
+            for need in source.right_needs
+            if need.wrapper is not None and need.wrapper in users
+            for role in {target.facts.role, *_new_owner(need.owner, target, intent.copy)}
+            if role not in users[need.wrapper]
+        }
+    )
+    if not lacking:
+        return
+    names = sorted({wrapper for wrapper, _ in lacking})
+    roles = sorted({role for _, role in lacking})
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="foreign-servers",
+        message=f"the roles {quoted(roles)} may not have servers of the foreign data wrappers"
+        f" {quoted(names)}",
+        statements=tuple(
+            Statement("GRANT USAGE ON FOREIGN DATA WRAPPER {} TO {};", Name(wrapper), Name(role))
+            for wrapper, role in lacking
+        ),
+        status=7,
+    )
+
+
+def publication_owners(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Whether publications may be given to their owners; they are, when all rows are there."""
+    if intent.copy is None or target.facts.is_superuser:
+        return
+    owners = {
+        role
+        for need in source.right_needs
+        if need.wrapper is None
+        for role in _new_owner(need.owner, target, intent.copy)
+    }
+    wanted = sorted(owners - target.creators - {target.facts.role})
+    if not wanted:
+        return
+    database = Name(target.facts.database)
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="publication-owners",
+        message=f"the roles {quoted(wanted)} may not create anything in database"
+        f' "{target.facts.database}", which owners of publications must be allowed to',
+        statements=tuple(
+            Statement("GRANT CREATE ON DATABASE {} TO {};", database, Name(name)) for name in wanted
+        ),
+        advice="or leave the owners out with --no-owner",
+        status=7,
+    )
+
+
+def _new_owner(owner: str, target: TargetFacts, copy: CopyOptions) -> set[str]:
+    """Return the owner that an object is given, where there is such a role already."""
+    return set() if copy.no_owner else {owner} & set(target.roles)
+
+
+def system_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether rights on the server's own functions and relations can be carried over.
+
+    A server refuses a GRANT by somebody who has no right at all on the object, and to others says
+    that nothing was granted.
+    """
+    if intent.copy is None or intent.copy.no_acl or target.facts.is_superuser:
+        return
+    changed = [one.name for one in source.system_rights if one.is_changed]
+    closed = {one.name for one in target.system_rights if not one.is_open}
+    refused = [name for name in changed if name in closed]
+    if not changed:
+        return
+    yield Finding(
+        severity=Severity.FATAL if refused else Severity.WARNING,
+        side=Side.TARGET,
+        check="system-rights",
+        message=f'role "{target.facts.role}" may not give the rights that the source has on'
+        f" {some_of(refused)}"
+        if refused
+        else "the rights that the source has on what belongs to the server are not carried:"
+        f" {some_of(changed)}",
+        advice="use a superuser" + (", or leave all rights out with --no-acl" if refused else ""),
         status=7,
     )
 
