@@ -335,7 +335,8 @@ def may_create_kind(connection: Connection, kind: str) -> bool:
 
     Services that give nobody a superuser let a role of theirs create those of some kinds, each by
     a change of its own to the server: no catalogue says which, only an attempt, which creates
-    nothing. The other kinds run code of the server's machine, and are left to superusers by all.
+    nothing. With the other kinds one can crash a server or take it over: no service is known to
+    let anybody create them.
     """
     if kind not in _ATTEMPTS:
         return False

@@ -32,7 +32,6 @@ _WITHOUT: Final = {
 }
 """What a server built without something cannot do, and what there is to do instead."""
 
-
 _KINDS: Final = {"publication namespace": "schema"}
 """What a person calls what pg_identify_object calls otherwise."""
 
