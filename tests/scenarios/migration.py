@@ -104,9 +104,12 @@ class Migration:
         )
 
     @contextmanager
-    def read_meanwhile(self) -> Iterator[None]:
-        """Read the target while the block runs, and assert that all it showed was once true."""
-        with PrefixReader(self.pair.target) as reader:
+    def read_meanwhile(self, *, in_part: str = "") -> Iterator[None]:
+        """Read the target while the block runs, and assert that all it showed was once true.
+
+        ``in_part`` is a query that finds more of what must not be seen, see PrefixReader.
+        """
+        with PrefixReader(self.pair.target, in_part=in_part) as reader:
             yield
         assert_prefixes(reader, self.ledger)
 

@@ -1,5 +1,7 @@
 """The tests' own judges: they accept what is right, and notice every kind of wrong."""
 
+from decimal import Decimal
+
 import pytest
 
 from pgcopydb.demo.cluster import Cluster
@@ -7,7 +9,7 @@ from tests.support import litter
 from tests.support.clock import wait_for
 from tests.support.ledger import Commit, Ledger
 from tests.support.oracles import PrefixReader, Sighting, assert_migrated, assert_prefixes
-from tests.support.servers import MakeDatabase, SourceTarget
+from tests.support.servers import Database, MakeCluster, MakeDatabase, SourceTarget
 from tests.support.workload import APPLICATION, WRITERS, Workload
 
 _ENOUGH = """
@@ -65,9 +67,10 @@ def test_an_order_that_never_was_is_noticed() -> None:
     for commit in (Commit("a", 1, 1.0, 2.0), Commit("b", 1, 3.0, 4.0), Commit("a", 2, 3.5, 5.0)):
         ledger.acknowledge(commit)
 
-    def judge(a: tuple[int, int], b: tuple[int, int]) -> None:
+    def judge(a: tuple[int, int], b: tuple[int, int], *in_part: str) -> None:
         reader = PrefixReader.__new__(PrefixReader)
-        reader.sightings = [Sighting(20_000, 0, ranking=(20, 210, 210), commits={"a": a, "b": b})]  # type: ignore[arg-type]
+        commits = {"a": a, "b": b}
+        reader.sightings = [Sighting(Decimal(20_000), 0, (20, 210, 210), commits, in_part)]
         assert_prefixes(reader, ledger)
 
     judge((0, 0), (0, 0))
@@ -77,6 +80,22 @@ def test_an_order_that_never_was_is_noticed() -> None:
         judge((2, 1), (1, 1))
     with pytest.raises(AssertionError, match="seen later"):
         judge((0, 0), (1, 1))
+    with pytest.raises(AssertionError, match="half of it"):
+        judge((1, 1), (0, 0), "half of it")
+
+
+def test_a_reader_goes_on_when_its_server_was_killed(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(16)
+    cluster.create_database("app")
+    database = Database(cluster, "app")
+    database.execute(APPLICATION)
+    with PrefixReader(database, in_part="select 'half of it'") as reader:
+        assert wait_for(lambda: len(reader.sightings) > 3)
+        cluster.kill()
+        seen = len(reader.sightings)
+        cluster.start()
+        assert wait_for(lambda: len(reader.sightings) > seen + 10)
+    assert ("half of it",) in {sighting.in_part for sighting in reader.sightings[seen:]}
 
 
 def test_what_is_left_behind_is_found(pg16: Cluster, make_database: MakeDatabase) -> None:

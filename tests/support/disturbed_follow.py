@@ -1,8 +1,9 @@
 """A migration that is disturbed while it follows, and must lose, double and betray nothing.
 
 Whoever runs the command resumes it each time it has ended. What it was told to do is right when the
-target has every transaction that the source acknowledged, once, no exit status said otherwise, and
-no process stays behind or waits for ever. The same seed takes the same decisions; the moments are
+target has every transaction that the source acknowledged, once, whoever read it meanwhile saw only
+what the source had been, no exit status said otherwise, and no process stays behind or waits for
+ever. The same seed takes the same decisions; the moments are
 never quite the same.
 """
 
@@ -33,6 +34,8 @@ class DisturbedFollow(ABC):
     running: Running
     """The command that is, or was, at work."""
     recovery: Recovery
+    in_part = ""
+    """A query for what is seen in part of what :meth:`further_writers` commit."""
 
     def __init__(
         self,
@@ -63,15 +66,20 @@ class DisturbedFollow(ABC):
             self.tally.recovered = self.recovery.seconds
             started = self.migration.start_follow(workload, *self.options)
             self.running = self._commands.enter_context(started)
-            for _ in range(self._faults):
-                time.sleep(self.random.uniform(0, self._pause))
-                self.disturb()
-                # Half of the faults meet a command that works, the others one that recovers.
-                if self.random.random() < 0.5:
-                    self._recover()
-            workload.stop()
-            self.drain()
+            # A target that crashes may show less than before, but nothing that never was.
+            with self.migration.read_meanwhile(in_part=self.in_part):
+                self._disturb_all()
+                workload.stop()
+                self.drain()
         self.migration.judge()
+
+    def _disturb_all(self) -> None:
+        for _ in range(self._faults):
+            time.sleep(self.random.uniform(0, self._pause))
+            self.disturb()
+            # Half of the faults meet a command that works, the others one that recovers.
+            if self.random.random() < 0.5:
+                self._recover()
 
     def further_writers(self) -> AbstractContextManager[object]:
         """Return what writes beside the workload, until :meth:`drain`."""

@@ -45,7 +45,9 @@ def processes(session: int) -> dict[int, str]:
             continue
         try:
             fields = (directory / "stat").read_text().rpartition(")")[2].split()
-            command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = (
+                (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
         except OSError:  # it has ended meanwhile
             continue
         # proc(5): state, parent, process group and session follow the name in parentheses.

@@ -1,10 +1,12 @@
 """What must hold at the end of a migration, and at every moment of it."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 
 import psycopg
 from psycopg import sql
@@ -15,6 +17,9 @@ from tests.support.ledger import Commit, Ledger
 from tests.support.servers import Connection, Database, SourceTarget
 
 _SHOWN_ROWS = 3
+
+_PAUSE = 0.03
+"""Seconds between two looks at a target."""
 
 _SEQUENCES = """
 select format('%I.%I', n.nspname, c.relname), s.seqincrement,
@@ -131,28 +136,39 @@ class Sighting:
     """How many there are, and the sums of their keys and of their places, all of which swap."""
     commits: Mapping[str, tuple[int, int]]
     """For each writer the highest number in the ledger, and how many there are."""
+    in_part: tuple[str, ...] = ()
+    """What else was there in part."""
 
 
 class PrefixReader(InBackground):
     """Reads the target again and again while it is written to; a context manager.
 
-    To be begun when the base copy is there. Ended, ``assert_prefixes`` judges what it saw.
+    To be begun when the base copy is there. Ended, ``assert_prefixes`` judges what it saw. A server
+    that is killed meanwhile is waited for. ``in_part`` is a query for the texts of what is there in
+    part, if anything is; it may take a while, and is asked with each tenth look.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, in_part: str = "") -> None:
         super().__init__("reader")
         self._database = database
+        self._in_part = in_part
         self.sightings: list[Sighting] = []
 
     def work(self) -> None:
         """Look thirty times a second at all that is to fit together."""
-        with self._database.connect() as connection:
+        while not self.stopping.wait(_PAUSE):
+            with suppress(psycopg.OperationalError):
+                self._look_again_and_again()
+
+    def _look_again_and_again(self) -> None:
+        with self._database.connect(connect_timeout=5) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            while not self.stopping.wait(0.03):
-                self.sightings.append(_look(connection))
+            while not self.stopping.wait(_PAUSE):
+                in_part = self._in_part if len(self.sightings) % 10 == 0 else ""
+                self.sightings.append(_look(connection, in_part))
 
 
-def _look(connection: Connection) -> Sighting:
+def _look(connection: Connection, in_part: str) -> Sighting:
     with connection.transaction():
         row = connection.execute(
             "select (select sum(balance) from app.accounts), (select count(*) from app.transfers),"
@@ -161,10 +177,17 @@ def _look(connection: Connection) -> Sighting:
         counts = connection.execute(
             "select writer, max(n), count(*) from app.ledger group by writer"
         ).fetchall()
+        parts = connection.execute(in_part.encode()).fetchall() if in_part else []
     assert row is not None
     balances, transfers, *ranking = row
     commits = {writer: (last, count) for writer, last, count in counts}
-    return Sighting(balances, transfers, (ranking[0], ranking[1], ranking[2]), commits)
+    return Sighting(
+        balances,
+        transfers,
+        (ranking[0], ranking[1], ranking[2]),
+        commits,
+        tuple(text for (text,) in parts),
+    )
 
 
 def assert_prefixes(reader: PrefixReader, ledger: Ledger) -> None:
@@ -180,6 +203,7 @@ def assert_prefixes(reader: PrefixReader, ledger: Ledger) -> None:
         assert sighting.balances == 20 * 1000
         assert sighting.ranking == (20, 210, 210)
         assert sighting.transfers == sighting.commits.get("move_money", (0, 0))[1]
+        assert not sighting.in_part
         _assert_prefix(sighting.commits, commits)
 
 
@@ -189,7 +213,7 @@ def _assert_prefix(
     asked, unseen = 0.0, []
     for writer, own in commits.items():
         last, count = seen.get(writer, (0, 0))
-        visible = [commit for commit in own if commit.n <= last]
+        visible = own[: bisect_right(own, last, key=attrgetter("n"))]
         assert len(visible) == count, f"{writer} has gaps up to {last}: {count} of {len(visible)}"
         if visible:
             asked = max(asked, visible[-1].asked)
