@@ -18,6 +18,14 @@ CAMPAIGN_RUNS ?= 100
 CAMPAIGN_FAULTS ?= 6
 SCHEDULES ?= 200
 
+# Of some kinds of kills there are to be many, while those above take each of 18 kinds by chance:
+# apply and receive 25 x 12 = 300 times each; the target's server, and both servers with all of the
+# program, 5 x 10 = 50 times each. A run draws nothing but its kind until the writers have stopped.
+CAMPAIGN_WORKER_RUNS ?= 25
+CAMPAIGN_WORKER_FAULTS ?= 12
+CAMPAIGN_SERVER_RUNS ?= 5
+CAMPAIGN_SERVER_FAULTS ?= 10
+
 # Damaged places of each kind of file.
 DAMAGES ?= 2000
 
@@ -39,11 +47,22 @@ test: compiled
 	sh scripts/install-debian-servers
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
+# kills of one kind: its name, and how many runs and faults
+define kills
+CAMPAIGN_KINDS='$(1)' CAMPAIGN_RUNS=$(CAMPAIGN_$(2)_RUNS) CAMPAIGN_FAULTS=$(CAMPAIGN_$(2)_FAULTS) \
+		$(BIN)/pytest -q -p no:randomly -n $(TEST_WORKERS) --dist worksteal \
+		tests/campaign/kill_follow.py
+endef
+
 campaign: compiled
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_FAULTS=$(CAMPAIGN_FAULTS) \
 		$(BIN)/pytest -q -p no:randomly -n $(TEST_WORKERS) --dist worksteal \
 		tests/campaign/kill_follow.py tests/campaign/kill_clone.py \
 		tests/campaign/cut_follow.py tests/campaign/cut_copy.py
+	$(call kills,apply,WORKER)
+	$(call kills,receive,WORKER)
+	$(call kills,target server,SERVER)
+	$(call kills,group and both servers,SERVER)
 	$(BIN)/python -m tests.campaign.results
 	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
