@@ -1,11 +1,19 @@
 """What happens on the source in the middle of a follow, and what becomes of the rows."""
 
+import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from pgcopydb.cdc.source_setup import create_capture
+from pgcopydb.errors import SourceError
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.options import FollowOptions, WorkOptions
+from pgcopydb.workdir.directory import open_directory
 from tests.support.clock import wait_for
+from tests.support.litter import litter
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
@@ -91,6 +99,46 @@ def test_the_source_role_loses_its_right_to_stream_and_gets_it_back(
     source.execute(f"alter role {role} replication login")
     stream.replay()
     assert stream.count("item") == 2
+
+
+@pytest.mark.parametrize("source_target", [(15, 18), (18, 18)], indirect=True)
+def test_a_slot_that_waits_too_long_is_given_up_and_leaves_nothing(
+    source_target: SourceTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names who is waited for; without them the same work directory begins again."""
+    source = source_target.source
+    source.execute("create table item (id integer primary key)")
+    monkeypatch.setattr("pgcopydb.postgres.slot._FIRST_WORD", 0.5)
+    monkeypatch.setattr("pgcopydb.cdc.source_setup._SLOT_WAIT", 1.5)
+    options = WorkOptions(directory=tmp_path / "work")
+
+    def create() -> None:
+        with (
+            open_directory(options, command="stream setup") as work,
+            create_capture(work, source.endpoint(Side.SOURCE), FollowOptions()),
+        ):
+            pass
+
+    source.execute("begin; insert into item values (1); prepare transaction 'for''gotten'")
+    before = litter(source)
+    with source.connect() as other:
+        pid = other.info.backend_pid
+        other.execute("begin; insert into item values (2)")
+        began = time.monotonic()
+        with pytest.raises(SourceError, match="given up after 2 s") as refused:
+            create()
+        seconds = time.monotonic() - began
+        other.execute("rollback")
+    assert seconds < 1.5 + 5
+    assert refused.value.status == 6
+    assert f"pid {pid} (" in refused.value.message
+    assert "prepared transaction 'for''gotten' of " in refused.value.message
+    assert "ROLLBACK PREPARED" in (refused.value.hint or "")
+    assert "pg_terminate_backend" in (refused.value.hint or "")
+    assert litter(source) == before
+    source.execute("rollback prepared 'for''gotten'")
+    create()
+    assert set(litter(source)) - set(before) >= {"slot pgcopydb", "publication pgcopydb"}
 
 
 def test_prepared_around_the_slot_and_a_crash_of_the_source(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import psycopg
 from msgspec import Struct
 
-from pgcopydb.errors import StateError
+from pgcopydb.errors import PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect, reporting
@@ -162,31 +162,52 @@ def naming_blockers(endpoint: Endpoint, waiting: Connection, *, limit: float) ->
 
     A slot starts where no transaction older than it is left, so that one forgotten or prepared
     transaction makes it wait for ever without a word. After ``limit`` seconds the statement is
-    cancelled, and the server leaves no slot behind (correctness M19).
+    cancelled, the server leaves no slot behind (correctness M19), and the side's error names them.
     """
     done = threading.Event()
     pid = waiting.info.backend_pid
+    given_up: list[str] = []
 
     def watch() -> None:
         if done.wait(_FIRST_WORD):
             return
-        with connect(endpoint, purpose="slot watch") as connection:
-            names = _blockers(connection, pid)
-            log.warning(
-                "creating the replication slot waits for older transactions on the source: %s",
-                "; ".join(names) or "none is visible to this role",
-            )
+        log.warning(
+            "creating the replication slot waits for older transactions on the source: %s",
+            _names_of_blockers(endpoint, pid),
+        )
         if not done.wait(limit - _FIRST_WORD):
-            log.error("gave up after %.0f s; end those transactions and try again", limit)
+            given_up.append(_names_of_blockers(endpoint, pid))
             waiting.cancel_safe()
 
     thread = threading.Thread(target=watch, name="slot watch", daemon=True)
     thread.start()
     try:
         yield
+    except PgcopydbError as error:
+        if not given_up:
+            raise
+        raise endpoint.error(
+            f"{endpoint.side}: creating the replication slot was given up after {limit:.0f} s:"
+            f" it waits for older transactions: {given_up[0]}",
+            hint="end them and try again: a session with SELECT pg_terminate_backend(pid), a"
+            " prepared transaction with COMMIT PREPARED or ROLLBACK PREPARED, in its own database",
+        ) from error
     finally:
         done.set()
         thread.join(10)
+
+
+def _names_of_blockers(endpoint: Endpoint, pid: int) -> str:
+    """Return a text that names what the session ``pid`` may wait for, or says why it cannot."""
+    try:
+        with (
+            connect(endpoint, purpose="slot watch") as connection,
+            reporting(endpoint, "reading transactions"),
+        ):
+            names = _blockers(connection, pid)
+    except PgcopydbError as error:  # nobody hears an exception of the thread
+        return error.message
+    return "; ".join(names) or "none is visible to this role"
 
 
 def _blockers(connection: Connection, pid: int) -> list[str]:
