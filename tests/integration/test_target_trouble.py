@@ -1,9 +1,11 @@
 """What happens on the target in the middle of a copy or a follow, and what becomes of the rows."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,65 @@ insert into large select g, (select string_agg(md5(random()::text || i), '')
   from generate_series(1, 32) i) from generate_series(1, 12000) g;
 """
 """Some 14 MB that no compression makes smaller."""
+
+
+BUSY = """
+create table item (id integer);
+alter table item replica identity full;
+"""
+
+BUSY_TARGET = """
+create table busy ();
+create function slowly(integer) returns integer immutable language plpgsql as $$
+begin
+    if exists (select from public.busy) then perform pg_catalog.pg_sleep(120); end if;
+    return $1;
+end $$;
+create index slow on item (slowly(id));
+insert into busy default values;
+"""
+"""An index that takes minutes for a row, as long as there is a row in another table."""
+
+_AT_WORK = """
+select pid from pg_stat_activity
+ where datname = current_database() and application_name like 'pgcopydb apply%'
+   and wait_event = 'PgSleep'
+"""
+
+
+@pytest.mark.parametrize("words", [["stream", "replay"], ["follow", "--resume"]])
+def test_a_statement_that_outlives_a_killed_apply_is_ended(
+    stream: Stream, words: list[str]
+) -> None:
+    """By the next one, which starts at once; a session of another run is none of its business."""
+    target = stream.pair.target
+    stream.both(BUSY)
+    target.execute(BUSY_TARGET)
+    stream.set_up()
+    stream.sentinel("set", "apply")  # there is no base copy to wait for
+    target.execute("select pg_replication_origin_create('of another run')")
+    with target.connect(application_name="pgcopydb apply 76543210") as other:
+        other.execute("select pg_replication_origin_session_setup('of another run')")
+        other.execute("begin; create table theirs ()")
+        stream.pair.source.execute("insert into item values (1), (1), (2)")
+        with stream.start(*words) as running:
+            assert wait_for(lambda: target.rows(_AT_WORK) != []), running.stderr
+            ((busy,),) = target.rows(_AT_WORK)
+            target.execute("delete from busy")
+            running.kill_all()
+            killed = time.monotonic()
+            with stream.start(*words) as resumed:
+                assert wait_for(lambda: stream.count("item") == 3), resumed.stderr
+                seconds = time.monotonic() - killed
+                stream.pair.source.execute("insert into item values (3)")
+                stream.set_endpos()
+                finished = resumed.wait(60)
+        other.execute("commit")
+    assert finished.status == 0, finished.stderr
+    assert seconds < 15, finished.stderr
+    assert re.findall(r"ended session (\d+)", finished.stderr) == [str(busy)]
+    assert target.rows("select id from item order by id") == [(1,), (1,), (2,), (3,)]
+    assert target.rows("select to_regclass('theirs')::text") == [("theirs",)]
 
 
 @pytest.mark.parametrize("mode", ["batch", "transaction"])
