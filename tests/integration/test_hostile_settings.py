@@ -115,6 +115,46 @@ def test_a_right_that_is_taken_away_stops_it_and_given_again_it_goes_on(stream: 
     stream.pair = pair
 
 
+@pytest.mark.parametrize("lost", ["login", "membership"])
+def test_a_role_of_the_target_that_loses_what_it_needs_stops_it_between_transactions(
+    stream: Stream, lost: str
+) -> None:
+    """Its login, at the next connection, or a role by which it owns one of two tables."""
+    pair = stream.pair
+    target = pair.target
+    stream.both(f"{SCHEMA}; create table other (id integer primary key)")
+    role, owner = f"mover_{target.name}", f"owner_{target.name}"
+    target.execute(
+        f"create role {owner}; create role {role} login in role {owner};"
+        f" alter table item owner to {owner}; alter table other owner to {role};"
+        f" grant create on database {target.name} to {role}"
+    )
+    stream.pair = SourceTarget(pair.source, AsRole(target.cluster, target.name, role))
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        pair.source.execute("insert into other values (1); insert into item values (1)")
+        assert wait_for(lambda: target.rows("select from item") != []), running.stderr
+        if lost == "login":
+            target.execute(f"alter role {role} nologin")
+            target.execute(
+                f"select pg_terminate_backend(pid) from pg_stat_activity where usename = '{role}'"
+            )
+        else:
+            target.execute(f"revoke {owner} from {role}")
+        pair.source.execute("insert into other values (2); insert into item values (2)")
+        stream.set_endpos()
+        refused = running.wait(60)
+    assert refused.status == 7, refused.stderr
+    said = f'role "{role}" is not permitted to log in' if lost == "login" else "table item"
+    assert re.search(f"ERROR: .*target.*{re.escape(said)}", refused.stderr), refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert target.rows("select id from item") == target.rows("select id from other") == [(1,)]
+    target.execute(f"alter role {role} login; grant {owner} to {role}")
+    stream.replay()
+    assert target.rows("select id from other order by id") == [(1,), (2,)]
+    stream.pair = pair
+
+
 @contextmanager
 def failing_to_sync(pid: int) -> Iterator[subprocess.Popen[bytes]]:
     """Let the next attempt of a process to bring a file to disk fail with EIO."""
