@@ -14,7 +14,7 @@ from tests.support.clock import wait_for
 from tests.support.disturbed import run_and_report
 from tests.support.equality import differing_tables
 from tests.support.follow_cuts import FollowCutRun
-from tests.support.memory import peak_memory
+from tests.support.memory import MemoryWatch, peak_memory
 from tests.support.networks import proxied
 from tests.support.proxy import Proxy
 from tests.support.servers import Database
@@ -66,6 +66,48 @@ def test_a_target_behind_a_slow_network_fills_no_memory(migration: Migration) ->
     assert max(copying) < _MOST_MEMORY, copying
     assert max(applying) < _MOST_MEMORY, applying
     assert differing_tables(pair.source, pair.target) == []
+
+
+_SMALL = "create table small (id integer primary key, pad text)"
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, _SMALL)], indirect=True)
+def test_servers_that_are_far_away_are_followed_and_fill_no_memory(migration: Migration) -> None:
+    """200 ms for each piece in both directions: a round trip for each commit would take minutes."""
+    pair = migration.pair
+    with (
+        proxied(migration) as through_proxies,
+        through_proxies.start("clone", "--follow") as running,
+    ):
+        through_proxies.wait_until_applying(running)
+        for proxy in through_proxies.proxies.values():
+            proxy.latency = 0.2
+        with MemoryWatch(running.pid) as watch:
+            began = time.monotonic()
+            pair.source.execute(_MANY_COMMITS)
+            pair.source.execute("update small set pad = repeat(pad, 4)")
+            assert wait_for(lambda: bool(pair.target.rows(_ALL_THERE)), seconds=90), running.stderr
+            seconds = time.monotonic() - began
+        for proxy in through_proxies.proxies.values():
+            proxy.heal()
+        through_proxies.sentinel("set", "endpos", "--current")
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    assert "connecting again" not in finished.stderr
+    assert seconds < _COMMITS * 0.4 / 10
+    assert 0 < watch.highest < _MOST_MEMORY
+    assert differing_tables(pair.source, pair.target) == []
+
+
+_COMMITS = 2000
+_ALL_THERE = f"""
+select from small having count(*) filter (where length(pad) = 400) = {_COMMITS}
+"""
+_MANY_COMMITS = f"""
+do $$ begin
+    for n in 1..{_COMMITS} loop insert into small values (n, repeat('x', 100)); commit; end loop;
+end $$
+"""
 
 
 def _copying(target: Database) -> list[tuple[int, ...]]:
