@@ -95,8 +95,12 @@ def own_capture(
     tmp_path: Path,
     pgcopydb_command: Pgcopydb,
 ) -> Capture:
-    """A capture on a server of the test's own, which may keep 48 MB of WAL for its slot."""
-    cluster = make_cluster(16, settings={"max_slot_wal_keep_size": "48MB"})
+    """A capture on a server of the test's own, which may keep 48 MB of WAL for its slot.
+
+    And which looks after tables that were not frozen for as few transactions as can be set.
+    """
+    settings = {"max_slot_wal_keep_size": "48MB", "autovacuum_freeze_max_age": "100000"}
+    cluster = make_cluster(16, settings=settings)
     cluster.create_database("app")
     source = Database(cluster, "app")
     source.execute(SCHEMA)
@@ -159,3 +163,24 @@ def test_a_slot_that_is_about_to_be_lost_and_is(
     source.execute("checkpoint")
     assert source.rows("select wal_status from pg_replication_slots") == [("lost",)]
     assert "is lost: the source removed WAL" in own_capture.prefetch(status=3)
+
+
+def test_a_slot_that_keeps_the_catalogues_from_being_vacuumed(
+    own_capture: Capture, pgcopydb_background: PgcopydbBackground
+) -> None:
+    """By an old transaction of the source, before which no slot can go: told, and nothing else."""
+    source = own_capture.source
+    told = "transactions old, more than half of autovacuum_freeze_max_age (100,000)"
+    with (
+        source.connect() as old,
+        pgcopydb_background("stream", "prefetch", *own_capture.arguments) as running,
+    ):
+        assert wait_for(lambda: "receiving from slot" in running.stderr)
+        old.execute("begin; insert into t values (1000, 'holds the slot back')")
+        source.execute(
+            "do $$ begin perform set_config('synchronous_commit', 'off', false);"
+            " for n in 1..50100 loop perform txid_current(); commit; end loop; end $$"
+        )
+        assert wait_for(lambda: told in running.stderr, seconds=30), running.stderr
+        assert running.is_running
+        assert "of WAL, more than half" not in running.stderr

@@ -22,7 +22,8 @@ from pgcopydb.errors import PgcopydbError, some_of
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect, reporting
-from pgcopydb.postgres.slot import retained_wal
+from pgcopydb.postgres.slot import read_holdback
+from pgcopydb.rules.holdback import worries
 from pgcopydb.workdir.directory import WorkDirectory
 
 log = logging.getLogger(__name__)
@@ -177,21 +178,11 @@ class SourceWatch(_Watch):
         header = self._work.header()
         if header is None or header.slot_name is None:
             return
-        wal = retained_wal(connection, self._source, header.slot_name)
-        if wal is None:
-            return
-        slot = f'source: replication slot "{header.slot_name}"'
-        if wal.status == "lost":
-            self._warn_once("lost", f"{slot} is lost: the source removed WAL that it needed")
-        elif wal.status == "unreserved" or (wal.limit and wal.held_back > wal.limit / 2):
-            self._warn_once(
-                "half",
-                f"{slot} holds back {wal.held_back >> 20:,} MB of WAL, more than half of"
-                f" max_slot_wal_keep_size ({wal.limit >> 20:,} MB), beyond which it is lost: raise"
-                " the setting, or see what keeps changes from being received",
-            )
-        else:
-            self._told.discard("half")
+        found = read_holdback(connection, self._source, header.slot_name)
+        told = {} if found is None else dict(worries(header.slot_name, found))
+        self._told -= {"half", "xmin"} - told.keys()
+        for subject, text in told.items():
+            self._warn_once(subject, text)
 
     def _warn_once(self, subject: str, text: str) -> None:
         if subject not in self._told:

@@ -13,6 +13,7 @@ from pgcopydb.errors import PgcopydbError, StateError
 from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.rules.holdback import Holdback
 
 log = logging.getLogger(__name__)
 
@@ -96,15 +97,7 @@ def require_slot(connection: Connection, endpoint: Endpoint, name: str, plugin: 
     return slot
 
 
-class RetainedWal(Struct, frozen=True):
-    """How much WAL a slot holds back, in bytes; ``limit`` is what it may, 0 for any amount."""
-
-    status: str | None
-    held_back: int
-    limit: int
-
-
-def retained_wal(connection: Connection, endpoint: Endpoint, name: str) -> RetainedWal | None:
+def read_holdback(connection: Connection, endpoint: Endpoint, name: str) -> Holdback | None:
     """Return what the slot holds back on its server; None when there is no such slot."""
     with reporting(endpoint, f'reading replication slot "{name}"'):
         row = connection.execute(
@@ -113,11 +106,13 @@ def retained_wal(connection: Connection, endpoint: Endpoint, name: str) -> Retai
             " then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end,"
             " s.restart_lsn), 0)::bigint,"
             " coalesce((select setting::bigint << 20 from pg_catalog.pg_settings"
-            " where name = 'max_slot_wal_keep_size' and setting::bigint > 0), 0)"
+            " where name = 'max_slot_wal_keep_size' and setting::bigint > 0), 0),"
+            " coalesce(pg_catalog.age(catalog_xmin), 0),"
+            " pg_catalog.current_setting('autovacuum_freeze_max_age')::integer"
             " from pg_catalog.pg_replication_slots as s where slot_name = %s",
             (name,),
         ).fetchone()
-    return None if row is None else RetainedWal(*row)
+    return None if row is None else Holdback(*row)
 
 
 def wal_end(connection: Connection, endpoint: Endpoint) -> int:
