@@ -46,7 +46,7 @@ from pgcopydb.runtime import signals
 from pgcopydb.workdir.changelog import ChangelogWriter, stored_end
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
-from pgcopydb.workdir.store import refuse_full_disk, update_header
+from pgcopydb.workdir.store import note_confirmed, refuse_full_disk, update_header
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +145,7 @@ def distrust_lost(work: WorkDirectory) -> None:
             format_lsn(sentinel.flush_lsn),
             format_lsn(left),
         )
+        note_confirmed(store, sentinel.received_lsn)
         update_sentinel(store, write_lsn=left, flush_lsn=left, received_lsn=left)
 
 

@@ -15,7 +15,12 @@ from pgcopydb.postgres.connect import connect
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.sentinel import read_sentinel, update_sentinel
-from pgcopydb.workdir.store import RunHeader, update_header, write_started_over
+from pgcopydb.workdir.store import (
+    RunHeader,
+    read_header_to_clean_up,
+    update_header,
+    write_started_over,
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +53,8 @@ def setup(
 
 def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: FollowOptions) -> None:  # noqa: ARG001 - the names are the header's
     """``stream cleanup``: remove from both servers what this migration created there, only that."""
-    header = work.header()
+    with work.store() as store:
+        header = read_header_to_clean_up(store)
     if header is None:
         raise StateError(
             f"{work.path} holds no migration to clean up after",
@@ -68,6 +74,7 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
             store,
             slot_created=False,
             publication_created=False,
+            publications=(),
             origin_created=False,
             cleaned_up=True,
         )

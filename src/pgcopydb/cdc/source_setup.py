@@ -36,10 +36,11 @@ from pgcopydb.postgres import publication
 from pgcopydb.postgres.connect import connect, connect_replication, reporting
 from pgcopydb.postgres.replication import create_slot
 from pgcopydb.postgres.selection import resolve_filters
-from pgcopydb.postgres.slot import drop_slot, naming_blockers
+from pgcopydb.postgres.slot import Slot, drop_slot, naming_blockers, read_slot
 from pgcopydb.preflight.look import look_at_source
 from pgcopydb.preflight.refuse import refuse_unfit
 from pgcopydb.rules.publication import (
+    WantedPublication,
     insert_publication,
     plan_publication,
     wanted_publications,
@@ -50,6 +51,7 @@ from pgcopydb.workdir.sentinel import create_sentinel
 from pgcopydb.workdir.store import (
     RunHeader,
     read_header,
+    read_header_to_clean_up,
     read_started_over,
     update_header,
     write_fact,
@@ -130,6 +132,8 @@ def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
             start, snapshot = _create_slot_or_explain(walsender, source, follow)
         step.undo.callback(_forget, work)
         step.undo.callback(drop_slot, step.connection, source, follow.slot_name)
+        with work.store() as store:  # at once: reading the catalogue may take a while
+            update_header(store, slot_created=True, confirmed=start)
         _refuse_past(start, follow.endpos)
         capture = capture_in_snapshot(source, snapshot, start, step.filters)
         with work.store() as store:
@@ -138,7 +142,6 @@ def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
             update_header(
                 store,
                 snapshot=snapshot,
-                slot_created=True,
                 consistent_point=start,
             )
         log.info(
@@ -169,6 +172,7 @@ def _forget(work: WorkDirectory) -> None:
         update_header(store, snapshot=None, slot_created=False, consistent_point=None)
 
 
+_EXISTS = "already exists"
 _PLUGIN_REFUSED = ("could not access file", "output_plugin", "output plugin")
 
 
@@ -180,6 +184,12 @@ def _create_slot_or_explain(
             walsender, source, slot_name=follow.slot_name, plugin=follow.plugin.value
         )
     except PgcopydbError as error:
+        if error.message.endswith(_EXISTS):
+            raise StateError(
+                error.message,
+                hint="choose another with --slot-name; or if nobody needs that one, drop it:"
+                f" SELECT pg_catalog.pg_drop_replication_slot('{follow.slot_name}');",
+            ) from error
         if any(text in error.message for text in _PLUGIN_REFUSED):
             raise ConfigurationError(
                 f"source: the output plugin {follow.plugin} cannot be used: {error.message}",
@@ -219,13 +229,25 @@ def _publish(step: _SourceSetup, tables: Sequence[Table]) -> None:
         _set_identity_full(connection, source, plan_publication(tables).keyless)
     if follow.plugin is not Plugin.PGOUTPUT:
         return
-    created = False
     for wanted in wanted_publications(tables, follow.publication, follow.no_identity):
-        if publication.ensure_publication(connection, source, wanted):
-            step.undo.callback(publication.drop_publication, connection, source, wanted.name)
-            created = True
-    with step.work.store() as store:
-        update_header(store, publication_created=created)
+        _make_publication(step, wanted)
+
+
+def _make_publication(step: _SourceSetup, wanted: WantedPublication) -> None:
+    """Make a publication that is not there; it is written down as made here before it is."""
+    connection, source = step.connection, step.source
+    with (
+        reporting(source, f'creating publication "{wanted.name}"'),
+        connection.transaction(),
+        step.work.store() as store,
+    ):
+        created = publication.ensure_publication(connection, source, wanted)
+        if created is None:
+            return
+        known = read_header(store)
+        assert known is not None
+        update_header(store, publication_created=True, publications=(*known.publications, created))
+    step.undo.callback(publication.drop_publication, connection, source, created)
 
 
 def publications(header: RunHeader, capture: Capture) -> tuple[str, ...]:
@@ -253,7 +275,8 @@ def dropped_unless_copied(work: WorkDirectory, source: Endpoint) -> Iterator[Non
     try:
         yield
     except BaseException as error:
-        header = work.header()
+        with work.store() as store:
+            header = read_header_to_clean_up(store)
         if header is not None and not header.copy_finished:
             _drop_useless(work, source, header)
             if isinstance(error, Interrupted):
@@ -288,6 +311,7 @@ def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> N
             slot_created=False,
             slot_dropped=True,
             publication_created=False,
+            publications=(),
             snapshot=None,
         )
 
@@ -311,7 +335,7 @@ def _drop_previous(
         write_started_over(
             store,
             tuple(
-                replace(one, slot_created=False, publication_created=False)
+                replace(one, slot_created=False, publication_created=False, publications=())
                 if one.source == identify(facts)
                 else one
                 for one in read_started_over(store)
@@ -322,11 +346,61 @@ def _drop_previous(
 def drop_left_by(
     previous: RunHeader, connection: Connection, source: Endpoint, facts: ServerFacts
 ) -> None:
-    """Drop what ``previous`` created on this source; nothing when it was about another one."""
+    """Drop what ``previous`` created on this source; nothing when it was about another one.
+
+    What may be somebody else's by now, under the same name, is left, and told.
+    """
     if previous.source != identify(facts):
         return
-    if previous.slot_created and previous.slot_name:
-        drop_slot(connection, source, previous.slot_name)
-    if previous.publication_created and previous.publication:
-        publication.drop_publication(connection, source, previous.publication)
-        publication.drop_publication(connection, source, insert_publication(previous.publication))
+    if previous.slot_name and (previous.slot_created or previous.consistent_point is None):
+        _drop_own_slot(previous, previous.slot_name, connection, source)
+    for own in previous.publications:
+        publication.drop_publication(connection, source, own)
+    if previous.publication_created and not previous.publications:
+        _tell_of_publications(previous, connection, source)
+
+
+def _drop_own_slot(
+    previous: RunHeader, name: str, connection: Connection, source: Endpoint
+) -> None:
+    slot = read_slot(connection, source, name)
+    if slot is None:
+        return
+    if previous.slot_created and _is_own(slot, previous, connection):
+        drop_slot(connection, source, name)
+        return
+    if previous.slot_created:
+        why = "something else has read from it, or it was dropped and made again"
+    else:
+        why = "it is not known whether the run that was interrupted while it made one made this"
+    log.warning(
+        'source: replication slot "%s" is left, which stands at %s: %s; if nobody needs it:'
+        " SELECT pg_catalog.pg_drop_replication_slot('%s')",
+        name,
+        format_lsn(slot.confirmed_flush),
+        why,
+        name,
+    )
+
+
+def _is_own(slot: Slot, header: RunHeader, connection: Connection) -> bool:
+    """Tell whether a slot is the one that a run created.
+
+    Making a slot writes to the log, and it starts after that: one of the same name that was made
+    later stands beyond all that was received of the first, and confirmed (see refuse_advanced).
+    """
+    if (slot.plugin, slot.database) != (header.plugin, connection.info.dbname):
+        return False
+    return slot.confirmed_flush <= max(header.confirmed, header.consistent_point or 0)
+
+
+def _tell_of_publications(header: RunHeader, connection: Connection, source: Endpoint) -> None:
+    """Warn of publications of a run that was begun before it was written down which it made."""
+    name = header.publication or "pgcopydb"
+    for one in (name, insert_publication(name)):
+        if publication.read_publication(connection, source, one) is not None:
+            log.warning(
+                'source: publication "%s" is left: it is not known whether this program made it; if'
+                " nobody needs it, drop it",
+                one,
+            )

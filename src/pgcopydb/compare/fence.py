@@ -57,9 +57,9 @@ def refuse_under_way(work: WorkDirectory) -> None:
 def own_publications(work: WorkDirectory | None) -> frozenset[str]:
     """Return the publications that the migration made on the source for itself."""
     header = None if work is None else work.header()
-    if header is None or not header.publication_created or header.publication is None:
+    if header is None:
         return frozenset()
-    return frozenset({header.publication, f"{header.publication}_insert"})
+    return frozenset(own.name for own in header.publications)
 
 
 def note_unapplied(work: WorkDirectory) -> str | None:

@@ -8,6 +8,13 @@ from pgcopydb.model.changes import Identities, Identity
 from pgcopydb.model.filters import EVERYTHING, Filters
 
 
+class OwnPublication(Struct, frozen=True):
+    """A publication that a run created; ``oid`` tells it from a later one of the same name."""
+
+    name: str
+    oid: int
+
+
 class FollowedTable(Struct, frozen=True, kw_only=True):
     """A table whose changes are captured, with what must not change unnoticed (ruling 24)."""
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 from psycopg import sql
 
 from pgcopydb.errors import StateError
+from pgcopydb.model.capture import OwnPublication
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
@@ -31,22 +32,22 @@ class Publication(Struct, frozen=True, kw_only=True):
 
 def ensure_publication(
     connection: Connection, endpoint: Endpoint, wanted: WantedPublication
-) -> bool:
+) -> OwnPublication | None:
     """Make a publication carry exactly what is wanted.
 
-    Returns whether it was created. Raises StateError when one of that name exists and differs.
+    Returns the publication if it was created. To be called in a transaction, so that the caller can
+    write that down before it is there. Raises StateError when one of that name exists and differs.
     """
     found = read_publication(connection, endpoint, wanted.name)
     if found is None:
-        _create(connection, endpoint, wanted)
-        return True
+        return _create(connection, endpoint, wanted)
     unlike = differences(found, wanted)
     if unlike:
         raise StateError(
             f'source: publication "{wanted.name}" exists and is not what is needed: {unlike}',
             hint="drop it, or choose another name with --publication",
         )
-    return False
+    return None
 
 
 def read_publication(connection: Connection, endpoint: Endpoint, name: str) -> Publication | None:
@@ -66,13 +67,20 @@ def read_publication(connection: Connection, endpoint: Endpoint, name: str) -> P
     )
 
 
-def drop_publication(connection: Connection, endpoint: Endpoint, name: str) -> None:
-    """Drop the publication if it exists."""
-    with reporting(endpoint, f'dropping publication "{name}"'):
-        connection.execute(sql.SQL("drop publication if exists {}").format(sql.Identifier(name)))
+def drop_publication(connection: Connection, endpoint: Endpoint, own: OwnPublication) -> None:
+    """Drop the publication if it exists; one of its name that was made later stays."""
+    with reporting(endpoint, f'dropping publication "{own.name}"'):
+        found = connection.execute(
+            "select pubname::text from pg_catalog.pg_publication where oid = %s", (own.oid,)
+        ).fetchone()
+        if found is not None:
+            name = sql.Identifier(found[0])
+            connection.execute(sql.SQL("drop publication if exists {}").format(name))
 
 
-def _create(connection: Connection, endpoint: Endpoint, wanted: WantedPublication) -> None:
+def _create(
+    connection: Connection, endpoint: Endpoint, wanted: WantedPublication
+) -> OwnPublication:
     listed = sql.SQL(", ").join(
         sql.SQL("only {}").format(sql.Identifier(*name)) for name in sorted(wanted.tables)
     )
@@ -85,9 +93,14 @@ def _create(connection: Connection, endpoint: Endpoint, wanted: WantedPublicatio
     )
     with reporting(endpoint, f'creating publication "{wanted.name}"'):
         connection.execute(statement)
+        row = connection.execute(
+            "select oid from pg_catalog.pg_publication where pubname = %s", (wanted.name,)
+        ).fetchone()
+    assert row is not None
     log.info(
         'created publication "%s" for %d tables on the source', wanted.name, len(wanted.tables)
     )
+    return OwnPublication(wanted.name, row[0])
 
 
 def _not_via_root(connection: Connection) -> sql.SQL:

@@ -178,7 +178,7 @@ def _salvage(catalogue: Path) -> tuple[tuple[RunHeader, ...], Sentinel | None]:
         return (), None
     try:
         with store.open_store(catalogue) as connection:
-            header = store.read_header(connection)
+            header = store.read_header_to_clean_up(connection)
             kept = store.read_started_over(connection)
             return kept if header is None else (header, *kept), read_sentinel(connection)
     except (StateError, sqlite3.Error):

@@ -18,8 +18,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pgcopydb.errors import StateError
+from pgcopydb.model.capture import OwnPublication
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
-from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA
+from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA, read_sentinel
 from pgcopydb.workdir.transaction import transaction
 from pgcopydb.workdir.waiting import LOOK_EVERY, WaitingConnection
 
@@ -84,11 +85,15 @@ class RunHeader(Struct, frozen=True, kw_only=True):
     """Whether a copy that failed took its slot along: what is stored of it fits no other copy."""
     publication: str | None = None
     publication_created: bool = False
+    publications: tuple[OwnPublication, ...] = ()
+    """Those that were created; one that was found ready made is not among them."""
     origin: str | None = None
     origin_created: bool = False
     progress: str | None = None
     """How the target records what is applied: ``origin`` or ``table`` (ruling 22)."""
     consistent_point: int | None = None
+    confirmed: int = 0
+    """Up to where the slot may have been confirmed beside what the sentinel says."""
     target_claimed: bool = False
     """Whether a whole copy was begun into a target that was empty, or may be replaced."""
     copy_finished: bool = False
@@ -252,6 +257,30 @@ def read_header(connection: sqlite3.Connection) -> RunHeader | None:
     if row is None:
         return None
     return msgspec.json.decode(_undamaged("header", *row), type=RunHeader)
+
+
+def read_header_to_clean_up(connection: sqlite3.Connection) -> RunHeader | None:
+    """Return the header with all that is known of how far its slot may have been confirmed."""
+    header = read_header(connection)
+    if header is None:
+        return None
+    try:
+        sentinel = read_sentinel(connection)
+    except StateError:  # it is damaged, which is no reason to leave anything else on the servers
+        return header
+    if sentinel is None:
+        return header
+    return replace(header, confirmed=max(header.confirmed, sentinel.received_lsn))
+
+
+def note_confirmed(connection: sqlite3.Connection, position: int) -> None:
+    """Write down that the slot may be confirmed up to ``position``, before it is.
+
+    By that a slot is known as the one that was created here; see ``cdc.source_setup``.
+    """
+    header = read_header(connection)
+    if header is not None and position > header.confirmed:
+        update_header(connection, confirmed=position)
 
 
 def write_header(connection: sqlite3.Connection, header: RunHeader) -> None:

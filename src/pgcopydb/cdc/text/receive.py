@@ -54,7 +54,7 @@ from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.sentinel import read_sentinel
-from pgcopydb.workdir.store import RunHeader
+from pgcopydb.workdir.store import RunHeader, note_confirmed
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,9 @@ def _print_changes(
     with signals.stop_on_signals(), ExitStack() as stack:
         found, options = _find(work, source, follow, effective_filters(work, filters))
         confirmed = (
-            stack.enter_context(_Confirmed.of(target, options.origin)) if target else _Nothing()
+            stack.enter_context(_Confirmed.of(target, options.origin, work))
+            if target
+            else _Nothing()
         )
         applied = _with_what_was_heard(work, confirmed())
         start = max(found.slot.confirmed_flush, _refuse_gap(found, applied))
@@ -262,26 +264,33 @@ class _Nothing:
 
 @dataclass(slots=True)
 class _Confirmed:
-    """What the target has durably applied, asked once in a while."""
+    """What the target has durably applied, asked once in a while.
+
+    It is written down in ``work`` before it is confirmed to the slot.
+    """
 
     connection: psycopg.Connection[Any]
     target: Endpoint
     origin: str
+    work: WorkDirectory | None
     position: int = 0
     next_question: float = 0.0
 
     @classmethod
     @contextmanager
-    def of(cls, target: Endpoint, origin: str) -> Iterator[Self]:
+    def of(cls, target: Endpoint, origin: str, work: WorkDirectory | None) -> Iterator[Self]:
         """Open a session on the target for the length of the block."""
         with connect(target, purpose="receive progress") as connection:
-            yield cls(connection, target, origin)
+            yield cls(connection, target, origin, work)
 
     def __call__(self) -> int:
         """Return the position; raises the target's error."""
         if time.monotonic() >= self.next_question:
             self.next_question = time.monotonic() + _STATUS_EVERY
             self.position = applied_position(self.connection, self.target, self.origin)
+            if self.work is not None:
+                with self.work.store() as store:
+                    note_confirmed(store, self.position)
         return self.position
 
 
