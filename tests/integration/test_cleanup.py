@@ -1,10 +1,15 @@
 """Cleaning up and starting over drop all that a run made, and nothing of anybody else."""
 
+from collections.abc import Iterator
+from functools import partial
+
 import pytest
 
+from tests.integration.test_clone_failures import IN_THE_MIDDLE, MANY_OBJECTS, any_rows
+from tests.support.clock import wait_for
 from tests.support.commands import Finished
-from tests.support.litter import litter
-from tests.support.servers import Database
+from tests.support.litter import assert_quiet, litter
+from tests.support.servers import Database, SourceTarget
 from tests.support.steps import Stream
 
 SCHEMA = "create table item (id integer primary key, name text); create table other (id integer)"
@@ -13,6 +18,7 @@ MAKE_AGAIN = """
 select pg_drop_replication_slot('pgcopydb');
 select pg_create_logical_replication_slot('pgcopydb', 'pgoutput');
 """
+FOLLOWED = "select from pg_replication_origin where roname = 'pgcopydb'"
 STANDS = "select confirmed_flush_lsn from pg_replication_slots"
 
 
@@ -115,3 +121,55 @@ def test_a_slot_that_was_confirmed_to_the_text_pipeline_goes(
         assert source.rows(STANDS) > began
     stream.run("stream", "cleanup")
     assert litter(source) == []
+
+
+THEIRS = """
+create publication {0}; create schema pgcopydb_{0};
+create function pgcopydb_{0}() returns event_trigger language plpgsql as 'begin end';
+create event trigger {0} on sql_drop execute function pgcopydb_{0}();
+"""
+STEPS = ("schema before the data", "rows", "foreign keys", "comments", "follow")
+
+
+@pytest.fixture
+def theirs(source_target: SourceTarget) -> Iterator[None]:
+    """Others' objects on both sides, of every kind that a migration makes."""
+    source, target = source_target.source, source_target.target
+    source.execute(THEIRS.format("their_source"))
+    source.execute("select pg_create_logical_replication_slot('theirs', 'pgoutput')")
+    target.execute(THEIRS.format("their_target"))
+    target.execute("select pg_replication_origin_create('theirs')")
+    yield
+    source.execute("select pg_drop_replication_slot('theirs')")
+    target.execute("select pg_replication_origin_drop('theirs')")
+
+
+def abort(stream: Stream, step: str) -> None:
+    """Kill an online migration and all its processes when ``step`` is under way."""
+    words = ["clone", "--follow", "--no-identity", "insert-only"]
+    target = stream.pair.target
+    with target.connect() as watching, stream.start(*words) as running:
+        shown = partial(any_rows, watching, IN_THE_MIDDLE.get(step, FOLLOWED))
+        assert wait_for(lambda: shown() or not running.is_running, seconds=60), running.stderr
+        assert running.is_running, running.stderr
+        running.kill_all()
+        running.wait(5)
+
+
+@pytest.mark.usefixtures("theirs")
+@pytest.mark.parametrize("source_target", [(16, 18, MANY_OBJECTS)], indirect=True)
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_killed_migration_left_goes_and_nothing_else(stream: Stream, step: str) -> None:
+    source, target = stream.pair.source, stream.pair.target
+    before = litter(source), litter(target)
+    abort(stream, step)
+    assert set(litter(source)) > set(before[0])
+    assert set(litter(target)) > set(before[1])
+    stream.run("stream", "cleanup")
+    assert_quiet(stream.pair)
+    assert litter(source) == before[0]
+    copied = [one for one in litter(target) if one not in before[1]]
+    assert set(copied) <= set(before[0]), "what the user has on the source may be on the target"
+    assert set(litter(target)) >= set(before[1])
+    assert "nothing was left" in stream.run("stream", "cleanup").stderr
+    assert litter(source) == before[0]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -75,6 +76,21 @@ def test_a_command_that_ends_well_removes_the_first_run(path: Path) -> None:
     restart(path, "snapshot")
     assert run_of(path) is None
     assert not (path / "previous-run").exists()
+
+
+def test_a_start_over_knows_how_far_the_slot_was_confirmed(path: Path) -> None:
+    """By that the slot is told from one that somebody made by the same name."""
+    begin(path, CAPTURED)
+    with attach_directory(WorkOptions(directory=path)) as work, work.store() as store:
+        update_sentinel(store, received_lsn=140)
+    options = WorkOptions(directory=path, restart=True)
+    with open_directory(options, command="clone --follow") as work:
+        assert [one.confirmed for one in work.previous] == [140]
+
+
+def test_a_header_of_a_run_that_did_not_note_its_publications_is_read() -> None:
+    header = msgspec.json.decode(b'{"run_id":"a","publication_created":true}', type=RunHeader)
+    assert (header.publications, header.confirmed) == ((), 0)
 
 
 def test_what_a_killed_command_set_aside_is_put_back_by_the_next(path: Path) -> None:

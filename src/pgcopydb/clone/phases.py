@@ -38,6 +38,7 @@ from pgcopydb.model.options import CopyOptions
 from pgcopydb.model.results import CloneSummary, PhaseSummary
 from pgcopydb.postgres import discover, sequences
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.copy_lock import copying_alone
 from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.snapshot import exported_snapshot
 from pgcopydb.runtime import signals
@@ -75,14 +76,15 @@ def _copy_rows(
 ) -> CloneSummary:
     started = monotonic()
     copying = prepare_phase(work, source, target, copy)
-    claim_target(copying)
-    rows.copy_rows(copying, copy.snapshot or copying.header.snapshot, scope)
     complete = Making.FOREIGN_KEYS in scope.making
-    if complete:
-        create_foreign_keys(copying, unchecked=False)
-        copying.mark_done(INDEXES_BUILT)
-        copying.mark_done(CONSTRAINTS_BUILT)
-    fill_views(copying)
+    with copying_alone(copying.target, copying.header.run_id):
+        claim_target(copying)
+        rows.copy_rows(copying, copy.snapshot or copying.header.snapshot, scope)
+        if complete:
+            create_foreign_keys(copying, unchecked=False)
+            copying.mark_done(INDEXES_BUILT)
+            copying.mark_done(CONSTRAINTS_BUILT)
+        fill_views(copying)
     summary = summarize(copying.work, monotonic() - started)
     rows.refuse_emptied(copying)
     if complete:

@@ -1,6 +1,7 @@
 """Before anything is written: both sides are looked at, and the run is begun or found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ from pgcopydb.model.readiness import Intent
 from pgcopydb.pgtools.find import Tools, find_tools
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.connect import pin, reporting
+from pgcopydb.postgres.copy_lock import copying_alone
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.look import look
@@ -98,6 +100,28 @@ def look_at(source: Endpoint, target: Endpoint) -> Sides:
     return Sides(source, target, source_facts, target_facts, tools)
 
 
+@contextmanager
+def prepared(
+    work: WorkDirectory,
+    source: Endpoint,
+    target: Endpoint,
+    copy: CopyOptions,
+    filters: Filters | None = None,
+    *,
+    sides: Sides | None = None,
+) -> Iterator[Copying]:
+    """Begin or find the run, as :func:`prepare`, and copy into the target alone in the block.
+
+    :func:`check` comes before. Raises TargetError when another run copies into that database, or
+    has since it was looked at.
+    """
+    copying = prepare(work, source, target, copy, filters, sides=sides)
+    with copying_alone(copying.target, copying.header.run_id):
+        if not copying.is_done(_CHECKED):
+            _take_target(copying)
+        yield copying
+
+
 def prepare(
     work: WorkDirectory,
     source: Endpoint,
@@ -107,10 +131,10 @@ def prepare(
     *,
     sides: Sides | None = None,
 ) -> Copying:
-    """Look at both sides, and begin or find the run; :func:`check` comes before.
+    """Look at both sides, and begin or find the run.
 
-    Without ``filters``, as that gave them, the source's catalogue is read for what follows from
-    those of the options. ``sides`` are both sides where they have been looked at already.
+    Without ``filters``, as :func:`check` gave them, the source's catalogue is read for what follows
+    from those of the options. ``sides`` are both sides where they have been looked at already.
     """
     sides = sides or look_at(source, target)
     if filters is None:
@@ -128,15 +152,23 @@ def prepare(
         filters=filters,
     )
     keep_filters(work, copy.filters, filters)
-    if not copying.is_done(_CHECKED):
-        claim_target(copying)
-        if _replaces_previous(work, sides.target_facts):
-            copying.mark_done(_REPLACES)
-        with work.store() as store:
-            update_header(store, target_claimed=True)
-        copying.mark_done(_CHECKED)
-        _forget_previous(work)
     return copying
+
+
+def _take_target(copying: Copying) -> None:
+    """Note, here and on the target, that a whole copy is begun into it."""
+    work, target = copying.work, copying.target
+    replacing = _replaces_previous(work, copying.target_facts)
+    if not replacing:
+        with short_session(target, purpose="clone") as connection:
+            refusals.refuse_not_empty(target, connection, copying.options)
+    claim_target(copying)
+    if replacing:
+        copying.mark_done(_REPLACES)
+    with work.store() as store:
+        update_header(store, target_claimed=True)
+    copying.mark_done(_CHECKED)
+    _forget_previous(work)
 
 
 def prepare_phase(

@@ -21,7 +21,7 @@ from pgcopydb.clone import matviews, schema
 from pgcopydb.clone.beginning import Beginning, beginning
 from pgcopydb.clone.constraints import finish, refuse_unvalidated, refuse_violated
 from pgcopydb.clone.context import Copying
-from pgcopydb.clone.prepare import check, leave_target, prepare
+from pgcopydb.clone.prepare import check, leave_target, prepare, prepared
 from pgcopydb.clone.properties import limit_connections, set_properties
 from pgcopydb.clone.resume import read_remainder
 from pgcopydb.clone.roles import copy_roles
@@ -66,10 +66,10 @@ def clone(
         beginning(work, source, target, copy) as begun,
     ):
         filters = check(work, source, target, copy, tell=True, tables=begun.tables)
-        copying = prepare(work, source, target, copy, filters, sides=begun.sides)
-        _copy_base(copying, copy.snapshot or copying.header.snapshot, begun)
-        finish(copying, unchecked=False)
-        set_properties(copying)
+        with prepared(work, source, target, copy, filters, sides=begun.sides) as copying:
+            _copy_base(copying, copy.snapshot or copying.header.snapshot, begun)
+            finish(copying, unchecked=False)
+            set_properties(copying)
         summary = summarize(copying.work, monotonic() - started)
         if copying.header.consistent_point is None:
             limit_connections(source, target, copy)
@@ -97,8 +97,8 @@ def copy_database(
     are left to :func:`finish_constraints` (ruling 21). The helper schema stays on the target.
     """
     started = monotonic()
-    with keeping_sessions():
-        copying = replace(prepare(work, source, target, copy), watch=watch)
+    with keeping_sessions(), prepared(work, source, target, copy) as begun:
+        copying = replace(begun, watch=watch)
         _copy_base(copying, snapshot)
         if not defer_constraints:
             finish(copying, unchecked=False)

@@ -86,7 +86,7 @@ class TableProgress:
 
 
 def take_over(connection: Connection, endpoint: Endpoint, take: Callable[[], bool]) -> bool:
-    """Call ``take`` until it succeeds, ending sessions of this run's earlier apply meanwhile.
+    """Call ``take`` until it succeeds, ending sessions of this name that are left meanwhile.
 
     Returns False when it does not although no such session is left, or not in time. A session that
     was killed may take a moment to notice, and may end by itself between two looks.
@@ -103,7 +103,7 @@ def take_over(connection: Connection, endpoint: Endpoint, take: Callable[[], boo
 
 
 def _end_stale_sessions(connection: Connection, endpoint: Endpoint) -> bool:
-    """End sessions of this run's apply in this database other than this one, if any."""
+    """End sessions of this one's name in this database other than this one, if any."""
     with reporting(endpoint, "ending a stale session"):
         rows = connection.execute(
             "select pid, pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity"
@@ -112,7 +112,7 @@ def _end_stale_sessions(connection: Connection, endpoint: Endpoint) -> bool:
             " and pid <> pg_catalog.pg_backend_pid()"
         ).fetchall()
     for pid, _ in rows:
-        log.warning("ended session %s of an earlier apply on the target", pid)
+        log.warning("ended session %s of an earlier command of this run on the target", pid)
     return bool(rows)
 
 
