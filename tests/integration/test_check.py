@@ -1,8 +1,8 @@
 """``pgcopydb check``: everything in the way is found at once, and gone after its own remedy."""
 
 import json
-import signal
 import re
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
