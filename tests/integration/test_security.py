@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Iterator
@@ -113,6 +114,42 @@ def test_a_whole_migration_shows_no_secret(
     assert [path for path, text in texts if CANARY in text] == []
     modes = {path.stat().st_mode & 0o077 for path in (work, *work.rglob("*"))}
     assert modes == {0}
+
+
+def test_under_no_umask_in_an_odd_place_everything_is_private(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """Parents that the command makes too; the commands that steer it have no umask either."""
+    pair = source_target
+    pair.source.execute("create table item (id integer primary key); insert into item values (1)")
+    top = tmp_path / "a ü b"
+    stream = Stream(pair, top / "it's %d\\ #", pgcopydb_command, pgcopydb_background)
+    os.umask(0)
+    with stream.start("clone", "--follow") as running:
+        assert wait_for(lambda: "applying" in running.stderr or not running.is_running, seconds=60)
+        pair.source.execute("insert into item values (2)")
+        at_work = modes(top)
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    stream.assert_equal()
+    stream.run("compare", "data")
+    stream.run("stream", "cleanup")
+    assert {path.name for path in at_work} >= {"schema", "cdc", "catalogue.db", "apply.lock"}
+    for path, mode in [*at_work.items(), *modes(top).items()]:
+        assert mode == (stat.S_IFDIR | 0o700 if stat.S_ISDIR(mode) else stat.S_IFREG | 0o600), path
+
+
+def modes(folder: Path) -> dict[Path, int]:
+    """Return the modes of a folder, and of what is below it and does not go away just then."""
+    found = {}
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):
+            found[path] = path.lstat().st_mode
+    return found
 
 
 ORDINARY = """

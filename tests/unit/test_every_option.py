@@ -4,6 +4,8 @@ The commands are found by walking the command line, so that a new one is tried w
 here. Nothing runs: each refusal comes before the command itself begins, or at its work directory.
 """
 
+import errno
+import fcntl
 import logging
 import os
 import sqlite3
@@ -400,6 +402,34 @@ def test_a_work_directory_that_is_not_one(
     if state not in {with_a_link_for_lock, with_a_broken_header}:
         assert told.status != 6 or "snapshot" not in command.words, told
     assert snapshot_of(tmp_path, names=before) == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EBADF], ids=os.strerror)
+def test_a_work_directory_in_which_nothing_can_be_locked(
+    code: int, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on NFS without its locks; commands that need none get on to servers, or to nothing."""
+    asked = []
+
+    def refuse(_descriptor: int, operation: int) -> None:
+        asked.append(operation)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    refused = set()
+    for command in WITH_DIRECTORY:
+        path = tmp_path / "-".join(command.words)
+        arguments = [*command.words, *servers(command), "--dir", str(path)]
+        asked.clear()
+        told = run(*arguments, *positional(command, tmp_path))
+        if not asked:
+            assert told.status in {1, 3, 6, 7}, told
+            continue
+        refused.add(command.words)
+        assert_refused(told, 3, *command.words)
+        assert f"nothing can be locked in {path}: {os.strerror(code)}" in told.stderr
+        assert "on a local disk" in told.stderr
+    assert {("clone",), ("snapshot",), ("copy", "table-data"), ("stream", "setup")} <= refused
 
 
 def snapshot_of(path: Path, names: dict[str, bytes] | None = None) -> dict[str, bytes]:

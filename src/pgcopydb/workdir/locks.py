@@ -14,7 +14,10 @@ from pgcopydb.errors import StateError
 
 @contextmanager
 def lock(path: Path, role: str, command: str) -> Iterator[None]:
-    """Hold the lock of ``role``; raise StateError naming the process that already does."""
+    """Hold the lock of ``role`` for the length of the block.
+
+    Raises StateError naming the process that already does, or where no lock can be had.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path / f"{role}.lock", flags, 0o600)
@@ -26,7 +29,7 @@ def lock(path: Path, role: str, command: str) -> Iterator[None]:
         ) from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             raise StateError(
@@ -38,6 +41,23 @@ def lock(path: Path, role: str, command: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def take(descriptor: int, path: Path, operation: int) -> None:
+    """Take the ``flock`` of something in the directory ``path``.
+
+    Raises BlockingIOError when another process holds it and ``operation`` does not wait, and
+    StateError when the file system has no locks, as NFS may be mounted.
+    """
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise StateError(
+            f"nothing can be locked in {path}: {error.strerror}",
+            hint="two commands could work there at once: use another --dir, on a local disk",
+        ) from None
 
 
 def is_held(path: Path, role: str) -> bool:
@@ -54,6 +74,7 @@ def working_command(path: Path, role: str) -> str | None:
 
     Looking takes no lock that a command which begins right now could trip over, unless the process
     that the lock file names is gone and its number was given to another one.
+    Raises StateError where no lock can be had.
     """
     try:
         descriptor = os.open(path / f"{role}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -61,14 +82,15 @@ def working_command(path: Path, role: str) -> str | None:
         return None
     try:
         holder = os.read(descriptor, 200).decode(errors="replace").strip()
-        return holder if _is_alive(holder.rpartition(" ")[2]) and _is_locked(descriptor) else None
+        alive = _is_alive(holder.rpartition(" ")[2])
+        return holder if alive and _is_locked(descriptor, path) else None
     finally:
         os.close(descriptor)
 
 
-def _is_locked(descriptor: int) -> bool:
+def _is_locked(descriptor: int, path: Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        take(descriptor, path, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     return False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pgcopydb.workdir.changelog.reader import first_after, first_slice
 from pgcopydb.workdir.changelog.segment import segment_files, unlink_segment
+from pgcopydb.workdir.locks import take
 
 
 def prune(directory: Path, position: int, *, dry_run: bool = False) -> list[Path]:
@@ -37,7 +38,7 @@ def _alone(directory: Path) -> Iterator[None]:
     """Keep others from pruning meanwhile: a running apply does so too, and files would vanish."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        take(descriptor, directory, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
