@@ -2,27 +2,22 @@
 
 import asyncio
 import itertools
-import os
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from pgcopydb.demo.cluster import Cluster
-from pgcopydb.errors import ConfigurationError, PgcopydbError, SourceError, TargetError
+from pgcopydb.errors import SourceError, TargetError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.pgtools.dump import dump_schema
 from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import (
     connect,
-    connect_bulk,
     connect_replication,
     pin,
     resolve,
@@ -30,6 +25,7 @@ from pgcopydb.postgres.connect import (
 from pgcopydb.postgres.ping import ping
 from pgcopydb.postgres.resolve import ResolvedServer
 from pgcopydb.postgres.session import pins
+from tests.support.connections import bulk_rows
 from tests.support.proxy import Proxy
 from tests.support.servers import MakeCluster, MakeDatabase, Servers
 
@@ -46,16 +42,6 @@ do $$ begin
     current_database());
 end $$
 """
-
-
-async def bulk_rows(
-    server: Endpoint | ResolvedServer, query: str, purpose: str = "test"
-) -> list[tuple[Any, ...]]:
-    connection = await connect_bulk(server, purpose=purpose)
-    try:
-        return [tuple(row) for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
 
 
 SETTINGS = "select name, setting from pg_catalog.pg_settings"
@@ -289,234 +275,6 @@ def test_a_server_that_comes_back_is_waited_for(make_cluster: MakeCluster) -> No
         cluster.start()
         with opened.result(60) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
-
-
-@dataclass(frozen=True)
-class TlsServer:
-    cluster: Cluster
-    folder: Path
-
-    def conninfo(self, **parameters: str | int) -> str:
-        return make_conninfo(
-            self.cluster.conninfo(host="localhost", hostaddr="127.0.0.1"), **parameters
-        )
-
-    def endpoint(self, **parameters: str | int) -> Endpoint:
-        return Endpoint(Side.SOURCE, self.conninfo(**parameters))
-
-    def install(self, name: str, to: str) -> None:
-        """Give the server a file of the folder."""
-        owner = self.cluster.data_directory.stat()
-        copy = self.cluster.data_directory / to
-        shutil.copy(self.folder / name, copy)
-        os.chown(copy, owner.st_uid, owner.st_gid)
-        copy.chmod(0o600)
-
-    def show_certificate(self, name: str) -> None:
-        """Let the server show another certificate when it next reads its files."""
-        self.install(f"{name}.crt", "server.crt")
-        self.install(f"{name}.key", "server.key")
-
-
-def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def _authority(folder: Path, name: str) -> None:
-    _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-             "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")  # fmt: skip
-
-
-def _certificate(folder: Path, name: str, common_name: str) -> None:
-    _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={common_name}",
-             "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-    (folder / "names").write_text(f"subjectAltName=DNS:{common_name}\n")
-    _openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-             "-CAcreateserial", "-days", "2", "-extfile", "names",
-             "-out", f"{name}.crt")  # fmt: skip
-
-
-_ISSUING = """
-[ca]
-default_ca = issuing
-[issuing]
-database = issued
-unique_subject = no
-serial = issuing.srl
-new_certs_dir = .
-certificate = ca.crt
-private_key = ca.key
-default_md = sha256
-default_crl_days = 2
-policy = anything
-copy_extensions = copy
-[anything]
-commonName = supplied
-"""
-"""An authority that keeps books of what it has issued, which takes back some of it."""
-
-
-def _no_longer_good(folder: Path) -> None:
-    """Make a certificate that has expired, one that is revoked, and the list that says so."""
-    (folder / "issuing.cnf").write_text(_ISSUING)
-    (folder / "issued").touch()
-    (folder / "issuing.srl").write_text("1000\n")
-    issue = ["ca", "-batch", "-notext", "-config", "issuing.cnf"]
-    for name, until in (("expired", "20200102000000Z"), ("revoked", "20490102000000Z")):
-        _openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
-                 "-addext", "subjectAltName=DNS:localhost",
-                 "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        _openssl(folder, *issue, "-startdate", "20200101000000Z", "-enddate", until,
-                 "-in", f"{name}.csr", "-out", f"{name}.crt")  # fmt: skip
-    _openssl(folder, *issue[:1], "-config", "issuing.cnf", "-revoke", "revoked.crt")
-    _openssl(folder, *issue[:1], "-config", "issuing.cnf", "-gencrl", "-out", "ca.crl")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two authorities and the first one's certificates for server and client."""
-    folder = tmp_path_factory.mktemp("tls")
-    _authority(folder, "ca")
-    _authority(folder, "other")
-    _certificate(folder, "server", "localhost")
-    _certificate(folder, "client", "certified")
-    _no_longer_good(folder)
-    _openssl(folder, "rsa", "-aes256", "-passout", "pass:k3y", "-in", "client.key",
-             "-out", "locked.key")  # fmt: skip
-    for path in folder.iterdir():
-        path.chmod(0o600)
-    return folder
-
-
-@pytest.fixture
-def tls_server(make_cluster: MakeCluster, certificates: Path) -> TlsServer:
-    """Debian's 15 that takes nothing but TLS on TCP, from ``certified`` only with a certificate."""
-    cluster = make_cluster(
-        15,
-        password="s3cret",
-        hba_lines=[
-            "hostssl all certified all cert",
-            "hostnossl all all all reject",
-            "hostnossl replication all all reject",
-        ],
-    )
-    server = TlsServer(cluster, certificates)
-    server.install("ca.crt", "ca.crt")
-    server.show_certificate("server")
-    with cluster.connect() as connection:
-        connection.execute("create role certified superuser login")
-        connection.execute("alter system set ssl_ca_file = 'ca.crt'")
-        connection.execute("alter system set ssl = on")
-    cluster.restart()
-    return server
-
-
-IN_TLS = "select ssl from pg_catalog.pg_stat_ssl where pid = pg_catalog.pg_backend_pid()"
-
-
-def encrypted_everywhere(endpoint: Endpoint, folder: Path) -> set[bool]:
-    """Connect in all four ways; return whether each was encrypted."""
-    with connect(endpoint, purpose="test") as connection:
-        answers = connection.execute(IN_TLS).fetchall()
-    with connect_replication(endpoint, purpose="test") as connection:
-        answers += connection.execute(IN_TLS).fetchall()
-    answers += asyncio.run(bulk_rows(endpoint, IN_TLS))
-    with child_environment(endpoint, folder) as access:
-        # The server takes no other connection than an encrypted one.
-        dump_schema(find_tools(150000, 150000), access, None, folder / "schema.dump")
-    return {answer for (answer,) in answers}
-
-
-@pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
-def test_tls_on_every_kind_of_connection(tls_server: TlsServer, tmp_path: Path, mode: str) -> None:
-    endpoint = tls_server.endpoint(sslmode=mode, sslrootcert=str(tls_server.folder / "ca.crt"))
-    assert encrypted_everywhere(endpoint, tmp_path) == {True}
-
-
-def test_a_client_certificate_with_a_locked_key_serves_every_kind_of_connection(
-    tls_server: TlsServer, tmp_path: Path
-) -> None:
-    folder = tls_server.folder
-    endpoint = tls_server.endpoint(
-        user="certified",
-        password="",
-        sslmode="verify-full",
-        sslrootcert=str(folder / "ca.crt"),
-        sslcert=str(folder / "client.crt"),
-        sslkey=str(folder / "locked.key"),
-        sslpassword="k3y",
-    )
-    assert encrypted_everywhere(endpoint, tmp_path) == {True}
-
-
-@pytest.mark.parametrize(
-    "weaker",
-    [
-        {"sslrootcert": "other.crt"},
-        {"host": "127.0.0.1"},
-        {"sslrootcert": "missing.crt"},
-    ],
-)
-def test_bulk_connections_verify_what_libpq_verifies(
-    tls_server: TlsServer, weaker: dict[str, str]
-) -> None:
-    """Parameters that libpq itself refuses are put in after it has resolved the right ones."""
-    endpoint = tls_server.endpoint(
-        sslmode="verify-full", sslrootcert=str(tls_server.folder / "ca.crt")
-    )
-    server = resolve(endpoint)
-    if "sslrootcert" in weaker:
-        weaker = {"sslrootcert": str(tls_server.folder / weaker["sslrootcert"])}
-    changed = ResolvedServer(endpoint, {**server.parameters, **weaker}, server.encrypted)
-    with pytest.raises(PgcopydbError, match=r"certificate"):
-        asyncio.run(bulk_rows(changed, "select 1"))
-    with pytest.raises(SourceError):
-        connect(Endpoint(Side.SOURCE, changed.conninfo()), purpose="test")
-
-
-def test_a_certificate_that_is_no_longer_good_is_refused_by_every_kind_of_connection(
-    tls_server: TlsServer, tmp_path: Path
-) -> None:
-    """Of several hosts too; what the later ones know is from before the certificate was changed."""
-    folder = tls_server.folder
-    endpoint = tls_server.endpoint(
-        host="elsewhere,localhost",
-        hostaddr="127.0.0.1,127.0.0.1",
-        sslmode="verify-full",
-        sslrootcert=str(folder / "ca.crt"),
-        sslcrl=str(folder / "ca.crl"),
-    )
-    assert encrypted_everywhere(endpoint, tmp_path) == {True}
-    assert encrypted_everywhere(pin(endpoint), tmp_path) == {True}
-    known = resolve(endpoint)
-    tools = find_tools(150000, 150000)
-    with child_environment(endpoint, tmp_path) as access:
-        for name in ("expired", "revoked"):
-            tls_server.show_certificate(name)
-            tls_server.cluster.restart()
-            with connect(tls_server.endpoint(sslmode="require"), purpose="test"):
-                pass  # nothing else is wrong with it
-            for open_it in (connect, connect_replication):
-                with pytest.raises(SourceError, match="certificate verify failed"):
-                    open_it(endpoint, purpose="test")
-            with pytest.raises(PgcopydbError, match=f"certificate (has )?{name}"):
-                asyncio.run(bulk_rows(known, "select 1"))
-            with pytest.raises(PgcopydbError, match="certificate"):
-                dump_schema(tools, access, None, tmp_path / "never.dump")
-
-
-@pytest.mark.parametrize(
-    "parameter",
-    [{"channel_binding": "require"}, {"require_auth": "scram-sha-256"}],
-)
-def test_what_the_bulk_driver_cannot_keep_is_refused_by_name(
-    tls_server: TlsServer, parameter: dict[str, str]
-) -> None:
-    endpoint = tls_server.endpoint(sslmode="require", **parameter)
-    with connect(endpoint, purpose="test"):
-        pass
-    with pytest.raises(ConfigurationError, match=next(iter(parameter))):
-        asyncio.run(bulk_rows(endpoint, "select 1"))
 
 
 def test_a_server_that_breaks_the_protocol_is_the_sides_error(pg16: Cluster) -> None:

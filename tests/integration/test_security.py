@@ -1,6 +1,5 @@
-"""Secrets stay where they belong, and no connection is weaker than what was asked for."""
+"""Secrets stay where they belong, and nobody hears of one but the server that it is for."""
 
-import asyncio
 import os
 import socket
 import stat
@@ -11,15 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from psycopg.conninfo import make_conninfo
 
-from pgcopydb.demo.cluster import Cluster
 from pgcopydb.demo.places import LOOPBACK
-from pgcopydb.errors import PgcopydbError
-from pgcopydb.model.endpoint import Endpoint, Side
-from pgcopydb.postgres.children import child_environment
-from pgcopydb.postgres.connect import connect, connect_bulk, connect_replication, resolve
-from pgcopydb.postgres.resolve import ResolvedServer
+from pgcopydb.model.endpoint import Side
 from tests.support import canaries
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
@@ -279,20 +272,3 @@ def test_a_host_of_a_list_is_not_offered_the_secret_of_another(
             assert finished.status == 0, finished.stderr
     assert said
     assert set(said) == {b""}
-
-
-def test_a_server_whose_tls_is_stripped_on_the_way_is_refused_by_every_kind_of_connection(
-    pg16: Cluster, tmp_path: Path
-) -> None:
-    """The embedded server offers none, as one whose offer does not come through."""
-    strict = Endpoint(Side.SOURCE, make_conninfo(pg16.conninfo(), sslmode="require"))
-    for open_it in (connect, connect_replication):
-        with pytest.raises(PgcopydbError, match="SSL"):
-            open_it(strict, purpose="test")
-    with pytest.raises(PgcopydbError, match="SSL"), child_environment(strict, tmp_path):
-        pass
-    # A lane is told what libpq found before, which was an encrypted connection.
-    before = resolve(Endpoint(Side.SOURCE, pg16.conninfo()))
-    found = ResolvedServer(strict, {**before.parameters, "sslmode": "require"}, encrypted=True)
-    with pytest.raises(PgcopydbError, match="SSL"):
-        asyncio.run(connect_bulk(found, purpose="test"))

@@ -13,6 +13,7 @@
         proxy.half_close()                  # a FIN to the client, whose own side stays open
         proxy.silence(5)                    # nothing passes for so long, and nothing breaks
         proxy.refuse(2)                     # new connections are reset for so long
+        proxy.strips_tls = True             # whoever asks for TLS is told that there is none
 """
 
 import asyncio
@@ -31,6 +32,9 @@ from pgcopydb.demo.places import LOOPBACK
 
 _REQUESTS: Final = {80877103, 80877104}
 """SSLRequest and GSSENCRequest, which are answered by one byte."""
+
+_IN_CLEAR: Final = 196608
+"""The code of a StartupMessage, which tells user and database."""
 
 _PIECE: Final = 64 * 1024
 
@@ -95,7 +99,9 @@ class Proxy:
         self.latency = 0.0
         self.slice_bytes: int | None = None
         self.bytes_a_second: int | None = None
+        self.strips_tls = False
         self.connections = 0
+        self.started_in_clear = 0
         self.cuts = 0
         self.garbled = 0
 
@@ -112,6 +118,11 @@ class Proxy:
     ) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        return self._port
 
     def through(self, conninfo: str) -> str:
         """Return the connection string that leads through this proxy."""
@@ -194,16 +205,27 @@ class Proxy:
         link = _Link(client, server)
         self._links.add(link)
         try:
+            if self.strips_tls:
+                server.write(await self._in_clear(link, reader))
             await asyncio.gather(
                 self._pump(link, reader, server, "client"),
                 self._pump(link, upstream, client, "server"),
             )
-        except (OSError, asyncio.CancelledError):
+        except (OSError, EOFError, asyncio.CancelledError):
             link.reset()
         finally:
             self._links.discard(link)
             for writer in (client, server):
                 writer.close()
+
+    async def _in_clear(self, link: _Link, reader: asyncio.StreamReader) -> bytes:
+        """Refuse every request to encrypt; return the beginning of what the client says then."""
+        while True:
+            opening = await reader.readexactly(8)
+            if struct.unpack("!II", opening)[1] not in _REQUESTS:
+                self._watched(link, opening, "client")
+                return opening
+            link.client.write(b"N")
 
     async def _pump(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, side: str
@@ -277,12 +299,12 @@ class Proxy:
         end = start + 5
         return data[:start] + GARBLED[how](data[start:end]) + data[end:]
 
-    @staticmethod
-    def _begin(link: _Link, code: int) -> None:
+    def _begin(self, link: _Link, code: int) -> None:
         if code in _REQUESTS:
             link.single_bytes += 1
-        else:
-            link.started = True
+            return
+        link.started = True
+        self.started_in_clear += code == _IN_CLEAR
 
     def _is_cut(self, kind: bytes) -> bool:
         if self._cut is None or self._cut[0] != kind:
