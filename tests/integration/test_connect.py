@@ -3,18 +3,21 @@
 import asyncio
 import itertools
 import subprocess
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
+import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from pgcopydb.demo.cluster import Cluster
 from pgcopydb.errors import SourceError, TargetError
 from pgcopydb.model.endpoint import Endpoint, Side
-from pgcopydb.pgtools.dump import dump_schema
-from pgcopydb.pgtools.find import find_tools
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import (
     connect,
@@ -25,9 +28,10 @@ from pgcopydb.postgres.connect import (
 from pgcopydb.postgres.ping import ping
 from pgcopydb.postgres.resolve import ResolvedServer
 from pgcopydb.postgres.session import pins
-from tests.support.connections import bulk_rows
+from tests.support.commands import Pgcopydb
+from tests.support.connections import KINDS, bulk_rows, known
 from tests.support.proxy import Proxy
-from tests.support.servers import MakeCluster, MakeDatabase, Servers
+from tests.support.servers import MakeCluster, MakeDatabase, Servers, new_cluster
 
 HOSTILE = """
 do $$ begin
@@ -173,29 +177,177 @@ def test_of_several_hosts_every_kind_of_connection_reaches_the_one_that_may_writ
         assert {*ports, (shown.stdout.strip(),)} == {(str(pg16.port),)}
 
 
-def test_service_and_password_files_serve_every_kind_of_connection(
-    make_cluster: MakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+PASSWORD = "p:a\\ss wo'rd \"%41@/?#&=ü密\u00a0 "
+"""With what each source of one has a meaning for, and what SASLprep changes."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """A role of a server, and a folder for the files that tell its password."""
+
+    cluster: Cluster
+    folder: Path
+    user: str = "postgres"
+    password: str = PASSWORD
+
+    @property
+    def words(self) -> str:
+        """All but the password, as keywords."""
+        return f"host=127.0.0.1 port={self.cluster.port} user={self.user} dbname=postgres"
+
+    def service(self, *lines: str) -> dict[str, str]:
+        path = self.folder / "services"
+        path.write_text("\n".join(["[shop]", *self.words.split(), *lines]) + "\n")
+        return {"PGSERVICEFILE": str(path)}
+
+    def password_file(self, mode: int = 0o600) -> str:
+        path = self.folder / "passwords"
+        escaped = self.password.replace("\\", "\\\\").replace(":", "\\:")
+        path.write_text(f"127.0.0.1:{self.cluster.port}:postgres:{self.user}:{escaped}\n")
+        path.chmod(mode)
+        return str(path)
+
+
+def uri(login: Login) -> tuple[str, dict[str, str]]:
+    password = quote(login.password, safe="")
+    return f"postgresql://{login.user}:{password}@127.0.0.1:{login.cluster.port}/postgres", {}
+
+
+def keywords(login: Login) -> tuple[str, dict[str, str]]:
+    password = login.password.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{login.words} password='{password}'", {}
+
+
+def variable(login: Login) -> tuple[str, dict[str, str]]:
+    return login.words, {"PGPASSWORD": login.password}
+
+
+def named_file(login: Login) -> tuple[str, dict[str, str]]:
+    return f"{login.words} passfile='{login.password_file()}'", {}
+
+
+def file_of_the_environment(login: Login) -> tuple[str, dict[str, str]]:
+    return login.words, {"PGPASSFILE": login.password_file()}
+
+
+def file_beside_a_service(login: Login) -> tuple[str, dict[str, str]]:
+    return "service=shop", login.service() | {"PGPASSFILE": login.password_file()}
+
+
+def service(login: Login) -> tuple[str, dict[str, str]]:
+    return "service=shop", login.service(f"password={login.password}")
+
+
+def service_of_the_environment(login: Login) -> tuple[str, dict[str, str]]:
+    return "", login.service(f"password={login.password}") | {"PGSERVICE": "shop"}
+
+
+SOURCES = (
+    uri,
+    keywords,
+    variable,
+    named_file,
+    file_of_the_environment,
+    file_beside_a_service,
+    service,
+    service_of_the_environment,
+)
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Cluster]:
+    """A server that asks for passwords.
+
+    A service file can tell that of ``trimmed``, and that of ``odd`` is of LATIN1.
+    """
+    with new_cluster(16, password=PASSWORD) as cluster:
+        with cluster.connect() as connection:
+            password = sql.Literal(PASSWORD.rstrip())
+            connection.execute(
+                sql.SQL("create role trimmed superuser login password {}").format(password)
+            )
+            latin = "create database latin encoding 'LATIN1' locale 'C' template template0"
+            connection.execute(latin)
+        with psycopg.connect(
+            cluster.conninfo("latin", host=str(cluster.socket_directory)), autocommit=True
+        ) as connection:
+            connection.execute("set client_encoding to LATIN1")
+            connection.execute("create role odd superuser login password 'z\xfcrich'")
+        yield cluster
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_password_of_every_source_serves_every_kind_of_connection(
+    guarded: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: Callable[[Login], tuple[str, dict[str, str]]],
 ) -> None:
-    awkward = r"p:a\ss wo'rd "
-    cluster = make_cluster(16, password=awkward)
-    service = tmp_path / "services"
-    service.write_text(
-        f"[shop]\nhost=127.0.0.1\nport={cluster.port}\nuser=postgres\ndbname=postgres\n"
-    )
+    login = Login(guarded, tmp_path)
+    if source in {service, service_of_the_environment}:  # their lines end with no space
+        login = replace(login, user="trimmed", password=PASSWORD.rstrip())
+    conninfo, variables = source(login)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    work = tmp_path / "work"
+    work.mkdir()
+    with known(Endpoint(Side.TARGET, conninfo), work) as server:
+        assert not any("ss wo" in value for value in server.access.environment.values())
+        for use in KINDS.values():
+            assert use(server, "select current_user::text") in ([(login.user,)], [])
+
+
+def test_a_password_file_that_others_may_read_is_not_used_by_any_kind_of_connection(
+    guarded: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pgcopydb_command: Pgcopydb,
+) -> None:
+    login = Login(guarded, tmp_path)
+    endpoint = Endpoint(Side.TARGET, login.words)
+    monkeypatch.setenv("PGPASSFILE", login.password_file(0o644))
+    for open_it in (connect, connect_replication):
+        with pytest.raises(TargetError, match="no password supplied"):
+            open_it(endpoint, purpose="test")
+    with pytest.raises(TargetError, match="no password supplied"):
+        asyncio.run(bulk_rows(endpoint, "select 1"))
+    with pytest.raises(TargetError, match="no password supplied"), known(endpoint, tmp_path):
+        pass
+    options = ["--source", guarded.conninfo("template1"), "--target", endpoint.conninfo]
+    for words in (["ping", "--retry-for", "0"], ["clone", "--dir", str(tmp_path / "work")]):
+        finished = pgcopydb_command(
+            *words, *options, env={"PGPASSFILE": login.password_file(0o644)}
+        )
+        assert finished.status == 7, finished.stderr
+        lines = finished.stderr.splitlines()
+        assert any("has group or world access" in line for line in lines), lines
+        (error,) = [line for line in lines if line.startswith("ERROR: ")]
+        assert "cannot connect to target" in error
+        assert "no password supplied" in error
+        assert lines[-1].startswith("HINT: check the user and the password")
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_password_that_is_not_utf8_is_refused_by_name(
+    guarded: Cluster, tmp_path: Path, pgcopydb_command: Pgcopydb, side: Side
+) -> None:
+    """libpq takes any bytes; what hands them on to other programs and drivers takes text."""
     passwords = tmp_path / "passwords"
-    escaped = awkward.replace("\\", "\\\\").replace(":", "\\:")
-    passwords.write_text(f"127.0.0.1:{cluster.port}:postgres:postgres:{escaped}\n")
+    passwords.write_bytes(b"*:*:*:odd:z\xfcrich\n")
     passwords.chmod(0o600)
-    monkeypatch.setenv("PGSERVICEFILE", str(service))
-    monkeypatch.setenv("PGPASSFILE", str(passwords))
-    endpoint = Endpoint(Side.SOURCE, "service=shop")
-    with connect_replication(endpoint, purpose="test") as connection:
-        assert connection.execute("IDENTIFY_SYSTEM").fetchone()
-    assert asyncio.run(bulk_rows(endpoint, "select 1")) == [(1,)]
-    with child_environment(endpoint, tmp_path) as access:
-        dump_schema(find_tools(160000, 160000), access, None, tmp_path / "schema.dump")
-        assert awkward not in access.conninfo
-    assert (tmp_path / "schema.dump").stat().st_size > 0
+    given = {one: guarded.conninfo("latin") for one in Side}
+    given[side] = Login(guarded, tmp_path, user="odd").words
+    options = [word for one in Side for word in (f"--{one}", given[one])]
+    work = ["--dir", str(tmp_path / "work")]
+    finished = pgcopydb_command("clone", *work, *options, env={"PGPASSFILE": str(passwords)})
+    assert finished.status == 2, finished.stderr
+    assert f"ERROR: {side}: the value of password is not UTF-8" in finished.stderr
+    assert "rich" not in finished.stderr
+    for written in ("password=z\udcfcrich", "postgresql://odd:z%FCrich@127.0.0.1/postgres"):
+        finished = pgcopydb_command("ping", *options, f"--{side}", written)
+        assert finished.status == 1, finished.stderr
+        assert f"ERROR: the {side} connection string is not UTF-8" in finished.stderr
+        assert "rich" not in finished.stderr
 
 
 def test_a_wrong_password_is_the_sides_error(make_cluster: MakeCluster) -> None:

@@ -51,6 +51,10 @@ def parse(endpoint: Endpoint) -> dict[str, str]:
         given = {key: str(value) for key, value in conninfo_to_dict(endpoint.conninfo).items()}
     except psycopg.Error as error:
         raise _malformed(endpoint, str(error)) from None
+    except UnicodeError:
+        raise UsageError(
+            f"the {endpoint.side} connection string is not UTF-8", hint="write it in UTF-8"
+        ) from None
     if _PORTS.fullmatch(given.get("port", "")) is None:
         raise UsageError(
             f"the {endpoint.side} connection string has a malformed port", hint=_ENCODE

@@ -7,6 +7,7 @@ from typing import Any, Final
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
+from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.endpoint import Endpoint
 
 _OF_ONE_SESSION: Final = frozenset(
@@ -48,7 +49,10 @@ class ResolvedServer:
 
 
 def resolved_server(endpoint: Endpoint, connection: Connection[tuple[Any, ...]]) -> ResolvedServer:
-    """Return what ``connection``, made from ``endpoint``'s string, was made with."""
+    """Return what ``connection``, made from ``endpoint``'s string, was made with.
+
+    Raises ConfigurationError for a value that is not UTF-8, naming its parameter.
+    """
     pgconn = connection.pgconn
     parameters: dict[str, str] = {}
     for option in pgconn.info:
@@ -57,11 +61,22 @@ def resolved_server(endpoint: Endpoint, connection: Connection[tuple[Any, ...]])
             continue
         default = option.compiled or _COMPUTED_DEFAULTS.get(keyword)
         if option.val != default or keyword in _KEPT_ALTHOUGH_DEFAULT:
-            parameters[keyword] = option.val.decode()
-    parameters |= {"host": pgconn.host.decode(), "port": pgconn.port.decode()}
-    parameters |= {"user": pgconn.user.decode(), "dbname": pgconn.db.decode()}
+            parameters[keyword] = _text(endpoint, keyword, option.val)
+    found = {"host": pgconn.host, "port": pgconn.port, "user": pgconn.user, "dbname": pgconn.db}
     if pgconn.password:
-        parameters["password"] = pgconn.password.decode()
+        found["password"] = pgconn.password
+    parameters |= {keyword: _text(endpoint, keyword, value) for keyword, value in found.items()}
     if parameters["host"].startswith(("/", "@")) or not parameters.get("hostaddr"):
         parameters.pop("hostaddr", None)
     return ResolvedServer(endpoint, parameters, bool(pgconn.ssl_in_use))
+
+
+def _text(endpoint: Endpoint, keyword: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"{endpoint.side}: the value of {keyword} is not UTF-8",
+            hint="write it in UTF-8 where it comes from: the environment, a service file or a"
+            " password file; give the role another password if that is what it is",
+        ) from None
