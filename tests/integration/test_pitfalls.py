@@ -3,7 +3,9 @@
 Where every row of the list is shown: docs/explanation/pitfalls.md.
 """
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -137,65 +139,123 @@ def test_p07_p38_rows_of_one_position_over_many_files(stream: Stream) -> None:
     assert stream.count("loaded") == 2004
 
 
-@PLUGINS
+@dataclass(frozen=True)
+class Encoded:
+    """Text of a database, and what becomes of it on the way to another one."""
+
+    here: str
+    there: str
+    texts: tuple[bytes, bytes]
+    """The source's own bytes, of what is copied and of what is written during the follow."""
+    plugins: tuple[str, ...] = ("pgoutput", "wal2json", "test_decoding")
+    status: int = 0
+    said: str = ""
+    """What ends a migration that cannot be."""
+
+    def __str__(self) -> str:
+        return f"{self.here} to {self.there} {self.texts[1]!r}"
+
+
+LATIN = ("ÄÖÜäöüß".encode("latin-1"), "£½ÿ".encode("latin-1"))
+# To Python the first ones are others, and those after them none.
+JAPANESE = (bytes.fromhex("a1c1a1c2a1dda1f1a1f2a2cc"), bytes.fromhex("ada1c6fc8eb6"))
+UNICODE = ("ÄÖÜ£½".encode(), "日本語 👍 \u212b".encode())
+BOTH = ("Ä".encode(), "£".encode())
+RAW = (b"\xfcbel", b"\xc3\x28 \xff\xfe \x80")
+NO_UTF8 = 'invalid byte sequence for encoding "UTF8"'
+NO_LATIN1 = 'has no equivalent in encoding "LATIN1"'
+ANY = ("pgoutput",)
+"""Enough where it is not the plugin's doing."""
+
+ENCODED = [
+    Encoded("UTF8", "LATIN1", BOTH),
+    Encoded("UTF8", "LATIN1", (BOTH[0], UNICODE[1]), ANY, 7, f"applying.*{NO_LATIN1}"),
+    Encoded("UTF8", "LATIN1", (UNICODE[1], BOTH[0]), ANY, 4, f"copying.*{NO_LATIN1}"),
+    Encoded("UTF8", "SQL_ASCII", UNICODE, ANY),
+    Encoded("LATIN1", "UTF8", LATIN),
+    Encoded("LATIN1", "LATIN1", LATIN),
+    Encoded("EUC_JP", "UTF8", JAPANESE, ANY),
+    Encoded("EUC_JP", "UTF8", JAPANESE, ("wal2json",), 2, "wal2json sends text in EUC_JP"),
+    Encoded("EUC_JP", "UTF8", JAPANESE, ("test_decoding",), 2, "test_decoding sends .* in EUC_JP"),
+    Encoded("EUC_JP", "EUC_JP", JAPANESE, ANY),
+    Encoded("SQL_ASCII", "UTF8", UNICODE),
+    Encoded("SQL_ASCII", "UTF8", (UNICODE[0], RAW[1]), status=7, said=f"applying.*{NO_UTF8}"),
+    Encoded("SQL_ASCII", "UTF8", RAW, ANY, 4, f"reading.*{NO_UTF8}"),
+    Encoded("SQL_ASCII", "SQL_ASCII", RAW, ANY, 4, f"reading.*{NO_UTF8}"),
+]
+
+
+def encoded_database(beside: Database, name: str, encoding: str) -> Database:
+    beside.execute(
+        f"create database {name} encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
+        " template template0"
+    )
+    return Database(beside.cluster, name)
+
+
+def rows_in_utf8(database: Database) -> list[tuple[int, bytes | None]]:
+    """Return the rows of the only table in public, in SQL_ASCII with its own bytes."""
+    with database.connect(client_encoding="UTF8") as connection:
+        raw = connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+        ((table,),) = connection.execute(
+            "select oid::regclass::text from pg_class"
+            " where relkind = 'r' and relnamespace = 'public'::regnamespace"
+        )
+        return connection.execute(
+            f"select id, convert_to(v, '{'SQL_ASCII' if raw else 'UTF8'}') from {table}"
+            " order by 1".encode()
+        ).fetchall()
+
+
 @pytest.mark.parametrize(
-    ("encoding", "texts", "exact"),
-    [
-        ("LATIN1", ("ÄÖÜäöüß", "£½ÿ"), True),
-        # The first ones are others to Python, and those after them none.
-        ("EUC_JP", ("\uff5e\u2225\uff0d\uffe0\uffe1\uffe2", "①日本語ｶﾅ"), False),
-    ],
+    ("case", "plugin"), [(case, plugin) for case in ENCODED for plugin in case.plugins], ids=str
 )
 def test_p35_text_of_another_encoding(
     plugin: str,
-    encoding: str,
-    texts: tuple[str, str],
-    exact: bool,
+    case: Encoded,
     servers: Servers,
     make_database: MakeDatabase,
     tmp_path: Path,
     pgcopydb_command: Pgcopydb,
     pgcopydb_background: PgcopydbBackground,
 ) -> None:
-    """Values and names come in the source's encoding or are converted, by what the plugin does.
+    """Values and names, copied and followed, arrive as what they are, or it ends saying why not.
 
-    Where only the server converts exactly, plugins that leave it to the client are refused.
+    They come in the source's encoding or are converted, by what the plugin does. Where only the
+    server converts exactly, plugins that leave it to the client are refused.
     """
-    target = make_database(servers.get(15, "target"))
-    admin = make_database(servers.get(15, "source"))
-    admin.execute(
-        f"create database encoded encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
-        " template template0"
-    )
-    source = Database(admin.cluster, "encoded")
+    source = encoded_database(make_database(servers.get(15, "source")), "encoded", case.here)
+    target = encoded_database(make_database(servers.get(15, "target")), "decoded", case.there)
     stream = Stream(
         SourceTarget(source, target), tmp_path / "w", pgcopydb_command, pgcopydb_background, plugin
     )
-    named = texts[0]
-    table = (
-        f'create table "{named}" (id integer primary key, "{texts[1]}" text);'
-        f' alter table "{named}" replica identity full'
-    )
-    target.execute(table)
-    with source.connect(client_encoding="utf8") as writer:
-        writer.execute(table.encode())
-        if plugin != "pgoutput" and not exact:
-            refused = stream.run("stream", "setup", "--create-slot", "--plugin", plugin, status=2)
-            assert f"{plugin} sends text in {encoding}" in refused.stderr
-            assert "use --plugin pgoutput" in refused.stderr
-            return
-        stream.set_up()
-        for change in (
-            f"""insert into "{named}" values (1, '{texts[0]}'), (2, '{texts[1]}'), (3, null)""",
-            f"""update "{named}" set "{texts[1]}" = "{texts[1]}" || '.' where id < 3""",
-            f"""delete from "{named}" where "{texts[1]}" is null""",
-        ):
-            writer.execute(change.encode())
-    stream.set_endpos()
-    stream.run("stream", "replay")
-    rows = target.rows(f'select * from "{named}" order by 1')
-    assert rows == [(1, texts[0] + "."), (2, texts[1] + ".")]
-    stream.run("stream", "cleanup")
+    first, second = case.texts
+    name = b"item" if case.status or case.here == "SQL_ASCII" else first
+    with source.connect(client_encoding=case.here) as writer:
+        writer.execute(b'create table "%b" (id integer primary key, v text)' % name)
+        writer.execute(b'alter table "%b" replica identity full' % name)
+        writer.execute(b"insert into \"%b\" values (1, '%b'), (2, '%b.')" % (name, first, first))
+        with stream.start("clone", "--follow", "--plugin", plugin) as running:
+            assert wait_for(
+                lambda: "applying" in running.stderr or not running.is_running, seconds=60
+            )
+            if running.is_running:
+                for change in (
+                    b"insert into \"%b\" values (3, '%b'), (4, null)" % (name, second),
+                    b"update \"%b\" set v = v || '%b' where id = 1" % (name, second),
+                    b"delete from \"%b\" where v = '%b.'" % (name, first),
+                ):
+                    writer.execute(change)
+                stream.set_endpos()
+            finished = running.wait(60)
+    assert finished.status == case.status, finished.stderr
+    errors = [line for line in finished.stderr.splitlines() if "ERROR" in line]
+    if case.status:
+        assert re.match(f"ERROR: (source|target): .*{case.said}", errors[0])
+        return
+    rows = rows_in_utf8(target)
+    assert [number for number, _ in rows] == [1, 3, 4]
+    assert rows == rows_in_utf8(source)
 
 
 @BY_EVERY_PLUGIN
