@@ -70,6 +70,7 @@ _ENDING = {
     "whole group": -signal.SIGKILL,
     "SIGTERM": 128 + signal.SIGTERM,
     "SIGINT": 128 + signal.SIGINT,
+    "SIGHUP": 128 + signal.SIGHUP,
     "SIGTERM while a process stands still": 128 + signal.SIGTERM,
 }
 """The status with which a command ends, by what was done to it."""
@@ -224,6 +225,7 @@ class CloneKillRun:
             "supervisor": _kill_supervisor,
             "SIGTERM": lambda one: one.ask_to_stop(signal.SIGTERM),
             "SIGINT": lambda one: one.ask_to_stop(signal.SIGINT),
+            "SIGHUP": lambda one: one.ask_to_stop(signal.SIGHUP),
             "whole group": _kill_group,
             "a process": lambda one: bool(self._signal_child(one, signal.SIGKILL)),
             "a process stands still": self._stop_child,

@@ -77,6 +77,7 @@ _STATUSES: Mapping[str, frozenset[int]] = {
     _EVERYTHING: _KILLED,
     "SIGTERM": _TERMINATED,
     "SIGINT": frozenset({128 + signal.SIGINT}),
+    "SIGHUP": frozenset({128 + signal.SIGHUP}),
     "SIGTERM while a worker stands still": _TERMINATED,
 }
 """The status with which a command ends, by what was done to it; what is not here it outlives."""
@@ -204,6 +205,7 @@ class FollowKillRun(DisturbedFollow):
             "whole group": self._kill_group,
             "SIGTERM": lambda: self.running.ask_to_stop(signal.SIGTERM),
             "SIGINT": lambda: self.running.ask_to_stop(signal.SIGINT),
+            "SIGHUP": lambda: self.running.ask_to_stop(signal.SIGHUP),
             "SIGTERM while a worker stands still": self._stop_a_worker_for_good,
             "a worker stands still": self._stop_a_worker,
             "walsender": lambda: _terminate(pair.source, _RECEIVING),
