@@ -327,6 +327,22 @@ def test_a_writer_that_was_forgotten_at_the_cut_over_is_told(stream: Stream) -> 
     assert stream.count("item") == 1
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_writer_that_comes_back_after_the_cut_over_is_told_before_the_slot_goes(
+    stream: Stream, late: bool
+) -> None:
+    stream.both(SCHEMA)
+    stream.set_up()
+    stream.sentinel("set", "apply")
+    stream.pair.source.execute("insert into item values (1, 'before')")
+    stream.set_endpos()
+    assert "does somebody still write there?" not in stream.run("follow").stderr
+    if late:
+        stream.pair.source.execute("insert into item values (2, 'after')")
+    finished = stream.run("stream", "cleanup")
+    assert ("does somebody still write there?" in finished.stderr) == late
+
+
 def test_a_signal_ends_the_cut_over_itself(stream: Stream) -> None:
     """While tables are compared after the last change; with nohup a SIGHUP ends nothing."""
     stream.both(SCHEMA)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from pgcopydb.cdc.capture import identify, read_facts
+from pgcopydb.cdc.late_writers import tell_late_writers
 from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.source_setup import allow_writing, create_capture, drop_left_by
 from pgcopydb.cdc.target_setup import drop_left_by as drop_left_on_target
@@ -60,6 +61,8 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
             f"{work.path} holds no migration to clean up after",
             hint="give the --dir of the migration",
         )
+    if header.sequences_synchronized and header.slot_created:
+        tell_late_writers(work, source)  # with the slot goes the last that knows of them
     try:
         _clean_source(work, header, source)
     except SourceError as error:
