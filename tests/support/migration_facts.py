@@ -239,6 +239,7 @@ def target(**changes: Any) -> TargetFacts:
         superusers=frozenset({"postgres"}),
         tablespaces=("pg_default",),
         replication=SETTINGS,
+        role_creators=frozenset({'o"dd'}),
         creators_in_public=frozenset(),
         creators=frozenset(),
         wrappers=(),

@@ -280,6 +280,8 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     assumable_roles: frozenset[str]
     """Roles to which this one may give what it creates."""
     superusers: frozenset[str]
+    role_creators: frozenset[str]
+    """Roles that may create roles."""
     tablespaces: tuple[str, ...]
     creators_in_public: frozenset[str]
     """Roles that may create something in the schema public."""

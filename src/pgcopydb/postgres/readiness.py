@@ -220,6 +220,7 @@ def read_target(
             roles=tuple(role["name"] for role in roles),
             assumable_roles=frozenset(role["name"] for role in roles if role["assumable"]),
             superusers=_superusers(roles),
+            role_creators=frozenset(role["name"] for role in roles if role["creates_roles"]),
             tablespaces=_tablespaces(connection, used=False),
             creators_in_public=frozenset(
                 role["name"] for role in roles if role["creates_in_public"]

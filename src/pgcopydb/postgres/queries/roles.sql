@@ -1,8 +1,9 @@
 -- Every role of the server: whether the current one has its rights and may become it, and whether
--- it may create something in the database, and in its schema public.
+-- it may create roles, and something in the database and in its schema public.
 select
   r.rolname::text as name,
   r.rolsuper as superuser,
+  r.rolsuper or r.rolcreaterole as creates_roles,
   pg_catalog.pg_has_role(r.oid, 'usage') as usable,
   pg_catalog.pg_has_role(r.oid, 'member') as assumable,
   pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'create')

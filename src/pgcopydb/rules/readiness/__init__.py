@@ -103,6 +103,7 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     objects.extension_comments,
     objects.extension_versions,
     objects.roles,
+    objects.role_rights,
     objects.ownership,
     objects.tablespaces,
     objects.superuser_objects,

@@ -154,6 +154,24 @@ def roles(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[
     )
 
 
+def role_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role may create the roles that are to be copied, as far as they are needed."""
+    role = target.facts.role
+    if intent.copy is None or not intent.copy.roles or role in target.role_creators:
+        return
+    wanted = sorted({*source.owners, *source.roles} - set(target.roles))
+    yield Finding(
+        severity=Severity.FATAL if wanted else Severity.WARNING,
+        side=Side.TARGET,
+        check="create-roles",
+        message=f'role "{role}" may not create roles'
+        + (f", and {quoted(wanted)} do not exist" if wanted else ": those that are there are kept"),
+        statements=(Statement("ALTER ROLE {} CREATEROLE;", Name(role)),),
+        advice="or have the roles created by somebody else, and leave out --roles",
+        status=7,
+    )
+
+
 def ownership(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the role may give what it creates to the owners."""
     if intent.copy is None or intent.copy.no_owner:
