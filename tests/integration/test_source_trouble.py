@@ -36,9 +36,9 @@ WALSENDER = "select active_pid from pg_replication_slots where active"
 
 
 @pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
-@pytest.mark.parametrize("plugin", ["pgoutput", "test_decoding"])
+@pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
 def test_an_identity_that_is_changed_meanwhile(stream: Stream, plugin: str) -> None:
-    """pgoutput tells it with the changes (as wal2json does); test_decoding does not, and stops."""
+    """pgoutput and wal2json tell it with the changes; test_decoding does not, and stops."""
     stream.both(TWO_KEYS)
     stream.set_up()
     stream.sentinel("set", "apply")
@@ -141,8 +141,9 @@ def test_a_slot_that_waits_too_long_is_given_up_and_leaves_nothing(
     assert set(litter(source)) - set(before) >= {"slot pgcopydb", "publication pgcopydb"}
 
 
+@pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
 def test_prepared_around_the_slot_and_a_crash_of_the_source(
-    stream: Stream, make_cluster: MakeCluster
+    stream: Stream, make_cluster: MakeCluster, plugin: str
 ) -> None:
     """Prepared before the slot is made, ended after it: at once, and after a crash.
 
@@ -150,14 +151,14 @@ def test_prepared_around_the_slot_and_a_crash_of_the_source(
     waits for others is not in its snapshot. Sequences are read after the crash, too, from which
     they begin at the next number that was not written ahead.
     """
-    cluster = make_cluster(16)
+    cluster = make_cluster(16 if plugin == "pgoutput" else 15)
     cluster.create_database("app")
     source = Database(cluster, "app")
     stream.pair = SourceTarget(source, stream.pair.target)
     source.execute(AROUND)
     with source.connect() as first, source.connect() as second:
         first.execute("begin; insert into item values ('first')")
-        with stream.start("clone", "--follow") as running:
+        with stream.start("clone", "--follow", "--plugin", plugin) as running:
             assert wait_for(lambda: _is_waited_for(source, first)), running.stderr
             second.execute("begin; insert into item values ('second')")
             first.execute("commit")
