@@ -305,9 +305,11 @@ def test_stopped_and_its_own_snapshot_gone(
 
 
 @pytest.mark.parametrize("source_target", SIDES, indirect=True)
+@pytest.mark.parametrize("catalog", ["pg_transform", "pg_ts_template"])
 def test_stopped_while_pg_dump_is_at_work_it_says_nothing_else(
-    source_target: SourceTarget, tmp_path: Path
+    source_target: SourceTarget, tmp_path: Path, catalog: str
 ) -> None:
+    """Only pg_dump reads the one catalogue; the other one the check reads too."""
     waiting = (
         "select from pg_stat_activity where application_name like '%schema'"
         " and wait_event_type = 'Lock'"
@@ -318,9 +320,7 @@ def test_stopped_while_pg_dump_is_at_work_it_says_nothing_else(
         os.kill(os.getpid(), signal.SIGTERM)
 
     with source_target.source.connect() as holder, holder.transaction():
-        holder.execute(
-            "lock table pg_ts_template in access exclusive mode"
-        )  # only pg_dump reads it
+        holder.execute(f"lock table {catalog} in access exclusive mode")
         with disturbing(source_target.source, stop), pytest.raises(Interrupted) as stopped:
             run_clone(source_target, tmp_path / "work")
     assert stopped.value.status == 143

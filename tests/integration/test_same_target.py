@@ -25,7 +25,10 @@ create function f() returns integer language sql as 'select 1';
 """
 EMPTY = "create table t (id integer, pad text); create table u (id integer)"
 ALONE = "another run copies into this database"
-HOLDING = "select application_name from pg_stat_activity where application_name ~ 'copy [0-9a-f]+$'"
+HOLDING = (
+    "select application_name from pg_stat_activity join pg_locks using (pid)"
+    " where application_name ~ 'copy [0-9a-f]+$' and locktype = 'advisory' and granted"
+)
 
 pytestmark = pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
 

@@ -27,7 +27,7 @@ from pgcopydb.clone.context import (
     require_finished,
 )
 from pgcopydb.clone.planning.jobs import Making, Plan
-from pgcopydb.clone.prepare import claim_target, leave_target, prepare_phase
+from pgcopydb.clone.prepare import leave_target, prepare_phase
 from pgcopydb.clone.resume import note_remainder, without_views
 from pgcopydb.clone.schema_phases import fill_views
 from pgcopydb.clone.statements import run_pool
@@ -78,7 +78,6 @@ def _copy_rows(
     copying = prepare_phase(work, source, target, copy)
     complete = Making.FOREIGN_KEYS in scope.making
     with copying_alone(copying.target, copying.header.run_id):
-        claim_target(copying)
         rows.copy_rows(copying, copy.snapshot or copying.header.snapshot, scope)
         if complete:
             create_foreign_keys(copying, unchecked=False)

@@ -29,6 +29,7 @@ from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.look import look
 from pgcopydb.preflight.refuse import refuse_unfit
+from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters, keep_filters
 from pgcopydb.workdir.store import (
@@ -72,7 +73,9 @@ def check(
         replaces_capture=follow is not None
         and any(one.slot_name == follow.slot_name for one in work.previous),
     )
-    refuse_unfit(look(source, target, intent, work.path, tables=tables))
+    with signals.stopping_at_once():  # a look changes nothing
+        report = look(source, target, intent, work.path, tables=tables)
+    refuse_unfit(report)
     return intent.filters
 
 

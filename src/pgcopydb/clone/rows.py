@@ -24,6 +24,7 @@ from pgcopydb.clone.dumping import dumping
 from pgcopydb.clone.lanes import copy_and_build, lanes_at_work, look_on, wait_for_lanes
 from pgcopydb.clone.planning.jobs import EVERYTHING, Making, Plan
 from pgcopydb.clone.planning.plan import plan_copy
+from pgcopydb.clone.prepare import claim_target
 from pgcopydb.clone.resume import (
     View,
     count_markers,
@@ -173,6 +174,7 @@ def _begin_copy(
                 refuse_changed_selection(selection, copying.filters)
             else:
                 into_tables.refuse_unready(copying, locked.tables)
+                claim_target(copying)
             finish_dump = (
                 _dump(copying, locked, selection, begun, holding) if scope.schema else None
             )

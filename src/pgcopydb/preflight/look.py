@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from pgcopydb.errors import ConfigurationError, PgcopydbError, UsageError
+from pgcopydb.errors import ConfigurationError, Interrupted, PgcopydbError, UsageError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.findings import Finding, Report, Severity
 from pgcopydb.model.objects import Table
@@ -123,7 +123,7 @@ def _ask(endpoint: Endpoint, findings: list[Finding], read: Callable[[Endpoint],
     """Return what is read of a server; None, with a finding, when it cannot be asked."""
     try:
         return read(endpoint)
-    except UsageError:
+    except (UsageError, Interrupted):
         raise
     except PgcopydbError as error:
         findings.append(
