@@ -15,7 +15,8 @@ from pgcopydb.clone import schema
 from pgcopydb.model.results import StepSummary
 from pgcopydb.pgtools.find import Tools
 from pgcopydb.postgres.children import child_environment
-from pgcopydb.postgres.snapshot import HeldSnapshot
+from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.snapshot import HeldSnapshot, count_lockable
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.steps import begin_step, finish_step
 
@@ -53,6 +54,8 @@ def dumping(
     done before, where a signal ends it.
     """
     left = Event()
+    with reporting(held.endpoint, "counting tables"):
+        tables = count_lockable(held.connection)
     with (
         child_environment(held.endpoint, work.path) as access,
         ThreadPoolExecutor(1, "schema dump") as threads,
@@ -67,6 +70,7 @@ def dumping(
                 access,
                 held.id,
                 major=major,
+                tables=tables,
                 exclude_tables=exclude_tables,
                 stopping=left.is_set,
             )

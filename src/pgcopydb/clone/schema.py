@@ -22,7 +22,7 @@ from pgcopydb.errors import ExternalToolError, StateError, TargetError
 from pgcopydb.model.access import ChildAccess
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ConstraintKind, Extension, ServerFacts
-from pgcopydb.pgtools.dump import dump_schema
+from pgcopydb.pgtools.dump import LOCK_WAIT, dump_schema
 from pgcopydb.pgtools.files import checksum_of
 from pgcopydb.pgtools.find import Tools
 from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_entries
@@ -31,7 +31,7 @@ from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.short_sessions import short_session
-from pgcopydb.postgres.snapshot import import_snapshot, lock_refused
+from pgcopydb.postgres.snapshot import count_lockable, import_snapshot, lock_refused
 from pgcopydb.rules import ahead
 from pgcopydb.rules.selection import Selection
 from pgcopydb.rules.toc import TocEntry, ids_of
@@ -49,6 +49,10 @@ _ENTRIES_PER_JOB: Final = 50
 """Entries for which one more job of pg_restore, a process and a session, pays: 600 indexes and keys
 of empty tables took 6.5 s with one job, 5.8 s with two and 5.7 s with four (2 busy cores)."""
 
+
+_LOCKED_A_SECOND: Final = 2_000
+"""Tables that a busy server locks in a second at least. pg_dump's limit is of a statement, and a
+single one locks all partitions of a table: 100,000 took more than five seconds."""
 
 _MANY_TABLES: Final = 1_000
 """Tables with rows from which some are made first: the target makes 500 to 1,000 a second."""
@@ -120,9 +124,18 @@ def dump(
     with closing(connect(source, purpose="clone")) as session:
         import_snapshot(source, session, snapshot)
         found = read_dumpable(work, source, session)
+        tables = count_lockable(session)
     with child_environment(source, work.path) as access:
         excluded = excluded_tables(found, selection)
-        write_dump(work, tools, access, snapshot, major=facts.major, exclude_tables=excluded)
+        write_dump(
+            work,
+            tools,
+            access,
+            snapshot,
+            major=facts.major,
+            tables=tables,
+            exclude_tables=excluded,
+        )
     note_dump(work, facts, found, selection)
 
 
@@ -153,12 +166,14 @@ def write_dump(
     snapshot: str,
     *,
     major: int,
+    tables: int,
     exclude_tables: Iterable[tuple[str, str]] = (),
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Have pg_dump write the schema of a source of version ``major``, as the snapshot shows it.
 
-    Waits for nothing but pg_dump, which is ended once ``stopping`` or a signal says so.
+    ``tables`` is how many there are, which pg_dump locks, some thousands by one statement. Waits
+    for nothing but pg_dump, which is ended once ``stopping`` or a signal says so.
     """
     output = archive(work)
     with _stoppable() as stop_requested:
@@ -169,6 +184,7 @@ def write_dump(
                 snapshot,
                 output,
                 exclude_tables=exclude_tables,
+                lock_wait_seconds=LOCK_WAIT + tables // _LOCKED_A_SECOND,
                 stopping=lambda: stop_requested() or stopping(),
             )
         except ExternalToolError as error:

@@ -18,6 +18,10 @@ _TABLES_PER_PATTERN: Final = 400
 """Names in one argument, which Linux bounds at 128 KiB; a quoted name has up to 257 bytes."""
 
 
+LOCK_WAIT: Final = 5
+"""Seconds that pg_dump waits for a table, if it is not one of very many."""
+
+
 def dump_schema(
     tools: Tools,
     access: ChildAccess,
@@ -26,7 +30,7 @@ def dump_schema(
     *,
     exclude_schemas: Iterable[str] = (),
     exclude_tables: Iterable[tuple[str, str]] = (),
-    lock_wait_seconds: int = 5,
+    lock_wait_seconds: int = LOCK_WAIT,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the schema as ``snapshot`` shows it to ``output``, an archive of the custom format.

@@ -226,6 +226,15 @@ def check_lock_space(room: int, tables: int) -> None:
     )
 
 
+def count_lockable(connection: Session) -> int:
+    """Return how many tables there are that a schema dump locks."""
+    row = connection.execute(
+        "select pg_catalog.count(*) from pg_catalog.pg_class where relkind in ('r', 'p')"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def lock_room(connection: Session) -> int:
     """Return how many objects all sessions of a server together can lock."""
     row = connection.execute(_LOCK_TABLE).fetchone()
