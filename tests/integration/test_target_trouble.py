@@ -243,3 +243,30 @@ def test_a_target_whose_disk_is_full_stops_it_and_with_room_it_goes_on(
     stream.set_endpos()
     stream.run("clone", "--follow", "--resume")
     assert differences(source, stream.pair.target) == []
+
+
+READING = """
+create table other (id integer); create table ruled (id integer);
+create rule "as well" as on delete to ruled do also select id from other;
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, READING)], indirect=True)
+def test_a_deadlock_of_pg_restore_is_got_over(stream: Stream) -> None:
+    """Its job holds the one table and waits for the other, as another job of its own may want."""
+    target = stream.pair.target
+    stream.run("dump", "schema")
+    stream.run("restore", "pre-data")
+    with target.connect() as other:
+        other.execute("begin; lock table other in access exclusive mode")
+        with stream.start("restore", "post-data", "--restore-jobs", "2") as running:
+            waits = "select from pg_locks where relation = 'other'::regclass and not granted"
+            holds = "select from pg_locks where relation = 'ruled'::regclass and granted"
+            assert wait_for(lambda: bool(target.rows(waits)) and bool(target.rows(holds)))
+            other.execute("lock table ruled in access exclusive mode")  # returns when it has lost
+            other.execute("commit")
+            finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    assert "made again, one after the other" in finished.stderr
+    rules = "select rulename::text from pg_rules where schemaname = 'public'"
+    assert target.rows(rules) == [("as well",)]

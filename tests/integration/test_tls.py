@@ -5,6 +5,7 @@ kind refuses it by itself, and not only the first one of a run.
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import subprocess
@@ -287,7 +288,7 @@ def way(tls_server: TlsServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Way(tls_server, proxy, found)
 
 
-@pytest.fixture(scope="module", params=IMPOSTORS, ids=str)
+@pytest.fixture(params=IMPOSTORS, ids=str)
 def impostor(request: pytest.FixtureRequest, way: Way) -> Iterator[Impostor]:
     """A server that is no longer the good one, though nothing else is wrong with it."""
     becomes: Impostor = request.param
@@ -303,14 +304,13 @@ def impostor(request: pytest.FixtureRequest, way: Way) -> Iterator[Impostor]:
     way.server.cluster.restart()
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_connection_refuses_a_server_that_is_no_longer_the_one(
-    impostor: Impostor, way: Way, kind: str
+    impostor: Impostor, way: Way
 ) -> None:
-    for mode in impostor.modes:
+    for use, mode in itertools.product(KINDS.values(), impostor.modes):
         before = way.proxy.started_in_clear
         with pytest.raises(PgcopydbError, match=impostor.said):
-            KINDS[kind](way.known[mode], IN_TLS)
+            use(way.known[mode], IN_TLS)
         # Not even who it is was told to whoever listens.
         assert way.proxy.started_in_clear == before
 

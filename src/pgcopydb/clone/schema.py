@@ -5,6 +5,7 @@ complete; the archive's entries for them are left out by their oids. Whatever th
 build, pg_restore does, so nothing that pg_dump knows is ever lost.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -39,7 +40,11 @@ from pgcopydb.runtime import signals
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import read_fact, write_fact
 
+log = logging.getLogger(__name__)
+
 Session = Connection[tuple[Any, ...]]
+
+_DEADLOCK: Final = "deadlock detected"
 
 _DUMPED: Final = "schema dumped"
 
@@ -378,21 +383,35 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
     replacing = copying.is_done(begun)
     copying.mark_done(begun)
     entries = [entry for entry in remaining if _group(entry) is what]
+    jobs = _restore_jobs(copying, len(entries))
     if entries:
-        with _writing(copying) as access, _stoppable() as stopping:
-            restore_entries(
-                copying.tools,
-                access,
-                copying.archive,
-                entries=entries,
-                list_file=copying.work.schema / f"{what.replace(' ', '-')}.list",
-                target_version_num=copying.target_facts.version_num,
-                options=replace(copying.options, drop_if_exists=replacing),
-                jobs=_restore_jobs(copying, len(entries)),
-                stopping=stopping,
-            )
+        try:
+            _restore_group(copying, what, entries, replacing=replacing, jobs=jobs)
+        except ExternalToolError as error:
+            # Two jobs may want the tables of each other, for rules and policies that read another.
+            if jobs == 1 or _DEADLOCK not in error.message:
+                raise
+            log.warning("target: %s; all of it is made again, one after the other", error.message)
+            _restore_group(copying, what, entries, replacing=True, jobs=1)
     signals.raise_if_stopped()
     copying.mark_done(what)
+
+
+def _restore_group(
+    copying: Restoring, what: After, entries: Sequence[TocEntry], *, replacing: bool, jobs: int
+) -> None:
+    with _writing(copying) as access, _stoppable() as stopping:
+        restore_entries(
+            copying.tools,
+            access,
+            copying.archive,
+            entries=entries,
+            list_file=copying.work.schema / f"{what.replace(' ', '-')}.list",
+            target_version_num=copying.target_facts.version_num,
+            options=replace(copying.options, drop_if_exists=replacing),
+            jobs=jobs,
+            stopping=stopping,
+        )
 
 
 def _restore_jobs(copying: Restoring, entries: int) -> int:
