@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pgcopydb.clone import schema
+from pgcopydb.clone import schema_dump
 from pgcopydb.model.results import StepSummary
 from pgcopydb.pgtools.find import Tools
 from pgcopydb.postgres.children import child_environment
@@ -64,7 +64,7 @@ def dumping(
         def dump() -> StepSummary:
             with work.store() as store:
                 step = begin_step(store, "dump schema")
-            schema.write_dump(
+            schema_dump.write_dump(
                 work,
                 tools,
                 access,

@@ -10,7 +10,15 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pgcopydb.clone import extensions, into_tables, large_objects, schema, tables, verify
+from pgcopydb.clone import (
+    extensions,
+    into_tables,
+    large_objects,
+    schema,
+    schema_dump,
+    tables,
+    verify,
+)
 from pgcopydb.clone.beginning import Beginning, Begun
 from pgcopydb.clone.context import (
     COPY,
@@ -255,7 +263,7 @@ def _dump(
     It calls its argument meanwhile, and raises what that or the dump raises.
     """
     work, facts = copying.work, copying.source_facts
-    found = schema.read_dumpable(work, copying.source, locked.connection)
+    found = schema_dump.read_dumpable(work, copying.source, locked.connection)
     dump = (
         begun.dump
         if begun is not None
@@ -265,14 +273,14 @@ def _dump(
                 locked,
                 copying.tools,
                 major=facts.major,
-                exclude_tables=schema.excluded_tables(found, selection),
+                exclude_tables=schema_dump.excluded_tables(found, selection),
             )
         )
     )
 
     def finish(look: Callable[[], None]) -> None:
         copying.steps.append(dump.wait(look))
-        schema.note_dump(work, facts, found, selection)
+        schema_dump.note_dump(work, facts, found, selection)
 
     return finish
 

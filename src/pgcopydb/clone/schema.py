@@ -7,38 +7,36 @@ build, pg_restore does, so nothing that pg_dump knows is ever lost.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final
 
 import psycopg
-from msgspec import Struct
 from msgspec.structs import replace
 from psycopg import Connection, sql
 
 from pgcopydb.clone import extensions
-from pgcopydb.clone.context import Restoring, archive
+from pgcopydb.clone.context import Restoring
 from pgcopydb.clone.prepare import replaces
-from pgcopydb.errors import ExternalToolError, StateError, TargetError
+from pgcopydb.clone.schema_dump import (
+    Dumped,
+    Relation,
+    list_relations,
+    read_dumped,
+    stoppable,
+)
+from pgcopydb.errors import ExternalToolError, TargetError
 from pgcopydb.model.access import ChildAccess
-from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.objects import ConstraintKind, Extension, ServerFacts
-from pgcopydb.pgtools.dump import LOCK_WAIT, dump_schema
-from pgcopydb.pgtools.files import checksum_of
-from pgcopydb.pgtools.find import Tools
-from pgcopydb.pgtools.restore import Section, check_archive, list_archive, restore_entries
+from pgcopydb.model.objects import ConstraintKind
+from pgcopydb.pgtools.restore import Section, list_archive, restore_entries
 from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.short_sessions import short_session
-from pgcopydb.postgres.snapshot import count_lockable, import_snapshot, lock_refused
 from pgcopydb.rules import ahead
-from pgcopydb.rules.selection import Selection
 from pgcopydb.rules.toc import TocEntry, ids_of
 from pgcopydb.runtime import signals
-from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.store import read_fact, write_fact
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +44,6 @@ Session = Connection[tuple[Any, ...]]
 
 _DEADLOCK: Final = "deadlock detected"
 
-_DUMPED: Final = "schema dumped"
 
 RESTORING: Final = "schema before the data begun"
 
@@ -54,10 +51,6 @@ _ENTRIES_PER_JOB: Final = 50
 """Entries for which one more job of pg_restore, a process and a session, pays: 600 indexes and keys
 of empty tables took 6.5 s with one job, 5.8 s with two and 5.7 s with four (2 busy cores)."""
 
-
-_LOCKED_A_SECOND: Final = 2_000
-"""Tables that a busy server locks in a second at least. pg_dump's limit is of a statement, and a
-single one locks all partitions of a table: 100,000 took more than five seconds."""
 
 _MANY_TABLES: Final = 1_000
 """Tables with rows from which some are made first: the target makes 500 to 1,000 a second."""
@@ -81,161 +74,6 @@ _KINDS: Final = {
     "COMMENT": After.COMMENTS,
     "SECURITY LABEL": After.COMMENTS,
 }
-
-
-class Dumped(Struct, frozen=True, kw_only=True):
-    """What is known of the schema dump of a work directory: who wrote it, and what is in it."""
-
-    source_version_num: int
-    relations: tuple["Relation", ...]
-    """Those that are to be restored."""
-    left_out: tuple[tuple[int, int], ...] = ()
-    """Catalog and oid of what the filters leave out."""
-    unowned: tuple[tuple[int, int], ...] = ()
-    """Sequences that are made without the table that owns them."""
-    extensions: tuple[Extension, ...] = ()
-    publications: tuple[tuple[int, int], ...] = ()
-    """Catalog and oid of the capture's own publications, and of what they publish."""
-    checksum: int
-    """Of the archive: most of it is definitions in plain text, which pg_restore believes."""
-    spaced_roles: tuple[str, ...] = ()
-    """Roles whose names hold spaces, without which a list of the dump is not read right."""
-
-
-class Dumpable(Struct, frozen=True, kw_only=True):
-    """What the source has, as a snapshot shows it, that has to be known beside its dump."""
-
-    relations: tuple["Relation", ...]
-    extensions: tuple[Extension, ...]
-    publications: tuple[tuple[int, int], ...]
-    spaced_roles: tuple[str, ...]
-
-
-def dump(
-    work: WorkDirectory,
-    source: Endpoint,
-    facts: ServerFacts,
-    tools: Tools,
-    snapshot: str,
-    *,
-    selection: Selection,
-) -> None:
-    """Write the source's schema, as the snapshot shows it, into the work directory.
-
-    What is not in the ``selection`` is written down, and left out when the dump is restored. Once
-    a signal says so, pg_dump is ended.
-    """
-    # closed, not committed: a commit of what was only read may fail, and would be no error
-    with closing(connect(source, purpose="clone")) as session:
-        import_snapshot(source, session, snapshot)
-        found = read_dumpable(work, source, session)
-        tables = count_lockable(session)
-    with child_environment(source, work.path) as access:
-        excluded = excluded_tables(found, selection)
-        write_dump(
-            work,
-            tools,
-            access,
-            snapshot,
-            major=facts.major,
-            tables=tables,
-            exclude_tables=excluded,
-        )
-    note_dump(work, facts, found, selection)
-
-
-def read_dumpable(work: WorkDirectory, source: Endpoint, session: Session) -> Dumpable:
-    """Return what has to be known beside a dump, in the snapshot that ``session`` has."""
-    with reporting(source, "reading the relations"):
-        return Dumpable(
-            relations=tuple(list_relations(session)),
-            extensions=tuple(discover.list_extensions(session)),
-            publications=_own_publications(work, session),
-            spaced_roles=tuple(row[0] for row in session.execute(_SPACED_ROLES)),
-        )
-
-
-def excluded_tables(found: Dumpable, selection: Selection) -> list[tuple[str, str]]:
-    """Return the tables, by schema and name, that pg_dump is to neither lock nor write."""
-    return [
-        (one.schema, one.name)
-        for one in found.relations
-        if one.is_locked and not selection.filters.selects_table(one.schema, one.name)
-    ]
-
-
-def write_dump(
-    work: WorkDirectory,
-    tools: Tools,
-    access: ChildAccess,
-    snapshot: str,
-    *,
-    major: int,
-    tables: int,
-    exclude_tables: Iterable[tuple[str, str]] = (),
-    stopping: Callable[[], bool] = lambda: False,
-) -> None:
-    """Have pg_dump write the schema of a source of version ``major``, as the snapshot shows it.
-
-    ``tables`` is how many there are, which pg_dump locks, some thousands by one statement. Waits
-    for nothing but pg_dump, which is ended once ``stopping`` or a signal says so.
-    """
-    output = archive(work)
-    with _stoppable() as stop_requested:
-        try:
-            dump_schema(
-                tools,
-                access,
-                snapshot,
-                output,
-                exclude_tables=exclude_tables,
-                lock_wait_seconds=LOCK_WAIT + tables // _LOCKED_A_SECOND,
-                stopping=lambda: stop_requested() or stopping(),
-            )
-        except ExternalToolError as error:
-            if "statement timeout" in error.message:  # pg_dump's name for its lock timeout
-                raise lock_refused() from error
-            raise
-    if tools.pg_dump_version[0] != major:
-        check_archive(tools, output)
-
-
-def note_dump(
-    work: WorkDirectory, facts: ServerFacts, found: Dumpable, selection: Selection
-) -> None:
-    """Write down what is in the dump that :func:`write_dump` made: the ``selection`` of what is."""
-    filters = selection.filters
-    with work.store() as store:
-        dumped = Dumped(
-            source_version_num=facts.version_num,
-            relations=tuple(
-                one for one in found.relations if filters.selects_table(one.schema, one.name)
-            ),
-            left_out=tuple(selection.left_out),
-            unowned=tuple(selection.unowned),
-            extensions=found.extensions,
-            publications=found.publications,
-            checksum=checksum_of(archive(work)),
-            spaced_roles=found.spaced_roles,
-        )
-        write_fact(store, _DUMPED, dumped)
-
-
-def read_dumped(work: WorkDirectory) -> Dumped:
-    """Return what is known of the schema dump; raises StateError when there is none, or not it."""
-    with work.store() as store:
-        dumped: Dumped | None = read_fact(store, _DUMPED, Dumped)
-    if dumped is None or not archive(work).exists():
-        raise StateError(
-            f"{work.path} holds no schema dump",
-            hint="run pgcopydb dump schema first, with the same --dir",
-        )
-    if checksum_of(archive(work)) != dumped.checksum:
-        raise StateError(
-            f"{archive(work)} is damaged: its checksum is wrong",
-            hint="start over with --restart, or use another --dir",
-        )
-    return dumped
 
 
 def restore_before_data(
@@ -300,19 +138,6 @@ def _choose_ahead(
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Yield what tells that a child is to end; that it ended so is then no failure of its own.
-
-    A terminal sends Ctrl-C to the children as well.
-    """
-    try:
-        yield signals.stop_requested
-    except ExternalToolError:
-        signals.raise_if_stopped()
-        raise
-
-
-@contextmanager
 def _writing(run: Restoring) -> Iterator[ChildAccess]:
     """Yield how pg_restore reaches the target; what it made is on disk when the block is left."""
     with child_environment(run.target, run.work.path, durable=False) as access:
@@ -323,7 +148,7 @@ def _writing(run: Restoring) -> Iterator[ChildAccess]:
 def _restore_before_data(
     run: Restoring, entries: Sequence[TocEntry], list_name: str, *, replacing: bool
 ) -> None:
-    with _writing(run) as access, _stoppable() as stopping:
+    with _writing(run) as access, stoppable() as stopping:
         restore_entries(
             run.tools,
             access,
@@ -400,7 +225,7 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
 def _restore_group(
     copying: Restoring, what: After, entries: Sequence[TocEntry], *, replacing: bool, jobs: int
 ) -> None:
-    with _writing(copying) as access, _stoppable() as stopping:
+    with _writing(copying) as access, stoppable() as stopping:
         restore_entries(
             copying.tools,
             access,
@@ -472,16 +297,6 @@ def remaining_after_data(
     ]
 
 
-def _own_publications(work: WorkDirectory, session: Session) -> tuple[tuple[int, int], ...]:
-    """Return catalog and oid of the capture's publications, and of each table in them."""
-    header = work.header()
-    if header is None or header.publication is None:
-        return ()
-    names = [header.publication, f"{header.publication}_insert"]
-    rows = session.execute(_OWN_PUBLICATIONS, {"names": names})
-    return tuple((row[0], row[1]) for row in rows)
-
-
 def _filtered(run: Restoring, dumped: Dumped) -> frozenset[int]:
     """Return the entries of the dump that the filters leave out."""
     if not dumped.left_out:
@@ -507,27 +322,8 @@ def _left_out(extensions: bool, comments: bool, collations: bool) -> Callable[[T
     return left_out
 
 
-_OWN_PUBLICATIONS: Final = (
-    "select 'pg_catalog.pg_publication'::regclass::oid::bigint, p.oid::bigint"
-    " from pg_catalog.pg_publication as p where p.pubname = any (%(names)s)"
-    " union all"
-    " select 'pg_catalog.pg_publication_rel'::regclass::oid::bigint, r.oid::bigint"
-    " from pg_catalog.pg_publication_rel as r"
-    " join pg_catalog.pg_publication as p on p.oid = r.prpubid where p.pubname = any (%(names)s)"
-)
-
 # As pg_restore prints names, where a line break is a space.
-_SPACED_ROLES: Final = "select rolname::text from pg_catalog.pg_roles where rolname ~ '[ \\n\\r]'"
 
-_RELATIONS: Final = (
-    "select c.relkind::text, n.nspname::text, c.relname::text"
-    " from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
-    " where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relpersistence <> 't'"
-    " and n.nspname not in ('pg_catalog', 'information_schema', 'pgcopydb')"
-    " and n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
-    " and not exists (select from pg_catalog.pg_depend as e"
-    "  where e.classid = 'pg_catalog.pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')"
-)
 
 _DROP: Final = {
     "v": sql.SQL("drop view if exists {}"),
@@ -536,19 +332,6 @@ _DROP: Final = {
     "r": sql.SQL("drop table if exists {}"),
     "p": sql.SQL("drop table if exists {}"),
 }
-
-
-class Relation(Struct, frozen=True, order=True):
-    """A table, view, materialised view or foreign table; ``kind`` is pg_class.relkind."""
-
-    kind: str
-    schema: str
-    name: str
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether pg_dump locks it to read its definition."""
-        return self.kind in {"r", "p"}
 
 
 def _drop_replaced(copying: Restoring) -> frozenset[str]:
@@ -572,11 +355,6 @@ def _drop_replaced(copying: Restoring) -> frozenset[str]:
         # Not before: a lane of that run which was just committing held its table until it was done.
         helper_schema.forget_parts(other, copying.header.run_id)
         return frozenset(one.schema for one in list_relations(other))
-
-
-def list_relations(connection: Session) -> list[Relation]:
-    """Return every relation that a schema dump holds, but for indexes and sequences."""
-    return [Relation(*row) for row in connection.execute(_RELATIONS)]
 
 
 def _drop_unqualified(connection: Session, entries: Iterable[TocEntry]) -> None:

@@ -6,7 +6,7 @@ same directory is left out when the rest is restored.
 
 from typing import Final
 
-from pgcopydb.clone import matviews, refusals, rows, schema
+from pgcopydb.clone import matviews, refusals, rows, schema, schema_dump
 from pgcopydb.clone.context import (
     CONSTRAINTS_BUILT,
     INDEXES_BUILT,
@@ -56,12 +56,12 @@ def dump_schema(
             given = effective_filters(work, copy.filters)
             filters = resolve_filters(source, held.connection, given)
             selection = read_selection(source, held.connection, filters)
-            schema.dump(work, source, facts, tools, held.id, selection=selection)
+            schema_dump.dump(work, source, facts, tools, held.id, selection=selection)
             keep_filters(work, copy.filters, filters)
         mark_done(work, _DUMPED)
     with work.store() as store:
         step = finish_step(store, step)
-    count = len(schema.read_dumped(work).relations)
+    count = len(schema_dump.read_dumped(work).relations)
     return PhaseSummary(
         done=(f"schema with {count:,} tables and views dumped",),
         steps=(step,),
@@ -131,7 +131,7 @@ def fill_views(run: Restoring) -> None:
 
 
 def _begin(work: WorkDirectory, target: Endpoint, copy: CopyOptions) -> Restoring:
-    dumped = schema.read_dumped(work)
+    dumped = schema_dump.read_dumped(work)
     return prepare_restore(work, target, copy, source_version_num=dumped.source_version_num)
 
 
@@ -181,10 +181,10 @@ def _refuse_missing_tables(run: Restoring) -> None:
         return
     target = run.target
     with connect(target, purpose="clone") as session, reporting(target, "listing the tables"):
-        present = set(schema.list_relations(session))
+        present = set(schema_dump.list_relations(session))
     missing = [
         f"{one.schema}.{one.name}"
-        for one in schema.read_dumped(run.work).relations
+        for one in schema_dump.read_dumped(run.work).relations
         if one.kind in {"r", "p"} and one not in present
     ]
     if missing:

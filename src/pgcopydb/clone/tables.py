@@ -12,7 +12,6 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.lane_route import LaneRoute
-from pgcopydb.runtime.workers import Worker
 from pgcopydb.workdir.store import read_fact, write_fact
 
 TOGETHER_BYTES: Final = 2 << 20
@@ -21,10 +20,6 @@ TOGETHER_COUNT: Final = 64
 
 _WORTH_A_LANE: Final = 4 << 20
 """Bytes for which one more lane pays."""
-
-_LANES_OF_A_PROCESS: Final = 2
-"""A process costs 0.25 s of CPU to start, as much as moving 120 MB. One can keep four backends
-that write rows busy, so two lanes leave it half idle."""
 
 
 class LaneWork(Struct, frozen=True):
@@ -41,18 +36,6 @@ def lane_count(parts: int, size: int, table_jobs: int) -> int:
     return min(table_jobs, parts, max(worth, 1))
 
 
-def lanes(catalogue: Path, route: LaneRoute, count: int) -> list[Worker]:
-    """Return the processes to start for ``count`` lanes."""
-    numbers = range(1, count + 1)
-    shares = [
-        tuple(numbers[first : first + _LANES_OF_A_PROCESS])
-        for first in range(0, count, _LANES_OF_A_PROCESS)
-    ]
-    return [
-        Worker(f"copy {share[0]}", run_lanes, LaneWork(catalogue, route, share)) for share in shares
-    ]
-
-
 def are_ready(store: sqlite3.Connection, snapshot: str, count: int) -> bool:
     """Tell whether each of ``count`` lanes has taken ``snapshot`` and its locks."""
     return all(
@@ -67,18 +50,6 @@ def _ready_fact(snapshot: str, number: int) -> str:
 def note_ready(store: sqlite3.Connection, snapshot: str, number: int) -> None:
     """Tell that lane ``number`` has taken ``snapshot`` and its locks."""
     write_fact(store, _ready_fact(snapshot, number), True)
-
-
-def run_lanes(work: LaneWork) -> None:
-    """Copy parts until none is left to claim; the function of a process of lanes.
-
-    Raises the side's error, after noting it in the jobs that it ended.
-    """
-    import asyncio  # noqa: PLC0415 - costs start-up time in the process that starts this one
-
-    from pgcopydb.clone import lane  # noqa: PLC0415
-
-    asyncio.run(lane.run_lanes(work))
 
 
 def key_bounds(
