@@ -5,6 +5,7 @@ is seen, and what is followed is compared at the end.
 """
 
 import logging
+import sqlite3
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -40,11 +41,11 @@ def silence_triggers(work: WorkDirectory, target: Endpoint) -> None:
     with connect(target, purpose="setup") as connection, work.store() as store:
         found = firing_triggers(connection, target, silenced=may_silence(connection, target))
         if read_fact(store, _SILENT, bool):  # made since an earlier follow silenced all others
-            _note(work, found)
+            _note(work, store, found)
         write_fact(store, _SILENT, True)
         if not found:
             return
-        write_fact(store, _SILENCED, [*_known(work, _SILENCED), *found])
+        write_fact(store, _SILENCED, [*_known(store, _SILENCED), *found])
         disable_triggers(connection, target, found)
     log.info("target: %d triggers stay disabled until the end of the follow", len(found))
 
@@ -53,11 +54,11 @@ def give_back_triggers(work: WorkDirectory, target: Endpoint) -> None:
     """Set every trigger that was disabled back to its state, and forget it."""
     with work.store() as store:
         write_fact(store, _SILENT, False)
-    known = _known(work, _SILENCED)
-    if not known:
-        return
-    with connect(target, purpose="finish") as connection, work.store() as store:
-        restore_triggers(connection, target, known)
+        known = _known(store, _SILENCED)
+        if not known:
+            return
+        with connect(target, purpose="finish") as connection:
+            restore_triggers(connection, target, known)
         write_fact(store, _SILENCED, [])
     log.info("target: %d triggers are enabled again", len(known))
 
@@ -69,16 +70,20 @@ def note_fired(
 
     Only those of followed tables: changes are applied to no other. Raises the target's error.
     """
-    silenced = may_silence(connection, target)
-    return _note(work, firing_triggers(connection, target, silenced=silenced))
+    found = firing_triggers(connection, target, silenced=may_silence(connection, target))
+    if not found:  # as nearly always: it is asked every ten seconds
+        return []
+    with work.store() as store:
+        return _note(work, store, found)
 
 
-def _note(work: WorkDirectory, found: Iterable[FiringTrigger]) -> list[FiringTrigger]:
-    followed, known = read_capture(work).names(), _known(work, _FIRED)
+def _note(
+    work: WorkDirectory, store: sqlite3.Connection, found: Iterable[FiringTrigger]
+) -> list[FiringTrigger]:
+    followed, known = read_capture(work).names(), _known(store, _FIRED)
     new = [one for one in found if (one.schema, one.table) in followed and one not in known]
     if new:
-        with work.store() as store:
-            write_fact(store, _FIRED, [*known, *new])
+        write_fact(store, _FIRED, [*known, *new])
     return new
 
 
@@ -90,7 +95,8 @@ def refuse_fired(work: WorkDirectory, source: Endpoint, target: Endpoint) -> Non
     """
     with connect(target, purpose="final check") as connection:
         note_fired(work, connection, target)
-    fired = _known(work, _FIRED)
+    with work.store() as store:
+        fired = _known(store, _FIRED)
     if not fired:
         return
     names = some_of(named(fired))
@@ -115,6 +121,5 @@ def named(triggers: Iterable[FiringTrigger]) -> list[str]:
     return [f"{one.name} of {one.schema}.{one.table}" for one in triggers]
 
 
-def _known(work: WorkDirectory, fact: str) -> list[FiringTrigger]:
-    with work.store() as store:
-        return read_fact(store, fact, list[FiringTrigger]) or []
+def _known(store: sqlite3.Connection, fact: str) -> list[FiringTrigger]:
+    return read_fact(store, fact, list[FiringTrigger]) or []

@@ -43,7 +43,11 @@ from pgcopydb.postgres.selection import read_selection
 from pgcopydb.postgres.slot import read_slot
 from pgcopydb.postgres.snapshot import lock_room, patiently
 from pgcopydb.postgres.triggers import firing_triggers, may_silence
-from pgcopydb.rules.publication import publishable, wanted_publications
+from pgcopydb.rules.publication import (
+    insert_publication,
+    publishable,
+    wanted_publications,
+)
 
 Connection = psycopg.Connection[Any]
 
@@ -122,9 +126,9 @@ def read_source(
         required = list(discover.records(connection, "required_roles"))
         (large_objects,) = discover.records(connection, "large_object_access")
         superuser_objects, right_needs = _selected_objects(connection, source, filters)
-        own_publications = (
-            {follow.publication, f"{follow.publication}_insert"} if follow is not None else set()
-        )
+        own_publications = set[str]()
+        if follow is not None:
+            own_publications = {follow.publication, insert_publication(follow.publication)}
         return SourceFacts(
             facts=facts,
             pooling=server.pooling,
