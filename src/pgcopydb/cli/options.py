@@ -217,6 +217,11 @@ SKIP_ANALYZE: Final = flag(
     env="PGCOPYDB_SKIP_ANALYZE",
     help="Do not analyze the tables after their copy.",
 )
+NO_STATISTICS: Final = flag(
+    "--no-statistics",
+    help="Analyze every table after its copy. Without it the planner's statistics of the source are"
+    " taken over where they are up to date, by a target of server 18 or later.",
+)
 SKIP_DB_PROPERTIES: Final = flag(
     "--skip-db-properties",
     env="PGCOPYDB_SKIP_DB_PROPERTIES",

@@ -1,12 +1,13 @@
-"""Indexes, key and exclusion constraints, and vacuum: what is built on a table once it is there."""
+"""Indexes, constraints with one, vacuum, statistics: what is built on a table once it is there."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 from psycopg import Connection
 
-from pgcopydb.clone.planning.jobs import Build, Step
+from pgcopydb.clone.planning.jobs import Build, Step, Upkeep
+from pgcopydb.clone.statistics import SourceStatistics
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.sql.quote import qualified_name
@@ -24,11 +25,18 @@ _CONSTRAINT_IS_THERE: Final = (
 )
 
 
-def build(target: Endpoint, session: Session, jobs: Sequence[Job], repeated: bool) -> None:
-    """Do jobs of the pool BUILD: their steps in one transaction, then each one's VACUUM.
+def build(
+    target: Endpoint,
+    statistics: SourceStatistics | None,
+    session: Session,
+    jobs: Sequence[Job],
+    repeated: bool,
+) -> None:
+    """Do jobs of the pool BUILD: their steps in one transaction, then the upkeep of each table.
 
-    With ``repeated`` what is there already is left as it is. Raises the target's error or
-    SqlError, naming the table when there is only one.
+    ``statistics`` is where planned statistics are taken from. With ``repeated`` what is there
+    already is left as it is. Raises the target's error or SqlError, naming the table when there is
+    only one.
     """
     builds = [msgspec.json.decode(job.parameters, type=Build) for job in jobs]
     steps = [step for one in builds for step in one.steps]
@@ -37,10 +45,32 @@ def build(target: Endpoint, session: Session, jobs: Sequence[Job], repeated: boo
         if repeated:
             steps = [step for step in steps if not is_there(session, step)]
         run_steps(session, steps)
-    for job, one in zip(jobs, builds, strict=True):
-        with reporting(target, f"vacuuming {described([job])}"):
-            for statement in one.afterwards:
-                session.execute(statement.encode())
+    upkeep = [(job, one.upkeep) for job, one in zip(jobs, builds, strict=True)]
+    for job, one in upkeep:
+        _execute(target, session, one.vacuum, job)
+    known = _taken_over(statistics, session, upkeep)
+    for job, one in upkeep:
+        if job.oid not in known:
+            _execute(target, session, one.analyze, job)
+
+
+def _execute(target: Endpoint, session: Session, statement: str | None, job: Job) -> None:
+    if statement is None:
+        return
+    with reporting(target, f"vacuuming {described([job])}"):
+        session.execute(statement.encode())
+
+
+def _taken_over(
+    statistics: SourceStatistics | None, session: Session, upkeep: Sequence[tuple[Job, Upkeep]]
+) -> Collection[int]:
+    """Return the tables that have the source's statistics now, by oid."""
+    wanted = {
+        job.oid: one.is_counted
+        for job, one in upkeep
+        if one.may_be_taken_over and job.oid is not None
+    }
+    return statistics.take_over(session, wanted) if wanted and statistics is not None else ()
 
 
 def run_steps(session: Session, steps: Sequence[Step]) -> None:

@@ -11,6 +11,7 @@ from pgcopydb.clone.context import BUILD, COPY, LARGE_OBJECTS, Copying, require_
 from pgcopydb.clone.lane_process import run_lanes
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.statements import StatementPool
+from pgcopydb.clone.statistics import source_statistics
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres.lane_route import LaneRoute
@@ -46,11 +47,12 @@ def copy_and_build(
     close_kept_sessions()
     with (
         copying.timed("indexes, constraints, vacuum", threads),
+        source_statistics(copying) as statistics,
         StatementPool(
             copying,
             BUILD,
             threads=threads,
-            perform=partial(indexes.build, copying.target),
+            perform=partial(indexes.build, copying.target, statistics),
             resumed=resumed,
         ) as pool,
         large_objects.pool(

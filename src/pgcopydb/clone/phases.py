@@ -225,7 +225,7 @@ def _plan(copying: Copying, making: frozenset[Making]) -> Plan:
 
 def _build(copying: Copying, plan: Plan) -> None:
     if any(job.pool == BUILD for job in plan.jobs):
-        run_pool(copying, BUILD, partial(indexes.build, copying.target))
+        run_pool(copying, BUILD, partial(indexes.build, copying.target, None))
 
 
 def _refuse_missing_indexes(copying: Copying, plan: Plan) -> None:

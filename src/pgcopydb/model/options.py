@@ -90,6 +90,8 @@ class CopyOptions(Struct, frozen=True, kw_only=True):
     skip_collations: bool = False
     skip_vacuum: bool = False
     skip_analyze: bool = False
+    no_statistics: bool = False
+    """Whether tables are analyzed though the source's statistics could be taken over."""
     skip_db_properties: bool = False
     fail_fast: bool = False
     use_copy_binary: bool = False

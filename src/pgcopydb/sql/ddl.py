@@ -110,19 +110,22 @@ def lock_for_foreign_key(tables: Sequence[tuple[str, str]]) -> str:
     return f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"
 
 
-def vacuum(schema: str, table: str, *, analyze: bool) -> str:
-    """Return the VACUUM of one table, with statistics or without."""
-    return f"VACUUM{' (ANALYZE)' if analyze else ''} {qualified_name(schema, table)}"
+def vacuum(schema: str, table: str, *, analyze: bool, only: bool = False) -> str:
+    """Return the VACUUM of one table, with statistics or without; ``only`` as for ``analyze``."""
+    return f"VACUUM{' (ANALYZE)' if analyze else ''} {_only(only)}{qualified_name(schema, table)}"
 
 
-def analyze(schema: str, table: str) -> str:
-    """Return the ANALYZE of one table."""
-    return f"ANALYZE {qualified_name(schema, table)}"
+def analyze(schema: str, table: str, *, only: bool = False) -> str:
+    """Return the ANALYZE of one table.
+
+    ``only`` leaves out the tables below it. A server from 18 on goes through them otherwise, one
+    before it does not know the word, and goes through partitions.
+    """
+    return f"ANALYZE {_only(only)}{qualified_name(schema, table)}"
 
 
-def analyze_root(schema: str, table: str, *, only: bool) -> str:
-    """Return the ANALYZE of a partitioned table; ``only`` (server 18) leaves its partitions out."""
-    return f"ANALYZE {'ONLY ' if only else ''}{qualified_name(schema, table)}"
+def _only(only: bool) -> str:
+    return "ONLY " if only else ""
 
 
 def refresh(schema: str, name: str) -> str:

@@ -27,7 +27,7 @@ from pgcopydb.workdir.waiting import LOOK_EVERY, WaitingConnection
 LARGE_OBJECTS_COPIED = "large objects copied"
 """The fact that tells a follow whether the copy was to bring the large objects."""
 
-_SCHEMA_VERSION = 8
+_SCHEMA_VERSION = 9
 
 _SCHEMA = """
 create table if not exists header (

@@ -9,6 +9,7 @@ from pgcopydb.clone.planning.jobs import (
     Build,
     Making,
     Step,
+    Upkeep,
     constraints_unit,
     copy_unit,
     encode,
@@ -40,18 +41,19 @@ def table_jobs(
     indexes: Sequence[Index],
     options: CopyOptions,
     making: frozenset[Making],
-    vacuum: str | None,
+    upkeep: Upkeep,
 ) -> Iterator[NewJob]:
-    """Give the jobs that build what ``table`` has, and run its ``vacuum``: one if it is small."""
+    """Give the jobs that build what ``table`` has, and then its ``upkeep``: one if it is small."""
     creating = _create_steps(indexes, options, making)
     completing = _complete_steps(table, indexes, options, making)
     with_constraint = _indexes_of_constraints(indexes, making)
-    afterwards = (vacuum,) if Making.VACUUM in making and vacuum is not None else ()
+    if Making.VACUUM not in making:
+        upkeep = Upkeep()
     if len(creating) <= 1 or table.bytes <= SMALL_TABLE:
-        if creating or completing or afterwards:
+        if creating or completing or upkeep != Upkeep():
             yield _build_job(
                 table,
-                Build(steps=(*creating, *completing), afterwards=afterwards),
+                Build(steps=(*creating, *completing), upkeep=upkeep),
                 indexes=len(creating) + with_constraint,
                 unit=constraints_unit(table.oid),
                 waits_for=[copy_unit(table.oid)],
@@ -68,7 +70,7 @@ def table_jobs(
     # After all indexes: adding a constraint locks the table against those still being built.
     yield _build_job(
         table,
-        Build(steps=tuple(completing), afterwards=afterwards),
+        Build(steps=tuple(completing), upkeep=upkeep),
         indexes=with_constraint,
         unit=constraints_unit(table.oid),
         waits_for=[indexes_unit(table.oid)],
@@ -83,6 +85,7 @@ def root_jobs(
     *,
     below: Sequence[Table],
     making: frozenset[Making],
+    take_over: bool,
 ) -> Iterator[NewJob]:
     """The indexes of a partitioned table are made empty; attaching its partitions' fills them."""
     leaves = [one for one in below if one.has_rows]
@@ -97,10 +100,10 @@ def root_jobs(
         )
     analyze = not options.skip_vacuum and not options.skip_analyze and not _any_foreign(below)
     if Making.VACUUM in making and analyze:
-        statement = ddl.analyze_root(table.schema, table.name, only=target.version_num >= 180000)
+        statement = ddl.analyze(table.schema, table.name, only=knows_only(target))
         yield _build_job(
             table,
-            Build(afterwards=(statement,)),
+            Build(upkeep=Upkeep(analyze=statement, may_be_taken_over=take_over)),
             unit=f"analyze {table.oid}",
             waits_for=[constraints_unit(one.oid) for one in (table, *leaves)],
         )
@@ -212,16 +215,37 @@ def _constraint_steps(
         yield Step(statements=tuple(properties))
 
 
-def vacuum_of(
-    table: Table, options: CopyOptions, below: Sequence[Table], *, visible: bool
-) -> str | None:
-    """Return the VACUUM of a table; ANALYZE does for a small one whose rows are all ``visible``."""
+def knows_only(target: ServerFacts) -> bool:
+    """Tell whether VACUUM and ANALYZE would go through the tables below one without ONLY."""
+    return target.version_num >= 180000
+
+
+def upkeep_of(
+    table: Table,
+    options: CopyOptions,
+    below: Sequence[Table],
+    *,
+    only: bool,
+    visible: bool,
+    take_over: bool,
+) -> Upkeep:
+    """Return the upkeep of a table; a small one whose rows are all ``visible`` needs no VACUUM.
+
+    ``only`` keeps the target from going through the tables below, ``take_over`` says that
+    statistics may come from the source.
+    """
     if options.skip_vacuum or (table.access_method == "heap" and table.pages == 0):
-        return None
+        return Upkeep()
     analyze = not options.skip_analyze and not _any_foreign(below)
-    if not visible or table.bytes >= VACUUMED_FROM:
-        return ddl.vacuum(table.schema, table.name, analyze=analyze)
-    return ddl.analyze(table.schema, table.name) if analyze else None
+    vacuum = not visible or table.bytes >= VACUUMED_FROM
+    at_once = vacuum and analyze and not take_over
+    name = (table.schema, table.name)
+    return Upkeep(
+        vacuum=ddl.vacuum(*name, analyze=at_once, only=only) if vacuum else None,
+        analyze=ddl.analyze(*name, only=only) if analyze and not at_once else None,
+        may_be_taken_over=analyze and take_over,
+        is_counted=not visible,
+    )
 
 
 def _any_foreign(below: Iterable[Table]) -> bool:

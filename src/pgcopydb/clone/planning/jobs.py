@@ -33,11 +33,24 @@ class Step(Struct, frozen=True, kw_only=True):
     """Schema and table, and the constraint's name."""
 
 
+class Upkeep(Struct, frozen=True, kw_only=True):
+    """What a table needs once all is built on it; None for nothing.
+
+    ``analyze`` is not run where the source's statistics are taken over, as they ``may_be``.
+    """
+
+    vacuum: str | None = None
+    analyze: str | None = None
+    may_be_taken_over: bool = False
+    is_counted: bool = False
+    """Whether the VACUUM reads all rows; it takes a table that was loaded frozen for empty."""
+
+
 class Build(Struct, frozen=True, kw_only=True):
-    """What a job of the pool BUILD runs: ``steps`` in one transaction, then ``afterwards``."""
+    """What a job of the pool BUILD runs: ``steps`` in one transaction, then the ``upkeep``."""
 
     steps: tuple[Step, ...] = ()
-    afterwards: tuple[str, ...] = ()
+    upkeep: Upkeep = Upkeep()
 
 
 class ForeignKey(Struct, frozen=True, kw_only=True):

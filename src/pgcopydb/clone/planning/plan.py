@@ -5,7 +5,7 @@ a *unit* of parts and, after it, what is built on it:
 
 ::
 
-    copy T ──► indexes T ──► constraints T ──► vacuum
+    copy T ──► indexes T ──► constraints T ──► vacuum, statistics
                                   │
            (of every partition)   └──► attach P
 
@@ -23,10 +23,11 @@ from pgcopydb.clone.planning.builds import (
     attach_jobs,
     children_of,
     is_dumped,
+    knows_only,
     root_jobs,
     table_jobs,
     tables_below,
-    vacuum_of,
+    upkeep_of,
 )
 from pgcopydb.clone.planning.copies import KeyBounds, copy_jobs, cut_tables, is_frozen
 from pgcopydb.clone.planning.foreign_keys import foreign_key_job
@@ -45,6 +46,9 @@ from pgcopydb.sql import ddl
 
 _FIRST_VISIBLE_WHEN_FROZEN_VERSION: Final = 140000
 """The server version whose COPY FREEZE marks the pages as visible to all, as VACUUM would."""
+
+_FIRST_TAKING_STATISTICS_VERSION: Final = 180000
+"""The server version from which the planner's statistics can be set from outside."""
 
 
 def plan_copy(
@@ -90,14 +94,25 @@ def plan_copy(
         and key.table_oid in known
         and key.referenced_oid in known
     ]
+    taking_over = (
+        same_types
+        and not options.no_statistics
+        and target.version_num >= _FIRST_TAKING_STATISTICS_VERSION
+    )
+    left_out = empty | gapped
     jobs = [*copies]
     children = children_of(tables)
     for table in tables:
         if table.kind is TableKind.TABLE:
-            vacuum = vacuum_of(
-                table, options, tables_below(table, children), visible=table.oid in visible
+            upkeep = upkeep_of(
+                table,
+                options,
+                tables_below(table, children),
+                only=knows_only(target),
+                visible=table.oid in visible,
+                take_over=taking_over and table.oid not in left_out,
             )
-            jobs += table_jobs(table, of_table[table.oid], options, making, vacuum)
+            jobs += table_jobs(table, of_table[table.oid], options, making, upkeep)
         elif table.kind is TableKind.PARTITIONED:
             jobs += root_jobs(
                 table,
@@ -106,6 +121,7 @@ def plan_copy(
                 options,
                 below=tables_below(table, children),
                 making=making,
+                take_over=taking_over and table.oid not in left_out,
             )
     jobs += attach_jobs(own, making)
     if Making.FOREIGN_KEYS in making:
