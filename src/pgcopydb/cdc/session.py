@@ -22,6 +22,7 @@ from pgcopydb.postgres.connect import connect, reporting, translate
 from pgcopydb.postgres.origin import OriginProgress
 from pgcopydb.postgres.pipeline import Pipeline, next_result
 from pgcopydb.postgres.progress import Progress, TableProgress
+from pgcopydb.postgres.session import use_raw_encoding
 from pgcopydb.rules.routing import make_route
 from pgcopydb.workdir.store import RunHeader
 
@@ -60,6 +61,8 @@ class ApplySession:
             self.independent = silent or self._header.constraints_deferred
             self._progress = open_progress(self._connection, self._target, self._header)
             self.position = self._progress.attach()
+            with reporting(self._target, "setting the session's encoding"):
+                use_raw_encoding(self._connection)
             self.pipeline = Pipeline(self._connection, self._target)
             self._close = stack.pop_all()
         return self

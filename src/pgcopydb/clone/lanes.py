@@ -12,6 +12,7 @@ from pgcopydb.clone.lane_process import run_lanes
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.statements import StatementPool
 from pgcopydb.clone.statistics import source_statistics
+from pgcopydb.model.encodings import RAW
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres.lane_route import LaneRoute
@@ -115,6 +116,9 @@ def lanes_at_work(
                 marker_snapshot=locked.origin,
                 locked=_largest(locked.tables),
                 silenced=silenced,
+                raw=all(
+                    facts.encoding == RAW for facts in (copying.source_facts, copying.target_facts)
+                ),
             )
             for worker in _workers(copying.work.catalogue, route, count):
                 group.start(worker)

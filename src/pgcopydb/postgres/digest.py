@@ -10,6 +10,7 @@ from typing import Any, Final
 import psycopg
 from msgspec import Struct
 
+from pgcopydb.model.encodings import RAW
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.sql import digest
@@ -51,7 +52,7 @@ class HashedRow(Struct, frozen=True):
 
 def is_sql_ascii(connection: Session) -> bool:
     """Tell whether the database's bytes may be in no encoding at all."""
-    return connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+    return connection.info.parameter_status("server_encoding") == RAW
 
 
 def table_digest(

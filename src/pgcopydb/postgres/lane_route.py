@@ -17,6 +17,8 @@ class LaneRoute(Struct, frozen=True, kw_only=True):
 
     ``silenced`` keeps triggers and foreign keys that the target has already from firing; its
     tables are then not truncated, which a foreign key forbids, and are known to be empty.
+
+    ``raw`` says that neither side knows an encoding, so that bytes pass as they are.
     """
 
     source: ResolvedServer
@@ -26,3 +28,4 @@ class LaneRoute(Struct, frozen=True, kw_only=True):
     marker_snapshot: str
     locked: tuple[tuple[str, str], ...] = ()
     silenced: bool = False
+    raw: bool = False

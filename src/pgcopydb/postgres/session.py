@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from psycopg import Connection, sql
 from psycopg.abc import Buffer
-from psycopg.adapt import Loader
+from psycopg.adapt import Dumper, Loader
 
+from pgcopydb.model.encodings import RAW
 from pgcopydb.model.endpoint import Side
 
 VALUES: Final = {
@@ -104,16 +105,24 @@ class _RawText(Loader):
         return bytes(data).decode("utf-8", "surrogateescape")
 
 
+class _RawParameter(Dumper):
+    """Sends text as UTF-8, and lone surrogates as the bytes that they stand for."""
+
+    def dump(self, obj: str) -> bytes:
+        return obj.encode("utf-8", "surrogateescape")
+
+
 def use_raw_encoding(connection: Connection[tuple[Any, ...]]) -> bool:
     """Send and receive the bytes of a SQL_ASCII database as they are; tell whether it is one.
 
     Such a database may hold bytes that are no UTF-8, which a session in UTF8 refuses to print or
     to take. Statements of such a session must be ASCII or bytes.
     """
-    if connection.info.parameter_status("server_encoding") != "SQL_ASCII":
+    if connection.info.parameter_status("server_encoding") != RAW:
         return False
     connection.execute("set client_encoding to 'SQL_ASCII'")
     for name in ("text", "name", "varchar", "bpchar"):
         # psycopg would return bytes in this encoding.
         connection.adapters.register_loader(name, _RawText)
+    connection.adapters.register_dumper(str, _RawParameter)
     return True

@@ -22,6 +22,7 @@ import asyncpg
 from msgspec import Struct
 
 from pgcopydb.errors import PgcopydbError, first_line
+from pgcopydb.model.encodings import RAW
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.parts import PartKind, TablePart
 from pgcopydb.postgres import bulk
@@ -200,6 +201,16 @@ class Lane:
         if tables:
             await target.execute(truncate_tables(tables))
 
+    def _form(self, part: TablePart) -> dict[str, str]:
+        """Return the options of both COPY commands that say how values are written.
+
+        In binary a text is in the session's encoding, which asyncpg must know for its statements;
+        only text can be in one that is the COPY's own.
+        """
+        if self._route.raw:
+            return {"format": "text", "encoding": RAW}
+        return {"format": "binary" if part.binary else "text"}
+
     def _is_frozen(self, part: TablePart) -> bool:
         return part.freeze and not self._route.silenced
 
@@ -246,7 +257,7 @@ class Lane:
                     schema_name=part.schema,
                     columns=part.columns or None,
                     source=aiter(chunks),
-                    format="binary" if part.binary else "text",
+                    **self._form(part),
                     freeze=True if self._is_frozen(part) else None,
                 )
             sent = await reader
@@ -281,7 +292,7 @@ class Lane:
 
         Returns how many rows the source says that it has sent.
         """
-        form = "binary" if part.binary else "text"
+        form = self._form(part)
         try:
             with _reporting(self._route.source.endpoint, f"reading {part}"):
                 if part.part.kind is PartKind.WHOLE:
@@ -290,11 +301,11 @@ class Lane:
                         schema_name=part.schema,
                         columns=part.columns or None,
                         output=chunks.put,
-                        format=form,
+                        **form,
                     )
                 else:
                     query = select_part(part.schema, part.name, part.columns, part.part)
-                    status = await source.copy_from_query(query, output=chunks.put, format=form)
+                    status = await source.copy_from_query(query, output=chunks.put, **form)
         except BaseException as error:
             chunks.close(error)
             raise

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from pgcopydb.model.encodings import RAW
 from pgcopydb.model.endpoint import Side
 from pgcopydb.model.findings import Finding, Name, Severity, Statement
 from pgcopydb.model.objects import ServerFacts
@@ -19,8 +20,6 @@ from pgcopydb.rules.readiness.wording import set_setting
 
 _BESIDE_LANES: Final = 8
 """Sessions beside the lanes: the snapshot's, walsender, watch, catalogue, pg_dump or pg_restore."""
-
-_RAW: Final = "SQL_ASCII"
 
 _WORKERS: Final = {
     "max_parallel_maintenance_workers": 2,
@@ -189,11 +188,11 @@ def encodings(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[F
         return
     what = (
         f"the target is {there}, the source {here}: bytes are taken as they are, or refused"
-        if _RAW in (here, there)
+        if RAW in (here, there)
         else f"the target is {there}, the source {here}: a character that {there} does not have"
         " ends the copy"
     )
-    if there == "UTF8" and here != _RAW:
+    if there == "UTF8" and here != RAW:
         yield Finding(
             severity=Severity.NOTE,
             side=Side.TARGET,
