@@ -1,6 +1,7 @@
 """Secrets stay where they belong, and nobody hears of one but the server that it is for."""
 
 import os
+import re
 import socket
 import stat
 import struct
@@ -8,15 +9,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from pgcopydb.demo.places import LOOPBACK
 from pgcopydb.model.endpoint import Side
 from tests.support import canaries
 from tests.support.clock import wait_for
-from tests.support.commands import Pgcopydb, PgcopydbBackground
-from tests.support.servers import MakeCluster, SourceTarget
+from tests.support.commands import Pgcopydb, PgcopydbBackground, Running
+from tests.support.servers import Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
 SOURCE_SECRET = "canary-of-the-source-Zq7"
@@ -205,6 +208,117 @@ def test_what_hides_behind_names_of_the_servers_own_is_never_run(
         with pytest.raises(Exception, match="canary: = runs as postgres"):
             database.execute("select 1 = 1")
         assert canaries.fired(database) != []
+
+
+TAKEN_FOR = {
+    "table": "create table taken (id bigint primary key, is_called boolean);"
+    "insert into taken select g, true from generate_series(1, 1000) g",
+    "sequence": "create sequence taken; select nextval('taken')",
+}
+
+TRAP = """
+create function trap() returns bigint language plpgsql as $$begin
+  raise log 'the trap of % runs as %', current_database(), current_user;
+  return 1;
+end$$
+"""
+
+
+@contextmanager
+def swapping(database: Database, kind: str) -> Iterator[psycopg.Connection[Any]]:
+    """Have a view with a trap stand in the place of ``taken`` as soon as the session commits.
+
+    Whoever would read it waits for the session until then, and takes what has its name afterwards.
+    """
+    database.execute(TRAP)
+    with database.connect() as owner:
+        owner.execute(
+            f"begin; drop {kind} taken;"
+            "create view taken as select trap() as id, true as is_called, trap() as last_value,"
+            " '(0,1)'::tid as ctid".encode()
+        )
+        yield owner
+
+
+def commit_before(owner: psycopg.Connection[Any], running: Running, database: Database) -> None:
+    """Commit while one of the command's sessions waits for what the owner has changed."""
+    waiting = (
+        "select from pg_stat_activity where wait_event_type = 'Lock' and"
+        " datname = current_database() and application_name ~ '^pg(copydb|_dump)'"
+    )
+    assert wait_for(lambda: database.rows(waiting) != [] or not running.is_running, seconds=60), (
+        running.stderr
+    )
+    assert running.is_running, running.stderr
+    owner.execute("commit")
+
+
+def assert_no_trap_ran(database: Database) -> None:
+    assert f"the trap of {database.name} runs as" not in database.cluster.log
+    assert database.rows("select is_called from taken") == [(True,)]
+    assert f"the trap of {database.name} runs as" in database.cluster.log
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        ("table", 3, "source: tables changed after the snapshot was taken: public.taken was"),
+        ("sequence", 6, "source: reading sequences failed: access to non-system view"),
+    ],
+)
+def test_a_view_in_the_place_of_what_is_copied_is_not_read(
+    kind: str,
+    status: int,
+    said: str,
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """It comes between the listing and the lock, or the read where nothing can be locked."""
+    pair = source_target
+    pair.source.execute(TAKEN_FOR[kind])
+    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+    with swapping(pair.source, kind) as owner, stream.start("clone") as running:
+        commit_before(owner, running, pair.source)
+        finished = running.wait(60)
+    assert finished.status == status, finished.stderr
+    assert f"ERROR: {said}" in finished.stderr
+    assert_no_trap_ran(pair.source)
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize(
+    ("kind", "command", "doing"),
+    [
+        ("table", "compare data", "reading public.taken"),
+        ("sequence", "copy sequences", "reading sequences"),
+    ],
+)
+def test_a_view_in_the_place_of_what_is_compared_or_set_is_not_read(
+    side: Side,
+    kind: str,
+    command: str,
+    doing: str,
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+) -> None:
+    """On either side: also on the target its owner may be somebody with fewer rights."""
+    pair = source_target
+    database = pair.source if side is Side.SOURCE else pair.target
+    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+    stream.both(TAKEN_FOR[kind])
+    words = [*command.split(), *pair.options]
+    if command.startswith("copy"):
+        words += ["--dir", str(tmp_path / "work")]
+    with swapping(database, kind) as owner, pgcopydb_background(*words) as running:
+        commit_before(owner, running, database)
+        finished = running.wait(60)
+    assert finished.status not in {0, 1}, finished.stderr
+    assert re.search(f"ERROR: {side}: {doing}.* failed: access to non-system view", finished.stderr)
+    assert_no_trap_ran(database)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pgcopydb.errors import Interrupted, PgcopydbError, StateError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.digest import RowTooLongError
-from pgcopydb.postgres.session import use_raw_encoding
+from pgcopydb.postgres.session import read_tables_only, use_raw_encoding
 from pgcopydb.postgres.snapshot import HeldSnapshot, exported_snapshot, import_snapshot
 from pgcopydb.runtime import signals
 
@@ -110,6 +110,7 @@ class SideReaders:
         reader = _Reader(connection)
         try:
             use_raw_encoding(connection)
+            read_tables_only(connection)
             self._begin(connection)
         except BaseException:
             self._drop(reader)
@@ -208,6 +209,7 @@ def open_readers(
         for endpoint in (source, target):
             held = stack.enter_context(exported_snapshot(endpoint, purpose="compare"))
             use_raw_encoding(held.connection)
+            read_tables_only(held.connection)
             sides[endpoint.side] = SideReaders(held, jobs)
         for side in sides.values():
             stack.callback(side.close)

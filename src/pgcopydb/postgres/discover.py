@@ -37,6 +37,7 @@ from pgcopydb.model.objects import (
     UnwritableTable,
 )
 from pgcopydb.postgres.queries import query
+from pgcopydb.postgres.session import read_tables_only
 
 Record = dict[str, Any]
 
@@ -127,7 +128,7 @@ def sequence_values(
     """Return where ``sequences`` stand now.
 
     A sequence is not transactional: whatever the snapshot, this reads the newest value, and it is
-    exact only once nobody calls nextval any more.
+    exact only once nobody calls nextval any more. What has taken a sequence's place is not read.
     """
     values: list[SequenceValue] = []
     remaining = iter(sequences)
@@ -138,7 +139,9 @@ def sequence_values(
             )
             for sequence in batch
         )
-        values += [SequenceValue(*row) for row in connection.execute(statement)]
+        with connection.transaction():
+            read_tables_only(connection, local=True)
+            values += [SequenceValue(*row) for row in connection.execute(statement)]
     return values
 
 

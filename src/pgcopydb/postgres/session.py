@@ -48,10 +48,15 @@ BEHAVIOUR: Final = {
     "jit": "off",  # fires on the statements of apply and costs more than it gives
 }
 
+_TABLES_ONLY: Final = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
+"""No view or foreign table is read in a table's place (CVE-2024-7348): it runs its owner's code.
+
+Servers have this since 12.20, 13.16, 14.13, 15.8 and 16.4.
+"""
+
 SIDES: Final = {
     # A source made read-only for the cut-over stays so: nothing needs to write rows there.
-    # No view or foreign table is ever read in a table's place (CVE-2024-7348).
-    Side.SOURCE: {"restrict_nonsystem_relation_kind": "view, foreign-table"},
+    Side.SOURCE: _TABLES_ONLY,
     Side.TARGET: {"default_transaction_read_only": "off"},
 }
 
@@ -96,6 +101,20 @@ def child_overrides(connection: Connection[tuple[Any, ...]], side: Side) -> dict
     rows = connection.execute("select name, reset_val from pg_catalog.pg_settings")
     defaults = {str(name): value for name, value in rows}
     return {name: value for name, value in wanted.items() if defaults.get(name, value) != value}
+
+
+def read_tables_only(connection: Connection[tuple[Any, ...]], *, local: bool = False) -> None:
+    """Keep views from being read in a table's place on a target too; raises psycopg.Error.
+
+    With ``local`` until the end of the transaction. What writes there cannot have it: views are
+    behind materialised ones, and in what functions of constraints read.
+    """
+    for name, value in _TABLES_ONLY.items():
+        connection.execute(
+            "select pg_catalog.set_config(name, %s, %s) from (values (%s)) as v(name)"
+            " where pg_catalog.current_setting(name, true) is not null",
+            (value, local, name),
+        )
 
 
 class _RawText(Loader):
