@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from pgcopydb.demo import cluster
 from tests.integration.test_clone_failures import IN_THE_MIDDLE, MANY_OBJECTS, any_rows
 from tests.support.clock import wait_for
-from tests.support.commands import Finished
+from tests.support.commands import Finished, PgcopydbBackground
 from tests.support.litter import assert_quiet, litter
-from tests.support.servers import Database, SourceTarget
+from tests.support.servers import Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
 SCHEMA = "create table item (id integer primary key, name text); create table other (id integer)"
@@ -66,6 +68,37 @@ def test_a_publication_that_was_made_again_stays(stream: Stream) -> None:
     source.execute("drop publication pgcopydb; create publication pgcopydb for table item")
     stream.run("stream", "cleanup")
     assert publications(source) == ["pgcopydb"]
+
+
+def test_a_slot_that_is_made_just_before_is_told_in_any_language(
+    make_cluster: MakeCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    pgcopydb_background: PgcopydbBackground,
+    tmp_path: Path,
+) -> None:
+    """After the check has looked; where the server has no translations it speaks English."""
+    english = cluster._environment()
+    monkeypatch.setattr(cluster, "_environment", lambda: {**english, "LANGUAGE": "de"})
+    server = make_cluster(15, settings={"lc_messages": "C.UTF-8"})
+    source, target = (Database(server, name) for name in ("here", "there"))
+    for database in (source, target):
+        server.create_database(database.name)
+    source.execute(SCHEMA)
+    words = ["stream", "setup", "--create-slot", "--no-identity", "insert-only"]
+    words += ["--dir", str(tmp_path / "work"), *SourceTarget(source, target).options]
+    with source.connect() as busy:
+        busy.execute("begin; lock table item in share update exclusive mode")
+        with pgcopydb_background(*words) as running:
+            waits = "select from pg_locks where not granted"
+            assert wait_for(lambda: source.rows(waits) != [] or not running.is_running, seconds=30)
+            source.execute("select pg_create_physical_replication_slot('pgcopydb')")
+            busy.execute("commit")
+            finished = running.wait(60)
+    assert finished.status == 3, finished.stderr
+    assert "choose another with --slot-name" in finished.stderr
+    assert "SELECT pg_catalog.pg_drop_replication_slot('pgcopydb');" in finished.stderr
+    assert slots(source) == ["pgcopydb"]
+    assert publications(source) == []
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -172,7 +172,7 @@ def _forget(work: WorkDirectory) -> None:
         update_header(store, snapshot=None, slot_created=False, consistent_point=None)
 
 
-_EXISTS = "already exists"
+_EXISTS = "42710"  # duplicate_object
 _PLUGIN_REFUSED = ("could not access file", "output_plugin", "output plugin")
 
 
@@ -184,7 +184,7 @@ def _create_slot_or_explain(
             walsender, source, slot_name=follow.slot_name, plugin=follow.plugin.value
         )
     except PgcopydbError as error:
-        if error.message.endswith(_EXISTS):
+        if getattr(error.__cause__, "sqlstate", None) == _EXISTS:
             raise StateError(
                 error.message,
                 hint="choose another with --slot-name; or if nobody needs that one, drop it:"
