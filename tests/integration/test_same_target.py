@@ -146,3 +146,51 @@ def test_a_session_that_a_killed_run_left_is_not_in_its_own_way(
         assert resumed.status == 0, resumed.stderr
     assert differences(source, target) == []
     assert litter(target) == []
+
+
+END = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{}'"
+
+
+@pytest.mark.parametrize("command", ["clone", "copy table-data"])
+def test_a_lock_that_is_lost_is_taken_again(
+    source_target: SourceTarget,
+    command: str,
+    pgcopydb_background: PgcopydbBackground,
+    tmp_path: Path,
+) -> None:
+    source, target = source_target.source, source_target.target
+    if command.startswith("copy"):
+        target.execute(EMPTY)
+    with pgcopydb_background(*words(source_target, tmp_path / "one", command)) as running:
+        with standing_still(running, target) as name:
+            target.rows(END.format(name))
+            assert wait_for(lambda: target.rows(HOLDING) == [])
+        ended = running.wait(60)
+    assert ended.status == 0, ended.stderr
+    assert "the session was lost that keeps other copies out; another has begun" in ended.stderr
+    assert differing_tables(source, target) == []
+    assert litter(target) == []
+
+
+@pytest.mark.parametrize("command", ["clone", "copy table-data"])
+def test_a_lock_that_another_run_has_taken_ends_the_copy(
+    source_target: SourceTarget,
+    command: str,
+    pgcopydb_background: PgcopydbBackground,
+    tmp_path: Path,
+) -> None:
+    target = source_target.target
+    if command.startswith("copy"):
+        target.execute(EMPTY)
+    with (
+        target.connect(application_name="pgcopydb copy 0a1b2c3d") as other,
+        pgcopydb_background(*words(source_target, tmp_path / "one", command)) as running,
+    ):
+        with standing_still(running, target) as name:
+            target.rows(END.format(name))
+            other.execute("select pg_advisory_lock(x'7067636f70796462'::bigint)")
+        ended = running.wait(60)
+    assert ended.status == 7, ended.stderr
+    assert ALONE in ended.stderr
+    assert "pgcopydb copy 0a1b2c3d" in ended.stderr
+    assert_quiet(source_target)

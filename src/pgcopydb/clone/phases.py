@@ -14,6 +14,8 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Final
 
+from msgspec.structs import replace
+
 from pgcopydb.clone import indexes, into_tables, large_objects, rows, verify
 from pgcopydb.clone.constraints import create_foreign_keys, refuse_unvalidated
 from pgcopydb.clone.context import (
@@ -77,7 +79,8 @@ def _copy_rows(
     started = monotonic()
     copying = prepare_phase(work, source, target, copy)
     complete = Making.FOREIGN_KEYS in scope.making
-    with copying_alone(copying.target, copying.header.run_id):
+    with copying_alone(copying.target, copying.header.run_id) as lock:
+        copying = replace(copying, watch=lock.check)
         rows.copy_rows(copying, copy.snapshot or copying.header.snapshot, scope)
         if complete:
             create_foreign_keys(copying, unchecked=False)

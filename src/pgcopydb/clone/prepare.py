@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pgcopydb.clone import refusals
 from pgcopydb.clone.context import (
@@ -119,10 +120,10 @@ def prepared(
     has since it was looked at.
     """
     copying = prepare(work, source, target, copy, filters, sides=sides)
-    with copying_alone(copying.target, copying.header.run_id):
+    with copying_alone(copying.target, copying.header.run_id) as lock:
         if not copying.is_done(_CHECKED):
             _take_target(copying)
-        yield copying
+        yield replace(copying, watch=lock.check)
 
 
 def prepare(

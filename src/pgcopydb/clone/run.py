@@ -98,12 +98,20 @@ def copy_database(
     """
     started = monotonic()
     with keeping_sessions(), prepared(work, source, target, copy) as begun:
-        copying = replace(begun, watch=watch)
+        copying = replace(begun, watch=_each(begun.watch, watch))
         _copy_base(copying, snapshot)
         if not defer_constraints:
             finish(copying, unchecked=False)
         set_properties(copying)
     return summarize(work, monotonic() - started)
+
+
+def _each(*watches: Watch) -> Watch:
+    def watch() -> None:
+        for one in watches:
+            one()
+
+    return watch
 
 
 def finish_constraints(

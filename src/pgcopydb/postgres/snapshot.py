@@ -8,7 +8,6 @@ lock was there, exports the snapshot again and stays until the last row is copie
 """
 
 import logging
-import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -25,6 +24,7 @@ from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.losses import is_lost
 from pgcopydb.rules.readiness.reading import has_lock_room, needed_factor
 from pgcopydb.sql import copy
 
@@ -74,13 +74,7 @@ class HeldSnapshot:
         Without it the locks are gone and no further session can take the snapshot, so what is
         copied afterwards would not be of one moment.
         """
-        connection = self.connection
-        try:
-            if not connection.closed and select.select([connection.fileno()], [], [], 0)[0]:
-                connection.pgconn.consume_input()
-        except (psycopg.Error, OSError, ValueError) as error:
-            raise self._lost() from error
-        if connection.closed or connection.pgconn.status != psycopg.pq.ConnStatus.OK:
+        if is_lost(self.connection):
             raise self._lost()
 
     def confirm(self) -> None:
