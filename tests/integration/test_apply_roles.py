@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pgcopydb.cdc import silence
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.options import WorkOptions
+from pgcopydb.workdir.directory import open_directory
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differing_tables
@@ -235,3 +239,28 @@ def test_a_trigger_that_was_made_between_two_follows_may_have_fired(stream: Stre
     stream.set_endpos()
     finished = stream.run("stream", "replay", "--resume", status=3)
     assert "again of public.item" in finished.stderr
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, SCHEMA)], indirect=True)
+def test_a_run_that_is_killed_while_it_silences_them_has_let_none_fire(
+    source_target: SourceTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source_target.target.execute(SCHEMA)
+    target = source_target.target.endpoint(Side.TARGET)
+
+    class Killed(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with open_directory(WorkOptions(directory=tmp_path / "work"), command="follow") as work:
+        with monkeypatch.context() as patch:
+            patch.setattr(silence, "disable_triggers", killed)
+            with pytest.raises(Killed):
+                silence.silence_triggers(work, target)
+        # Else it would look for them in the list of followed tables, which there is none of yet.
+        silence.silence_triggers(work, target)
+        assert ("always", "D") in trigger_states(source_target.target)
+        silence.give_back_triggers(work, target)
+    assert trigger_states(source_target.target) == trigger_states(source_target.source)

@@ -85,7 +85,7 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
     if header.cleaned_up:
         log.info("nothing was left to remove")
     else:
-        log.info("removed slot, publication, origin and the schema pgcopydb")
+        log.info("removed what this migration had made on both servers")
 
 
 def _clean_source(work: WorkDirectory, header: RunHeader, source: Endpoint) -> None:

@@ -42,11 +42,13 @@ def silence_triggers(work: WorkDirectory, target: Endpoint) -> None:
         found = firing_triggers(connection, target, silenced=may_silence(connection, target))
         if read_fact(store, _SILENT, bool):  # made since an earlier follow silenced all others
             _note(work, store, found)
+        if found:
+            write_fact(store, _SILENCED, [*_known(store, _SILENCED), *found])
+            disable_triggers(connection, target, found)
+        # Not sooner: a run that is killed before has applied nothing that made a trigger fire.
         write_fact(store, _SILENT, True)
-        if not found:
-            return
-        write_fact(store, _SILENCED, [*_known(store, _SILENCED), *found])
-        disable_triggers(connection, target, found)
+    if not found:
+        return
     log.info("target: %d triggers stay disabled until the end of the follow", len(found))
 
 

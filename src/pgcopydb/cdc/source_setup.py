@@ -300,9 +300,11 @@ def _drop_useless(work: WorkDirectory, source: Endpoint, header: RunHeader) -> N
             drop_left_by(header, connection, source, read_facts(connection, source))
     except PgcopydbError as error:
         log.warning(
-            'replication slot "%s" could not be dropped and keeps WAL on the source: %s',
+            'replication slot "%s" could not be dropped and keeps WAL on the source: %s; drop it'
+            " with pgcopydb stream cleanup --dir %s",
             header.slot_name,
             error.message,
+            work.path,
         )
         return
     with work.store() as store:
