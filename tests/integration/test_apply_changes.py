@@ -15,6 +15,8 @@ from tests.support.commands import Pgcopydb
 from tests.support.equality import differing_tables
 from tests.support.servers import SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 
 @dataclass(frozen=True)
 class Case:

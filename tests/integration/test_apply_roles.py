@@ -15,6 +15,8 @@ from tests.support.equality import differing_tables
 from tests.support.servers import Database, SourceTarget
 from tests.support.steps import Stream
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = """
 create table customer (id integer primary key, name text, referrer integer references customer);
 create table purchase (

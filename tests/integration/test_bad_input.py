@@ -18,6 +18,8 @@ from tests.support.litter import litter, sessions
 from tests.support.pooler import pooler
 from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SECONDS = 20.0
 """No refusal may take longer; this is a small machine, and most take less than one."""
 

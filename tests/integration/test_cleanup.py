@@ -14,6 +14,8 @@ from tests.support.litter import assert_quiet, litter
 from tests.support.servers import Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = "create table item (id integer primary key, name text); create table other (id integer)"
 KEYED = "drop table other"
 MAKE_AGAIN = """

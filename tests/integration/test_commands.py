@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,25 @@ def test_background_command_can_be_fed(pgcopydb_background: PgcopydbBackground) 
     with pgcopydb_background("--version", stdin_pipe=True) as started:
         started.stdin.close()
         assert started.wait(30).status == 0
+
+
+@pytest.mark.forked_commands
+def test_a_forked_command_is_like_one_that_is_started(
+    pgcopydb_command: Pgcopydb, pgcopydb_background: PgcopydbBackground, tmp_path: Path
+) -> None:
+    finished = pgcopydb_command("--version")
+    assert (finished.status, finished.stderr) == (0, "")
+    assert "0.1.0" in finished.stdout
+    assert pgcopydb_command("--nonsense").status == 1
+    assert str(tmp_path / "home" / "tmp") in pgcopydb_command("list", "progress").stderr
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nobody = f"host=127.0.0.1 port={silent.getsockname()[1]} user=x dbname=x"
+        named = {"PGCOPYDB_SOURCE_PGURI": nobody, "PGCOPYDB_TARGET_PGURI": nobody}
+        for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+            with pgcopydb_background("ping", env=named) as running:
+                connection, _ = silent.accept()
+                with connection:
+                    assert os.getsid(running.pid) == running.pid
+                    assert running.is_running
+                    running.send_signal(number)
+                    assert running.wait(20).status == status

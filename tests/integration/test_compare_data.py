@@ -16,6 +16,8 @@ from pgcopydb.workdir.directory import open_directory
 from tests.support.commands import Pgcopydb
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 OBJECTS = (Path(__file__).parents[1] / "support" / "objects.sql").read_text()
 
 

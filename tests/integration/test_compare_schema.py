@@ -13,6 +13,8 @@ from pgcopydb.model.options import CompareOptions, WorkOptions
 from tests.support.commands import Pgcopydb
 from tests.support.servers import MakeDatabase, Servers, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SUPPORT = Path(__file__).parents[1] / "support"
 OBJECTS = (SUPPORT / "objects.sql").read_text()
 DEFINITIONS = (SUPPORT / "definitions.sql").read_text()

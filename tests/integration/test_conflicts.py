@@ -10,6 +10,8 @@ import pytest
 from tests.support.commands import Finished, Pgcopydb
 from tests.support.servers import SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = """
 create table item (
   id integer primary key,

@@ -9,6 +9,8 @@ from tests.support.commands import Pgcopydb
 from tests.support.equality import differing_tables
 from tests.support.servers import SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 OBJECTS = """
     create role keeper; create role reader;
     create collation mine (provider = libc, locale = 'C');

@@ -12,6 +12,8 @@ from tests.support.commands import Pgcopydb
 from tests.support.phases import Phases
 from tests.support.servers import Database, MakeCluster, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 INSTALLED = """
     select e.extname, e.extversion, n.nspname, pg_get_userbyid(n.nspowner)
     from pg_extension e join pg_namespace n on n.oid = e.extnamespace order by 1

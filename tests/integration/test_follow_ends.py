@@ -14,6 +14,8 @@ from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Runni
 from tests.support.equality import differing_tables
 from tests.support.servers import MakeDatabase, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = """
 create table item (id integer primary key, name text);
 create table other (id integer primary key, name text);

@@ -12,6 +12,8 @@ from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.servers import Database, SourceTarget
 from tests.support.steps import Stream
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = "create table item (id integer primary key, name text)"
 
 

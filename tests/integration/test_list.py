@@ -9,6 +9,8 @@ import pytest
 from tests.support.commands import Pgcopydb
 from tests.support.servers import Database, MakeDatabase, Servers
 
+pytestmark = pytest.mark.forked_commands
+
 ODD = "O'dd \"s%s\n\u00fc"
 SCHEMA = """
 create schema "O'dd ""s%s

@@ -18,6 +18,8 @@ from tests.support.commands import PgcopydbBackground
 from tests.support.equality import differences, differing_tables
 from tests.support.phases import Phases
 
+pytestmark = pytest.mark.forked_commands
+
 
 @pytest.mark.parametrize(
     "source_target", [(15, 15, OBJECTS), (15, 18, OBJECTS), (16, 18, OBJECTS)], indirect=True

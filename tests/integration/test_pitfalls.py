@@ -17,6 +17,7 @@ from tests.support.equality import differing_tables
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 from tests.support.steps import Stream
 
+pytestmark = pytest.mark.forked_commands
 PLUGINS = pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
 BY_EVERY_PLUGIN = pytest.mark.parametrize("source_target", [(15, 15)], indirect=True)
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.phases import Phases
 
+pytestmark = pytest.mark.forked_commands
+
 ROLES = r"""
     create role "Odd ""role""; drop" with login password 'se''cret\' createdb connection limit 7
       valid until '2031-02-03 04:05:06+00';

@@ -21,6 +21,8 @@ from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Runni
 from tests.support.equality import differing_tables
 from tests.support.servers import MakeDatabase, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = """
 create table item (id integer primary key, label text, price numeric(10,2));
 insert into item select g, 'item ' || g, g from generate_series(1, 20) g;

@@ -10,6 +10,8 @@ from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.servers import Database, MakeCluster, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = "create table t (id integer primary key, v text); insert into t values (1, 'one')"
 
 RECOVERY = """

@@ -15,6 +15,8 @@ from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.servers import Connection, SourceTarget
 from tests.support.steps import Stream
 
+pytestmark = pytest.mark.forked_commands
+
 TABLES = """
 create type mood as enum ('well', 'so so');
 create table wide (id integer primary key, v text, m mood);

@@ -28,6 +28,8 @@ from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, clean
 from tests.support.equality import differing_tables
 from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 PLUGINS = pytest.mark.parametrize("plugin", list(Plugin))
 
 SCHEMA = """

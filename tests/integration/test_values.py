@@ -11,6 +11,8 @@ from tests.support.random_values import carry_random_values
 from tests.support.steps import Stream
 from tests.support.workload import APPLICATION
 
+pytestmark = pytest.mark.forked_commands
+
 PLUGINS = pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])
 BETWEEN_15 = pytest.mark.parametrize("source_target", [(15, 15)], indirect=True)
 

@@ -8,6 +8,8 @@ from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.servers import SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 SCHEMA = "create table reading (id int primary key, value float8, exact numeric(10, 2))"
 
 

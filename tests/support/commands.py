@@ -17,6 +17,8 @@ from typing import IO, Protocol
 
 import pytest
 
+from tests.support.forked import Forker, Order, Process
+
 DEFAULT_SECONDS = 120.0
 
 
@@ -32,7 +34,7 @@ class Finished:
 class Running:
     """A command that is still running, or was."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
+    def __init__(self, process: Process, stdout: Path, stderr: Path) -> None:
         self._process = process
         self._stdout = stdout
         self._stderr = stderr
@@ -140,21 +142,34 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 @contextmanager
 def running(
-    command: list[str], directory: Path, env: dict[str, str], stdin: int | IO[bytes]
+    command: list[str],
+    directory: Path,
+    env: dict[str, str],
+    stdin: int | IO[bytes],
+    forker: Forker | None = None,
 ) -> Iterator[Running]:
-    """Run a command in a session of its own, with its output in files of ``directory``."""
+    """Run a command in a session of its own, with its output in files of ``directory``.
+
+    With a ``forker`` it is a script of Python that needs no new interpreter.
+    """
     directory.mkdir(parents=True)
     stdout, stderr = directory / "stdout", directory / "stderr"
+    process: Process
     with stdout.open("wb") as out, stderr.open("wb") as err:
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env=env,
-            stdin=stdin,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
+        if forker is not None:
+            process = forker.start(
+                Order(command, str(directory), env), (out.fileno(), err.fileno())
+            )
+        else:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=env,
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
     started = Running(process, stdout, stderr)
     try:
         yield started
@@ -166,9 +181,19 @@ def running(
                 process.stdin.close()
 
 
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Forker]:
+    """The process that ``forked_commands`` come from."""
+    with Forker() as forker:
+        yield forker
+
+
 @pytest.fixture
-def pgcopydb_background(tmp_path: Path) -> PgcopydbBackground:
+def pgcopydb_background(
+    request: pytest.FixtureRequest, tmp_path: Path, forker: Forker
+) -> PgcopydbBackground:
     """Starts the command beside the test: ``with pgcopydb_background("follow") as running:``."""
+    forked = request.node.get_closest_marker("forked_commands") is not None
     home = tmp_path / "home"
     program = str(Path(sys.executable).with_name("pgcopydb"))
     number = 0
@@ -180,11 +205,14 @@ def pgcopydb_background(tmp_path: Path) -> PgcopydbBackground:
     ) -> AbstractContextManager[Running]:
         nonlocal number
         number += 1
+        # What may matter to the interpreter itself is left to a new one.
+        forks = forked and not stdin_pipe and all(name.startswith("PG") for name in env or {})
         return running(
             [program, *map(str, arguments)],
             tmp_path / f"command-{number}",
             clean_environment(home) | dict(env or {}),
             subprocess.PIPE if stdin_pipe else subprocess.DEVNULL,
+            forker if forks else None,
         )
 
     return start

@@ -232,14 +232,17 @@ def _unlogged(cluster: Cluster, database: str) -> Unlogged:
 @contextmanager
 def nothing_left(cluster: Cluster) -> Iterator[None]:
     """Drop, at the end, what was made on a server meanwhile, and start the server if it is down."""
-    before = {kind: _names(cluster, query) for kind, query in _LEFTOVERS.items()}
+    before = _leftovers(cluster)
     try:
         yield
     finally:
         cluster.start()
-        for kind, query in _LEFTOVERS.items():
-            for name in _names(cluster, query) - before[kind]:
-                _DROP[kind](cluster, name)
+        made = _leftovers(cluster) - before
+        databases = {found for found in made if found[0] == "database"}
+        _drop(cluster, databases)
+        if made != databases:
+            # What was in a database is gone with it.
+            _drop(cluster, _leftovers(cluster) - before)
 
 
 # In the order of dropping: databases take their slots, objects and sessions along, and only an
@@ -250,11 +253,22 @@ _LEFTOVERS = {
     "origin": "select roname from pg_replication_origin",
     "role": "select rolname from pg_roles where rolname not like 'pg\\_%'",
 }
+_ALL_LEFTOVERS = " union all ".join(
+    f"select '{kind}', name::text from ({query}) as {kind}s (name)"
+    for kind, query in _LEFTOVERS.items()
+)
 
 
-def _names(cluster: Cluster, query: str) -> set[str]:
+def _leftovers(cluster: Cluster) -> set[tuple[str, str]]:
+    """Return the kind and the name of everything that a test could leave."""
     with cluster.connect() as connection:
-        return {name for (name,) in connection.execute(query.encode())}
+        return set(connection.execute(_ALL_LEFTOVERS.encode()))
+
+
+def _drop(cluster: Cluster, leftovers: set[tuple[str, str]]) -> None:
+    for kind, drop in _DROP.items():
+        for name in sorted(name for found, name in leftovers if found == kind):
+            drop(cluster, name)
 
 
 def _run(cluster: Cluster, statement: sql.Composed) -> None:

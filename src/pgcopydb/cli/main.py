@@ -5,6 +5,7 @@ Nothing but click is imported until a command is called, so that ``--help`` answ
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import select
@@ -70,7 +71,10 @@ click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s version %
 
 def main() -> NoReturn:
     """Run the command line of this process, and end the process with its status."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    # Python looks for garbage once more as it ends, in all that was imported: for 0.1 s of CPU.
+    gc.freeze()
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
