@@ -101,8 +101,10 @@ class Forker:
 
     def __exit__(self, *_: object) -> None:
         if self._orders is not None and self._process is not None:
+            # Another process, forked from this one meanwhile, may have the socket too.
+            self._orders.shutdown(socket.SHUT_RDWR)
             self._orders.close()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def start(self, order: Order, output: tuple[int, int]) -> Forked:
         """Fork a process whose standard output and standard error are these descriptors."""

@@ -142,23 +142,24 @@ def test_the_reference_can_be_written_and_checked(tmp_path: Path) -> None:
 # -- refusals --------------------------------------------------------------------------------------
 
 
+@pytest.mark.forked_commands
 @pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
-def test_an_unknown_option_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
-    result = in_process([*words, "--no-such-option"], tmp_path)
-    refused_with_usage(result, "--no-such-option")
+def test_an_unknown_option_is_refused(words: tuple[str, ...], pgcopydb_command: Pgcopydb) -> None:
+    refused_with_usage(pgcopydb_command(*words, "--no-such-option"), "--no-such-option")
 
 
-def in_process(arguments: list[str], tmp_path: Path, **env: str) -> Finished:
-    """Run ``pgcopydb`` by its module, which works in a checkout that is not installed, too."""
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    """Which works in a checkout that is not installed, too."""
     finished = subprocess.run(
-        [sys.executable, "-m", "pgcopydb", *arguments],
-        env=clean_environment(tmp_path) | env,
+        [sys.executable, "-m", "pgcopydb", "clone", "--no-such-option"],
+        env=clean_environment(tmp_path),
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    return Finished(finished.returncode, finished.stdout, finished.stderr)
+    told = Finished(finished.returncode, finished.stdout, finished.stderr)
+    refused_with_usage(told, "--no-such-option")
 
 
 NEEDS_SOURCE = [

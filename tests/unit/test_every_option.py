@@ -206,9 +206,10 @@ def test_a_malformed_connection_string(
 
 
 def servers(command: Command) -> list[str]:
-    """Return options that name servers which are not there."""
+    """Return options that name servers which are not there, and that nobody waits for."""
     sides = [side for side in ("--source", "--target") if command.has(side)]
-    return [word for side in sides for word in (side, NOWHERE)]
+    at_once = ["--retry-for", "0"] if command.has("--retry-for") else []
+    return [word for side in sides for word in (side, NOWHERE)] + at_once
 
 
 def positional(command: Command, tmp_path: Path) -> list[str]:
