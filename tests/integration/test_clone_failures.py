@@ -44,6 +44,8 @@ from tests.support.litter import assert_quiet, litter
 from tests.support.proxy import Proxy
 from tests.support.servers import AsRole, Connection, Database, MakeCluster, SourceTarget
 
+pytestmark = pytest.mark.forked_commands
+
 BIG = """
 create table big (id bigint primary key, pad text not null);
 insert into big select g, repeat(md5(g::text), 8) from generate_series(1, 150000) g;
@@ -222,7 +224,8 @@ def test_rows_that_the_target_refuses_end_the_run(
     started = time.monotonic()
     with pytest.raises(SqlError, match=r"^target: copying public\.strict failed: .*violates check"):
         run_clone(source_target, tmp_path / "work", replace(TWO_JOBS, table_jobs=jobs))
-    assert time.monotonic() - started < 10
+    # A hang would not end by itself; the machine may have other work.
+    assert time.monotonic() - started < 60
     assert source_target.target.rows("select count(*) from strict") == [(0,)]
 
 

@@ -13,8 +13,6 @@ from tests.support.commands import PgcopydbBackground
 from tests.support.memory import MemoryWatch
 from tests.support.servers import Database, SourceTarget
 
-pytestmark = pytest.mark.forked_commands
-
 MANY = """
 select count(lo_from_bytea(0, decode(repeat(md5(g::text), g % 50), 'hex')))
   from generate_series(1, 3000) g;

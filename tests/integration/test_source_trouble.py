@@ -17,6 +17,8 @@ from tests.support.litter import litter
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
+pytestmark = pytest.mark.forked_commands
+
 MOVED = "update item set id = id + 3 where id > 3"
 
 TWO_KEYS = """

@@ -18,6 +18,8 @@ from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, SourceTarget
 from tests.support.steps import Stream, apply_waits_for_a_lock
 
+pytestmark = pytest.mark.forked_commands
+
 PAIR = """
 create table first (id integer primary key, n integer);
 create table second (id integer primary key, n integer);
@@ -86,7 +88,7 @@ def test_a_statement_that_outlives_a_killed_apply_is_ended(
                 finished = resumed.wait(60)
         other.execute("commit")
     assert finished.status == 0, finished.stderr
-    assert seconds < 15, finished.stderr
+    assert seconds < 60, finished.stderr  # the statement would sleep for twice as long
     assert re.findall(r"ended session (\d+)", finished.stderr) == [str(busy)]
     assert target.rows("select id from item order by id") == [(1,), (1,), (2,), (3,)]
     assert target.rows("select to_regclass('theirs')::text") == [("theirs",)]

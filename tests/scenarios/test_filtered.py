@@ -7,6 +7,8 @@ import pytest
 from tests.scenarios.migration import Migration
 from tests.support.equality import table_digests
 
+pytestmark = pytest.mark.forked_commands
+
 SCRIPT = (Path(__file__).parents[1] / "support" / "filtered.sql").read_text()
 
 FILTERS = """

@@ -8,6 +8,8 @@ import pytest
 from tests.scenarios.migration import Migration, assert_alone
 from tests.support.workload import APPLICATION
 
+pytestmark = pytest.mark.forked_commands
+
 
 def data_version(migration: Migration) -> list[tuple[object, ...]]:
     """Return what differs after anything was written to the target's tables."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> bool:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
     """Wait until a condition holds; return False when it does not within seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
