@@ -193,7 +193,8 @@ def pgcopydb_background(
     request: pytest.FixtureRequest, tmp_path: Path, forker: Forker
 ) -> PgcopydbBackground:
     """Starts the command beside the test: ``with pgcopydb_background("follow") as running:``."""
-    forked = request.node.get_closest_marker("forked_commands") is not None
+    marked = request.node.get_closest_marker("forked_commands") is not None
+    forked = marked and hasattr(os, "pidfd_open")  # elsewhere than on Linux they are started
     home = tmp_path / "home"
     program = str(Path(sys.executable).with_name("pgcopydb"))
     number = 0
