@@ -11,13 +11,11 @@ from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 from tests.support.terminal import run_in_terminal
 
-# Each row takes 50 ms when the index is built, and as long as somebody in its database says so.
-HOLD = "select pg_advisory_lock(42)"
+# Each row takes 50 ms when the index is built, which is long enough to be looked at; who is to look
+# for longer holds the advisory lock.
 SCHEMA = """
 create function public.slow(i int) returns int language plpgsql immutable
-  as $$ begin
-    perform pg_sleep(0.05); perform pg_advisory_xact_lock_shared(42); return i;
-  end $$;
+  as $$ begin perform pg_sleep(0.05), pg_advisory_xact_lock_shared(50); return i; end $$;
 create schema "Odd\ns";
 create table "Odd\ns"."t""x" (id int primary key, v text);
 insert into "Odd\ns"."t""x" select i, repeat('x', 100) from generate_series(1, 80) i;
@@ -52,13 +50,16 @@ def test_a_copy_seen_from_another_shell(
 ) -> None:
     work = ("--dir", str(tmp_path / "work"))
     target = ("--target", sides.target.conninfo)
-    with pgcopydb_background(*CLONE, *sides.options, *work) as clone:
-        with sides.target.connect() as holding:
-            holding.execute(HOLD)
-            _until_built(sides.target)
-            seen = pgcopydb_command("list", "progress", *work, *target, "--json")
-            text = pgcopydb_command("list", "progress", *work)
-            assert clone.is_running, "else nothing was seen of it"
+    with (
+        sides.target.connect() as holding,
+        pgcopydb_background(*CLONE, *sides.options, *work) as clone,
+    ):
+        holding.execute("select pg_advisory_lock(50)")
+        _until_built(sides.target)
+        seen = pgcopydb_command("list", "progress", *work, *target, "--json")
+        assert clone.is_running, "else nothing was seen of it"
+        text = pgcopydb_command("list", "progress", *work)
+        holding.execute("select pg_advisory_unlock(50)")
         finished = clone.wait()
     assert finished.status == 0, finished.stderr
     progress = json.loads(seen.stdout)
