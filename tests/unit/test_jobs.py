@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgcopydb.workdir.jobs import JobQueue, NewJob
 from pgcopydb.workdir.store import open_store
@@ -44,6 +45,32 @@ def test_largest_first_and_each_once(queue: JobQueue) -> None:
     queue.add([_copy(1, weight=5), _copy(2, weight=50), _copy(3, weight=5)])
     claimed = [queue.claim("copy") for _ in range(4)]
     assert [job.oid if job else None for job in claimed] == [2, 1, 3, None]
+
+
+def test_a_job_waits_for_what_is_added_after_it(queue: JobQueue) -> None:
+    queue.add([_index(9, "copy 1"), _index(8, "copy 2")])
+    queue.add([_copy(1)])
+    first = queue.claim("ddl")
+    assert first is not None
+    assert first.oid == 8
+    assert queue.claim("ddl") is None
+
+
+def test_some_are_released_from_what_all_wait_for(queue: JobQueue) -> None:
+    making = NewJob(pool="making", kind="make", unit="tables")
+    waiting = [replace(_copy(oid), waits_for=("tables",)) for oid in (1, 2, 3)]
+    queue.add([making, *waiting, _index(9, "tables", "copy 2")])
+    assert queue.claim("copy") is None
+    queue.release(["copy 2"], "tables")
+    claimed = queue.claim_several("copy", weight=0, count=9)
+    assert [job.oid for job in claimed] == [2]
+    queue.finish(claimed[0])
+    assert queue.claim("ddl") is None
+    made = queue.claim("making")
+    assert made is not None
+    queue.finish(made)
+    assert [job.oid for job in queue.claim_several("copy", weight=0, count=9)] == [1, 3]
+    assert queue.claim("ddl") is not None
 
 
 def test_a_job_waits_for_every_part_of_its_table(queue: JobQueue) -> None:

@@ -18,6 +18,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -69,6 +70,20 @@ begin
    where id in (select job from job_prerequisite where unit = new.unit);
 end;
 """
+
+_JOBS_AT_ONCE: Final = 1_000
+
+_COUNT_OPEN_UNITS: Final = (
+    "update job set waits_for = (select count(*) from job_prerequisite as p"
+    " where p.job = job.id and exists"
+    " (select 1 from job as other where other.unit = p.unit and other.state <> 'done'))"
+    " where state = 'pending'"
+)
+_ADDED: Final = "id >= ?"
+_WAITING_FOR_ADDED: Final = (
+    "id in (select p.job from job as added cross join job_prerequisite as p on p.unit = added.unit"
+    " where added.id >= ?)"
+)
 
 _COLUMNS = (
     "id, pool, kind, unit, oid, schema, name, part, weight, items, parameters,"
@@ -163,45 +178,59 @@ class JobQueue:
         connection.execute("pragma synchronous = normal")
 
     def add(self, jobs: Iterable[NewJob]) -> None:
-        """Put ``jobs`` into the queue, all or none."""
-        with transaction(self._connection):
-            for job in jobs:
-                self._insert(job)
-            self._count_open_units()
+        """Put ``jobs`` into the queue, all or none.
 
-    def _insert(self, job: NewJob) -> None:
-        identity = self._connection.execute(
-            "insert into job (pool, kind, unit, oid, schema, name, part, weight, items, parameters,"
-            " state, rows, bytes, checksum) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                job.pool,
-                job.kind,
-                job.unit,
-                job.oid,
-                job.schema,
-                job.name,
-                job.part,
-                job.weight,
-                job.items,
-                job.parameters,
-                "done" if job.done else "pending",
-                0 if job.done else None,
-                0 if job.done else None,
-                _checksum(job),
-            ),
-        ).lastrowid
+        Those that wait for what is added, and were there before, wait from then on.
+        """
+        with transaction(self._connection):
+            first = number = self._last_number() + 1
+            remaining = iter(jobs)
+            while batch := list(islice(remaining, _JOBS_AT_ONCE)):
+                self._insert(batch, first=number)
+                number += len(batch)
+            for touched in (_ADDED, _WAITING_FOR_ADDED):
+                self._connection.execute(f"{_COUNT_OPEN_UNITS} and {touched}", (first,))
+
+    def _last_number(self) -> int:
+        (number,) = self._connection.execute("select coalesce(max(id), 0) from job").fetchone()
+        return int(number)
+
+    def _insert(self, jobs: Sequence[NewJob], *, first: int) -> None:
+        """Put ``jobs`` in under the numbers from ``first`` on: thousands by two statements."""
+        numbered = list(enumerate(jobs, first))
+        self._connection.executemany(
+            "insert into job (id, pool, kind, unit, oid, schema, name, part, weight, items,"
+            " parameters, state, rows, bytes, checksum)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    number,
+                    *(planned := _PLANNED(job)),
+                    "done" if job.done else "pending",
+                    0 if job.done else None,
+                    0 if job.done else None,
+                    _checksum_of(planned),
+                )
+                for number, job in numbered
+            ],
+        )
         self._connection.executemany(
             "insert or ignore into job_prerequisite values (?, ?)",
-            [(unit, identity) for unit in job.waits_for],
+            sorted((unit, number) for number, job in numbered for unit in job.waits_for),
         )
 
     def _count_open_units(self) -> None:
-        self._connection.execute(
-            "update job set waits_for = (select count(*) from job_prerequisite as p"
-            " where p.job = job.id and exists"
-            " (select 1 from job as other where other.unit = p.unit and other.state <> 'done'))"
-            " where state = 'pending'"
-        )
+        self._connection.execute(_COUNT_OPEN_UNITS)
+
+    def release(self, units: Iterable[str], awaited: str) -> None:
+        """Let the jobs of ``units`` no longer wait for the unit ``awaited``."""
+        with transaction(self._connection):
+            self._connection.executemany(
+                "delete from job_prerequisite where unit = ?2 and job in"
+                " (select id from job where unit = ?1 and state <> 'done')",
+                [(unit, awaited) for unit in units],
+            )
+            self._count_open_units()
 
     def claim(self, pool: str) -> Job | None:
         """Take the largest job of ``pool`` that waits for nothing, or None when there is none."""
@@ -379,7 +408,11 @@ _PLANNED: Final = attrgetter(
 
 
 def _checksum(job: NewJob | Job) -> int:
-    return zlib.crc32(repr(_PLANNED(job)).encode("utf-8", "surrogatepass"))
+    return _checksum_of(_PLANNED(job))
+
+
+def _checksum_of(planned: tuple[Any, ...]) -> int:
+    return zlib.crc32(repr(planned).encode("utf-8", "surrogatepass"))
 
 
 def _job(row: Sequence[Any]) -> Job:
