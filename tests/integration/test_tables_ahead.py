@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgcopydb.clone import schema
-from pgcopydb.errors import TargetError
+from pgcopydb.errors import PgcopydbError, TargetError
 from tests.integration.test_clone import OBJECTS, TWO_JOBS, helper_schemas, run_clone
 from tests.support.clock import wait_for
 from tests.support.equality import differences
@@ -33,6 +33,13 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def copied(target: Database) -> int:
     return len(target.rows("select from pgcopydb.copy_marker where rows is not null"))
+
+
+PLANNING = "application_name = 'pgcopydb plan'"
+
+
+def sessions(source: Database, state: str = "true") -> int:
+    return len(source.rows(f"select from pg_stat_activity where {PLANNING} and {state}"))
 
 
 def relations(target: Database) -> int:
@@ -93,3 +100,38 @@ def test_interrupted_while_tables_are_made(
         run_clone(source_target, tmp_path / "work", copy, resume=True)
     assert differences(source_target.source, target) == []
     assert helper_schemas(target) == 0
+
+
+@SIDES
+@pytest.mark.parametrize("trouble", ["the source ends the session", "the target fails"])
+def test_the_rest_of_the_plan_fails(
+    source_target: SourceTarget,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    trouble: str,
+) -> None:
+    """What is built is planned beside, while tables are made: neither outlives the other."""
+    source, target = source_target.source, source_target.target
+    original = schema._restore_before_data
+    begun: list[bool] = []
+
+    def restore(*given: object, **named: object) -> None:
+        if not begun:
+            begun.append(True)
+            holder.execute("lock table pg_catalog.pg_constraint in access exclusive mode")
+            original(*given, **named)  # type: ignore[arg-type]
+            return
+        assert wait_for(lambda: sessions(source, "wait_event_type = 'Lock'") == 1)
+        if trouble == "the target fails":
+            raise TargetError("target: disturbed")
+        source.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {PLANNING}")
+        original(*given, **named)  # type: ignore[arg-type]
+
+    with source.connect() as holder:
+        holder.execute("begin")
+        monkeypatch.setattr(schema, "_restore_before_data", restore)
+        side = "source" if trouble == "the source ends the session" else "target"
+        with pytest.raises(PgcopydbError, match=f"^{side}: "):
+            run_clone(source_target, tmp_path / "work")
+        assert copied(target) == 3
+        assert wait_for(lambda: sessions(source) == 0)

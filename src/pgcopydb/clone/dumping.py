@@ -4,14 +4,14 @@ Neither needs the other, and all take seconds where tables are many.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import Final
 
 from msgspec import Struct
 
 from pgcopydb.clone import schema_dump
+from pgcopydb.clone.beside import wait_for
 from pgcopydb.model.results import StepSummary
 from pgcopydb.pgtools.find import Tools
 from pgcopydb.postgres.children import child_environment
@@ -19,8 +19,6 @@ from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.snapshot import HeldSnapshot, count_lockable
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.steps import begin_step, finish_step
-
-_LOOK_EVERY: Final = 0.02
 
 
 class SchemaDump(Struct, frozen=True):
@@ -33,10 +31,7 @@ class SchemaDump(Struct, frozen=True):
 
         Raises what ``look`` or the dump raised.
         """
-        while wait([self.future], _LOOK_EVERY).not_done:
-            look()
-        look()  # a terminal's Ctrl-C ends pg_dump as well, which is then no failure of its own
-        return self.future.result()
+        return wait_for(self.future, look)
 
 
 @contextmanager

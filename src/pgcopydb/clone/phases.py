@@ -14,9 +14,7 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Final
 
-from msgspec.structs import replace
-
-from pgcopydb.clone import indexes, into_tables, large_objects, rows, verify
+from pgcopydb.clone import indexes, into_tables, large_objects, plans, rows, verify
 from pgcopydb.clone.constraints import create_foreign_keys, refuse_unvalidated
 from pgcopydb.clone.context import (
     BUILD,
@@ -28,7 +26,7 @@ from pgcopydb.clone.context import (
     Copying,
     require_finished,
 )
-from pgcopydb.clone.planning.jobs import Making, Plan
+from pgcopydb.clone.planning.jobs import Making, Remainder
 from pgcopydb.clone.prepare import leave_target, prepare_phase
 from pgcopydb.clone.resume import note_remainder, without_views
 from pgcopydb.clone.schema_phases import fill_views
@@ -153,13 +151,13 @@ def copy_indexes(
     """Build all indexes, also those that key constraints are to be made from."""
     with signals.stop_on_signals():
         copying = prepare_phase(work, source, target, copy)
-        plan = _plan(copying, frozenset({Making.INDEXES}))
+        remainder = _plan(copying, frozenset({Making.INDEXES}))
         with copying.timed("indexes", copy.index_jobs):
-            _build(copying, plan)
-        plain = [one for one in without_views(plan.remainder) if one.constraint is None]
+            _build(copying)
+        plain = [one for one in without_views(remainder) if one.constraint is None]
         verify.verify_indexes(copying, plain)
         copying.mark_done(INDEXES_BUILT)
-        count = len(without_views(plan.remainder))
+        count = len(without_views(remainder))
         return _done(copying, f"{count:,} indexes are on the target")
 
 
@@ -173,15 +171,16 @@ def copy_constraints(
     """
     with signals.stop_on_signals():
         copying = prepare_phase(work, source, target, copy)
-        plan = _plan(copying, frozenset({Making.CONSTRAINTS, Making.FOREIGN_KEYS}))
-        _refuse_missing_indexes(copying, plan)
+        remainder = _plan(copying, frozenset({Making.CONSTRAINTS, Making.FOREIGN_KEYS}))
+        _refuse_missing_indexes(copying, remainder)
         with copying.timed("constraints", copy.index_jobs):
-            _build(copying, plan)
+            _build(copying)
         create_foreign_keys(copying, unchecked=False)
-        verify.verify_indexes(copying, without_views(plan.remainder))
+        verify.verify_indexes(copying, without_views(remainder))
         copying.mark_done(CONSTRAINTS_BUILT)
-        keys = [one for one in without_views(plan.remainder) if one.constraint is not None]
-        foreign = sum(job.pool == FOREIGN_KEYS for job in plan.jobs)
+        keys = [one for one in without_views(remainder) if one.constraint is not None]
+        with copying.work.store() as store:
+            foreign = len(JobQueue(store).jobs(FOREIGN_KEYS))
         refuse_unvalidated(copying)
         return _done(
             copying,
@@ -197,8 +196,8 @@ def _done(copying: Copying, *what: str) -> PhaseSummary:
     return PhaseSummary(done=what, steps=tuple(copying.steps))
 
 
-def _plan(copying: Copying, making: frozenset[Making]) -> Plan:
-    """Read what is to be made under the snapshot; raise StateError where its tables lack."""
+def _plan(copying: Copying, making: frozenset[Making]) -> Remainder:
+    """Plan what is to be made under the snapshot; raise StateError where its tables lack."""
     with copying.work.store() as store:
         queue = JobQueue(store)
         if not queue.is_finished(COPY):
@@ -219,25 +218,25 @@ def _plan(copying: Copying, making: frozenset[Making]) -> Plan:
             ]
         into_tables.refuse_missing(copying, tables)
         selection = read_selection(copying.source, held.connection, copying.filters)
-        plan = rows.plan_under(copying, held, tables, making, selection=selection)
-    note_remainder(copying, plan.remainder)
+        remainder = plans.Builds(copying, tables, making, selection).add(held.connection)
+    note_remainder(copying, remainder)
+    return remainder
+
+
+def _build(copying: Copying) -> None:
     with copying.work.store() as store:
-        JobQueue(store).add(plan.jobs)
-    return plan
-
-
-def _build(copying: Copying, plan: Plan) -> None:
-    if any(job.pool == BUILD for job in plan.jobs):
+        building = JobQueue(store).any_pending(BUILD)
+    if building:
         run_pool(copying, BUILD, partial(indexes.build, copying.target, None))
 
 
-def _refuse_missing_indexes(copying: Copying, plan: Plan) -> None:
+def _refuse_missing_indexes(copying: Copying, remainder: Remainder) -> None:
     target = copying.target
     with connect(target, purpose="clone") as session, reporting(target, "listing the indexes"):
         present = {(one.schema, one.name) for one in discover.list_indexes(session)}
     missing = [
         f"{one.schema}.{one.name}"
-        for one in without_views(plan.remainder)
+        for one in without_views(remainder)
         if one.created and (one.schema, one.name) not in present
     ]
     if missing:

@@ -1,10 +1,10 @@
 """What needs the snapshot: rows, large objects, sequences, and the indexes built beside them."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
-from itertools import filterfalse
 from typing import Final
 
 from msgspec import Struct
@@ -14,12 +14,14 @@ from pgcopydb.clone import (
     extensions,
     into_tables,
     large_objects,
+    plans,
     schema,
     schema_dump,
     tables,
     verify,
 )
 from pgcopydb.clone.beginning import Beginning, Begun
+from pgcopydb.clone.beside import wait_for
 from pgcopydb.clone.context import (
     COPY,
     LARGE_OBJECTS,
@@ -30,8 +32,7 @@ from pgcopydb.clone.context import (
 )
 from pgcopydb.clone.dumping import dumping
 from pgcopydb.clone.lanes import copy_and_build, lanes_at_work, look_on, wait_for_lanes
-from pgcopydb.clone.planning.jobs import EVERYTHING, Making, Plan
-from pgcopydb.clone.planning.plan import plan_copy
+from pgcopydb.clone.planning.jobs import EVERYTHING, Making, Remainder, RowsPlan, copy_unit
 from pgcopydb.clone.prepare import claim_target
 from pgcopydb.clone.resume import (
     View,
@@ -47,13 +48,10 @@ from pgcopydb.clone.resume import (
 )
 from pgcopydb.clone.selected import refuse_changed_selection
 from pgcopydb.errors import StateError, some_of
-from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
 from pgcopydb.model.objects import ServerFacts, Table, TableKind
-from pgcopydb.postgres import discover
-from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.durability import make_durable
 from pgcopydb.postgres.selection import read_selection
-from pgcopydb.postgres.snapshot import HeldSnapshot, LockedSnapshot, locked_snapshot
+from pgcopydb.postgres.snapshot import LockedSnapshot, locked_snapshot
 from pgcopydb.rules.selection import Selection
 from pgcopydb.runtime.workers import WorkerGroup
 from pgcopydb.workdir.jobs import JobQueue, NewJob
@@ -164,6 +162,21 @@ def _lock_tables(copying: Copying, snapshot: str | None, holding: ExitStack) -> 
         )
 
 
+class _Planned(Struct, frozen=True, kw_only=True):
+    """A copy whose rows are planned; ``remainder`` is None while the rest of it is not.
+
+    ``wanted`` are the oids of the tables with rows; ``finish_dump`` is as :func:`_dump` gives it.
+    """
+
+    rows: RowsPlan
+    wanted: tuple[int, ...]
+    builds: plans.Builds
+    remainder: Remainder | None
+    objects: list[NewJob]
+    silenced: bool
+    finish_dump: Callable[[Callable[[], None]], None] | None
+
+
 def _begin_copy(
     copying: Copying,
     queue: JobQueue,
@@ -177,30 +190,7 @@ def _begin_copy(
             holding.push(begun.holding.pop_all())
         locked = _lock_tables(copying, snapshot, holding) if begun is None else begun.locked
         with copying.timed("read catalogue, plan"):
-            selection = read_selection(copying.source, locked.connection, copying.filters)
-            if scope.schema:
-                refuse_changed_selection(selection, copying.filters)
-            else:
-                into_tables.refuse_unready(copying, locked.tables)
-                claim_target(copying)
-            finish_dump = (
-                _dump(copying, locked, selection, begun, holding) if scope.schema else None
-            )
-            filled = {(table.schema, table.name) for table in locked.tables}
-            silenced = _silenced(copying, scope, filled)
-            truncating = not silenced and (
-                scope.schema or into_tables.may_truncate(copying, filled)
-            )
-            plan = plan_under(
-                copying,
-                locked,
-                locked.tables,
-                scope.making,
-                selection=selection,
-                same_types=scope.schema,
-                freezing=truncating,
-            )
-            objects = large_objects.jobs(copying, locked.connection) if scope.large_objects else []
+            planned = _plan(copying, queue, locked, scope, begun=begun, holding=holding)
             note_view(copying, View(locked.origin, given=snapshot is not None))
         _tell_left_out(copying.source_facts, locked.tables)
         log.info(
@@ -209,35 +199,26 @@ def _begin_copy(
                 table.has_rows and copying.filters.copies_data(table.schema, table.name)
                 for table in locked.tables
             ),
-            plan.parts,
+            planned.rows.parts,
             locked.id,
         )
-        lanes = tables.lane_count(plan.parts, plan.bytes, copying.options.table_jobs)
-        with lanes_at_work(copying, locked, lanes, silenced=silenced) as group:
-
-            def begin(first: frozenset[int]) -> None:
-                """Have the rows of the tables ``first`` copied, the others when all are made."""
-
-                def of_first(job: NewJob) -> bool:
-                    return job.pool == COPY and job.oid in first
-
-                wait_for_lanes(copying, group, locked, lanes)
-                # By themselves: adding 40,000 jobs takes a second.
-                queue.add((_MAKING_TABLES, *filter(of_first, plan.jobs)))
-                queue.add(map(_when_made, filterfalse(of_first, plan.jobs)))
-
-            if finish_dump is not None:
-                finish_dump(partial(look_on, copying, group, locked))
-                _make_tables(copying, plan, begin)
+        lanes = tables.lane_count(
+            planned.rows.parts, planned.rows.bytes, copying.options.table_jobs
+        )
+        with lanes_at_work(copying, locked, lanes, silenced=planned.silenced) as group:
+            wait_ready = partial(wait_for_lanes, copying, group, locked, lanes)
+            look = partial(look_on, copying, group, locked)
+            remainder = _make_tables(
+                copying, queue, locked, planned, wait_ready=wait_ready, look=look
+            )
             extensions.fill(copying, locked)
-            note_remainder(copying, plan.remainder)
-            if queue.is_empty():
-                begin(first=frozenset())
-            if objects:
-                queue.add(objects)
+            note_remainder(copying, remainder)
+            if planned.objects:
+                queue.add(planned.objects)
             with copying.work.store() as store:
                 write_fact(store, _SCOPE, scope.name)
             copying.mark_done(PLANNED)
+            wait_ready()
             _let_all_be_copied(queue)
             copy_and_build(
                 copying,
@@ -249,6 +230,82 @@ def _begin_copy(
                 resumed=not scope.schema,
                 sequences=scope.sequences,
             )
+
+
+def _plan(
+    copying: Copying,
+    queue: JobQueue,
+    locked: LockedSnapshot,
+    scope: Scope,
+    *,
+    begun: Begun | None,
+    holding: ExitStack,
+) -> _Planned:
+    """Queue the rows of all tables, which wait until these are made, and what is built on them.
+
+    Where some tables are made first, what is built is left for :func:`_make_tables`.
+    """
+    selection = read_selection(copying.source, locked.connection, copying.filters)
+    if scope.schema:
+        refuse_changed_selection(selection, copying.filters)
+    else:
+        into_tables.refuse_unready(copying, locked.tables)
+        claim_target(copying)
+    finish_dump = _dump(copying, locked, selection, begun, holding) if scope.schema else None
+    filled = {(table.schema, table.name) for table in locked.tables}
+    silenced = _silenced(copying, scope, filled)
+    truncating = not silenced and (scope.schema or into_tables.may_truncate(copying, filled))
+    rows = plans.rows_under(
+        copying, locked, locked.tables, same_types=scope.schema, freezing=truncating
+    )
+    queue.add((_MAKING_TABLES, *map(_when_made, rows.jobs)))
+    wanted = tuple(dict.fromkeys(job.oid or 0 for job in rows.jobs if not job.done))
+    builds = plans.Builds(
+        copying, locked.tables, scope.making, selection, rows.frozen, same_types=scope.schema
+    )
+    later = scope.schema and schema.are_some_made_first(copying, wanted)
+    return _Planned(
+        rows=rows,
+        wanted=wanted,
+        builds=builds,
+        remainder=None if later else builds.add(locked.connection),
+        objects=large_objects.jobs(copying, locked.connection) if scope.large_objects else [],
+        silenced=silenced,
+        finish_dump=finish_dump,
+    )
+
+
+def _make_tables(
+    copying: Copying,
+    queue: JobQueue,
+    locked: LockedSnapshot,
+    planned: _Planned,
+    *,
+    wait_ready: Callable[[], None],
+    look: Callable[[], None],
+) -> Remainder:
+    """Make the tables of the dumped schema; return the remainder of the plan.
+
+    Where they are many the first are made by themselves. Once the lanes, for which ``wait_ready``
+    waits, copy rows into these, the rest is planned while the other tables are made.
+    """
+    if planned.finish_dump is not None:
+        planned.finish_dump(look)
+    with ExitStack() as beside:
+        adding: list[Future[Remainder]] = []
+
+        def begin(first: frozenset[int]) -> None:
+            wait_ready()
+            queue.release(map(copy_unit, first), TABLES)
+            adding.append(beside.enter_context(planned.builds.adding(locked)))
+
+        if planned.finish_dump is not None:
+            made = begin if planned.remainder is None else None
+            with copying.timed("restore pre-data"):
+                schema.restore_before_data(copying, wanted=planned.wanted, made=made)
+        if planned.remainder is not None:
+            return planned.remainder
+        return wait_for(adding[0], look)
 
 
 def _dump(
@@ -327,59 +384,11 @@ def _resume_copy(copying: Copying, queue: JobQueue, scope: Scope) -> None:
             go_on(group, lanes=lanes, locked=locked)
 
 
-def plan_under(
-    copying: Copying,
-    held: HeldSnapshot,
-    tables_to_copy: Sequence[Table],
-    making: frozenset[Making],
-    *,
-    selection: Selection,
-    same_types: bool = True,
-    freezing: bool = True,
-) -> Plan:
-    """Return the plan for making ``making`` of the tables that the snapshot ``held`` shows.
-
-    ``selection`` is what the filters mean in it; the others are as ``plan_copy`` takes them.
-    """
-    source, filters = copying.source, copying.filters
-    left_out = selection.left_out
-    with reporting(source, "reading indexes and constraints"):
-        all_indexes = discover.list_indexes(held.connection)
-        constraints = discover.list_constraints(held.connection)
-    return plan_copy(
-        tables_to_copy,
-        [index for index in all_indexes if (PG_CLASS, index.oid) not in left_out],
-        [key for key in constraints if (PG_CONSTRAINT, key.oid) not in left_out],
-        source=copying.source_facts,
-        target=copying.target_facts,
-        options=copying.options,
-        key_bounds=partial(tables.key_bounds, source, held.connection),
-        making=making,
-        same_types=same_types,
-        freezing=freezing,
-        empty=frozenset(
-            table.oid
-            for table in tables_to_copy
-            if not filters.copies_data(table.schema, table.name)
-        ),
-        gapped=frozenset(oid for catalog, oid in selection.gapped if catalog == PG_CLASS),
-    )
-
-
 def _when_made(job: NewJob) -> NewJob:
     """Return ``job`` so that rows are copied only into tables that are there."""
     if job.pool != COPY or job.done:
         return job
     return replace(job, waits_for=(*job.waits_for, TABLES))
-
-
-def _make_tables(copying: Copying, plan: Plan, begin: Callable[[frozenset[int]], None]) -> None:
-    """Make the tables of the dumped schema; where they are many, ``begin`` with the first."""
-    with copying.timed("restore pre-data"):
-        wanted = dict.fromkeys(job.oid for job in plan.jobs if job.pool == COPY and not job.done)
-        schema.restore_before_data(
-            copying, wanted=[oid for oid in wanted if oid is not None], made=begin
-        )
 
 
 def _tell_left_out(source: ServerFacts, listed: Iterable[Table]) -> None:

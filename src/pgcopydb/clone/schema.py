@@ -76,6 +76,16 @@ _KINDS: Final = {
 }
 
 
+def are_some_made_first(copying: Restoring, wanted: Sequence[int]) -> bool:
+    """Tell whether tables are so many that some, whose rows are ``wanted``, are made first."""
+    return len(wanted) >= _MANY_TABLES and not _is_replacing(copying)
+
+
+def _is_replacing(copying: Restoring) -> bool:
+    """Tell whether parts of the schema may be there already, which are dropped."""
+    return replaces(copying) or copying.is_done(RESTORING)
+
+
 def restore_before_data(
     copying: Restoring,
     *,
@@ -86,11 +96,11 @@ def restore_before_data(
 
     What is there under the same names is dropped first where the user said so, or where an
     interrupted run of this migration left a part of it; with the tables goes what was noted of
-    their rows. Otherwise some of the tables whose source's oids are ``wanted`` are created first
-    where there are many, and ``made`` is called with theirs in between: from then on nothing else
-    locks them.
+    their rows. With ``made``, where :func:`are_some_made_first`, some of the tables whose source's
+    oids are ``wanted`` are created first, and it is called with theirs in between: from then on
+    nothing else locks them.
     """
-    replacing = replaces(copying) or copying.is_done(RESTORING)
+    replacing = _is_replacing(copying)
     copying.mark_done(RESTORING)
     in_use = _drop_replaced(copying) if replacing else frozenset()
     listed = before_data(copying)
@@ -102,7 +112,7 @@ def restore_before_data(
     if copying.options.requirements is not None:
         entries = _with_required_extensions(copying, entries)
     entries = _without_homes(copying, entries)
-    if made is not None and len(wanted) >= _MANY_TABLES and not replacing:
+    if made is not None:
         of_extensions = [entry for entry, _ in listed if entry.kind == "EXTENSION"]
         halves = _choose_ahead(copying, entries, of_extensions, wanted)
         _restore_before_data(copying, halves.first, "first.list", replacing=False)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from psycopg import Connection, Cursor, sql
+from psycopg import Connection, Cursor, ServerCursor, sql
 from psycopg.rows import dict_row
 
 from pgcopydb.errors import ConfigurationError, some_of
@@ -43,6 +43,9 @@ Record = dict[str, Any]
 
 
 _SEQUENCES_AT_ONCE: Final = 200
+
+_PORTION: Final = 2_000
+"""Rows of a catalogue that are held at once where they need not be held together."""
 
 _READ: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})
 
@@ -103,18 +106,30 @@ def unwritable_tables(
 
 def list_indexes(connection: Connection[tuple[Any, ...]]) -> list[Index]:
     """Return indexes, those that serve constraints among them, by table and name."""
-    return [
-        Index(**_converted(record, table_kind=TableKind, constraint_kind=ConstraintKind))
-        for record in records(connection, "indexes")
-    ]
+    return list(map(_index, records(connection, "indexes")))
+
+
+def each_index(connection: Connection[tuple[Any, ...]]) -> Iterator[Index]:
+    """Give what ``list_indexes`` lists, read by portions: in a transaction, which must go on."""
+    return map(_index, records_by_portions(connection, "indexes"))
+
+
+def _index(record: Record) -> Index:
+    return Index(**_converted(record, table_kind=TableKind, constraint_kind=ConstraintKind))
 
 
 def list_constraints(connection: Connection[tuple[Any, ...]]) -> list[Constraint]:
     """Return check, key, exclusion and foreign key constraints, by table and name."""
-    return [
-        Constraint(**_converted(record, kind=ConstraintKind, table_kind=TableKind))
-        for record in records(connection, "constraints")
-    ]
+    return list(map(_constraint, records(connection, "constraints")))
+
+
+def each_constraint(connection: Connection[tuple[Any, ...]]) -> Iterator[Constraint]:
+    """Give what ``list_constraints`` lists, as :func:`each_index` does."""
+    return map(_constraint, records_by_portions(connection, "constraints"))
+
+
+def _constraint(record: Record) -> Constraint:
+    return Constraint(**_converted(record, kind=ConstraintKind, table_kind=TableKind))
 
 
 def list_sequences(connection: Connection[tuple[Any, ...]]) -> list[Sequence]:
@@ -216,14 +231,33 @@ def records(
     """Give the rows of the named query, with tuples for its arrays."""
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(query(name), parameters or None)
-        arrays = _array_columns(cursor)
-        for record in cursor:
-            for key in arrays:
-                record[key] = _frozen(record[key])
-            yield record
+        yield from _with_tuples(cursor)
 
 
-def _array_columns(cursor: Cursor[Any]) -> list[str]:
+def records_by_portions(
+    connection: Connection[tuple[Any, ...]], name: str, **parameters: object
+) -> Iterator[Record]:
+    """Give what :func:`records` gives, of which no more than a portion is ever held.
+
+    ``connection`` must be in a transaction, in which everything is read.
+    """
+    # All rows are wanted, so that a plan for the first ones would be the wrong one.
+    connection.execute("set local cursor_tuple_fraction to 1")
+    with connection.cursor(f"pgcopydb {name}", row_factory=dict_row) as cursor:
+        cursor.itersize = _PORTION
+        cursor.execute(query(name), parameters or None)
+        yield from _with_tuples(cursor)
+
+
+def _with_tuples(cursor: Cursor[Record] | ServerCursor[Record]) -> Iterator[Record]:
+    arrays = _array_columns(cursor)
+    for record in cursor:
+        for key in arrays:
+            record[key] = _frozen(record[key])
+        yield record
+
+
+def _array_columns(cursor: Cursor[Any] | ServerCursor[Any]) -> list[str]:
     """Return the columns of a result that are arrays: few, where rows are many."""
     known = cursor.connection.adapters.types
     return [
@@ -239,5 +273,7 @@ def _frozen(value: Any) -> Any:
 
 def _converted(record: Record, **types: Any) -> Record:
     """Return ``record`` with the columns named in ``types`` as those enumerations, NULL as None."""
-    made = {key: types[key](record[key]) for key in types if record[key] is not None}
-    return {**record, **made}
+    for key, kind in types.items():
+        if record[key] is not None:
+            record[key] = kind(record[key])
+    return record

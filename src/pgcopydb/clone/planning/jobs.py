@@ -90,11 +90,15 @@ class Remainder(Struct, frozen=True, kw_only=True):
     """Catalog and oid of each object that pg_restore must leave to this program."""
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """All jobs of a copy; ``bytes`` and ``parts`` are what there is to copy."""
+class RowsPlan(Struct, frozen=True, kw_only=True):
+    """The jobs that copy rows, the largest first.
+
+    ``bytes`` and ``parts`` are what there is to copy, ``frozen`` the oids of the tables that are
+    loaded frozen.
+    """
 
     jobs: tuple[NewJob, ...]
-    remainder: Remainder
+    frozen: frozenset[int]
     bytes: int
     parts: int
 

@@ -13,8 +13,8 @@ A small table's indexes, constraints and vacuum are one job, so that thousands o
 thousands of round trips; a large one's are separate, so that several are built at once.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 from msgspec.structs import replace
@@ -31,7 +31,13 @@ from pgcopydb.clone.planning.builds import (
 )
 from pgcopydb.clone.planning.copies import KeyBounds, copy_jobs, cut_tables, is_frozen
 from pgcopydb.clone.planning.foreign_keys import foreign_key_job
-from pgcopydb.clone.planning.jobs import EVERYTHING, BuiltIndex, Making, Plan, Remainder
+from pgcopydb.clone.planning.jobs import (
+    EVERYTHING,
+    BuiltIndex,
+    Making,
+    Remainder,
+    RowsPlan,
+)
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
 from pgcopydb.model.objects import (
     Constraint,
@@ -43,6 +49,7 @@ from pgcopydb.model.objects import (
 )
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.sql import ddl
+from pgcopydb.workdir.jobs import NewJob
 
 _FIRST_VISIBLE_WHEN_FROZEN_VERSION: Final = 140000
 """The server version whose COPY FREEZE marks the pages as visible to all, as VACUUM would."""
@@ -51,120 +58,163 @@ _FIRST_TAKING_STATISTICS_VERSION: Final = 180000
 """The server version from which the planner's statistics can be set from outside."""
 
 
-def plan_copy(
+def plan_rows(
     tables: Sequence[Table],
-    indexes: Sequence[Index],
-    constraints: Sequence[Constraint],
     *,
     source: ServerFacts,
-    target: ServerFacts,
     options: CopyOptions,
     key_bounds: KeyBounds,
-    making: frozenset[Making] = EVERYTHING,
     empty: frozenset[int] = frozenset(),
-    gapped: frozenset[int] = frozenset(),
     same_types: bool = True,
     freezing: bool = True,
-) -> Plan:
-    """Return the jobs of ``making`` for ``tables``, which are those of the snapshot.
+) -> RowsPlan:
+    """Return the jobs that copy the rows of ``tables``, but for those whose oids are in ``empty``.
 
-    Those whose oids are in ``empty`` are made without their rows, those in ``gapped`` without some
-    of them. ``same_types`` says that the target's tables are made by this copy, ``freezing`` that
-    they can be truncated.
+    ``same_types`` says that the target's tables are made by this copy, ``freezing`` that they can
+    be truncated.
     """
-    known = {table.oid: table for table in tables}
-    own = [index for index in indexes if index.table_oid in known and is_dumped(index)]
-    of_table: dict[int, list[Index]] = defaultdict(list)
-    for index in own:
-        of_table[index.table_oid].append(index)
-    with_rows = [
-        table
-        for table in tables
-        if table.has_rows and Making.ROWS in making and table.oid not in empty
-    ]
+    with_rows = [table for table in tables if table.has_rows and table.oid not in empty]
     parts = cut_tables(with_rows, source, options, key_bounds, freezing=freezing)
-    frozen = {one.oid for one, cut in parts if freezing and is_frozen(one, cut)}
-    copies = list(copy_jobs(parts, frozen, options, same_types))
-    visible = frozen if target.version_num >= _FIRST_VISIBLE_WHEN_FROZEN_VERSION else set()
-    foreign_keys = [
-        key
-        for key in constraints
-        if key.kind is ConstraintKind.FOREIGN_KEY
-        and key.parent_oid is None
-        and key.table_oid in known
-        and key.referenced_oid in known
-    ]
-    taking_over = (
-        same_types
-        and not options.no_statistics
-        and target.version_num >= _FIRST_TAKING_STATISTICS_VERSION
-    )
-    left_out = empty | gapped
-    jobs = [*copies]
-    children = children_of(tables)
-    for table in tables:
-        if table.kind is TableKind.TABLE:
-            upkeep = upkeep_of(
-                table,
-                options,
-                tables_below(table, children),
-                only=knows_only(target),
-                visible=table.oid in visible,
-                take_over=taking_over and table.oid not in left_out,
-            )
-            jobs += table_jobs(table, of_table[table.oid], options, making, upkeep)
-        elif table.kind is TableKind.PARTITIONED:
-            jobs += root_jobs(
-                table,
-                of_table[table.oid],
-                target,
-                options,
-                below=tables_below(table, children),
-                making=making,
-                take_over=taking_over and table.oid not in left_out,
-            )
-    jobs += attach_jobs(own, making)
-    if Making.FOREIGN_KEYS in making:
-        jobs += [
-            foreign_key_job(key, known, target, gapped=key.referenced_oid in gapped)
-            for key in foreign_keys
-        ]
-    return Plan(
-        jobs=tuple(jobs),
-        remainder=_remainder(known, own, foreign_keys, empty),
-        bytes=sum(job.weight for job in copies if not job.done),
-        parts=sum(not job.done for job in copies),
+    frozen = frozenset(one.oid for one, cut in parts if freezing and is_frozen(one, cut))
+    jobs = tuple(copy_jobs(parts, frozen, options, same_types))
+    return RowsPlan(
+        jobs=jobs,
+        frozen=frozen,
+        bytes=sum(job.weight for job in jobs if not job.done),
+        parts=sum(not job.done for job in jobs),
     )
 
 
-def _remainder(
-    known: Mapping[int, Table],
-    indexes: Sequence[Index],
-    foreign_keys: Sequence[Constraint],
-    empty: frozenset[int],
-) -> Remainder:
-    views = {
-        oid: replace(table, populated=table.populated and oid not in empty)
-        for oid, table in known.items()
-        if table.kind is TableKind.MATERIALIZED_VIEW
-    }
-    built = [(PG_CLASS, index.oid) for index in indexes]
-    built += [
-        (PG_CONSTRAINT, index.constraint_oid)
-        for index in indexes
-        if index.constraint_oid is not None
-    ]
-    built += [(PG_CONSTRAINT, key.oid) for key in foreign_keys]
-    return Remainder(
-        indexes=tuple(
-            BuiltIndex(
-                index.schema, index.name, index.constraint_name, ddl.is_built_as_index(index)
+class BuildsPlanner:
+    """Plans what is built on ``tables``, of which those in ``frozen`` are loaded frozen.
+
+    Gives the jobs one by one, each table's after its indexes were read, so that neither the jobs
+    nor the indexes of a large catalogue are ever held together. Jobs come after all for which they
+    wait, but for rows. ``empty`` and ``gapped`` are oids of tables that are made without their
+    rows, or some of them; ``same_types`` says that this copy makes the target's tables.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        *,
+        target: ServerFacts,
+        options: CopyOptions,
+        making: frozenset[Making] = EVERYTHING,
+        frozen: frozenset[int] = frozenset(),
+        empty: frozenset[int] = frozenset(),
+        gapped: frozenset[int] = frozenset(),
+        same_types: bool = False,
+    ) -> None:
+        self._tables = {table.oid: table for table in tables}
+        self._children = children_of(tables)
+        self._target = target
+        self._options = options
+        self._making = making
+        self._empty = empty
+        self._gapped = gapped
+        self._left_out = empty | gapped
+        freezes_visible = target.version_num >= _FIRST_VISIBLE_WHEN_FROZEN_VERSION
+        self._visible = frozen if freezes_visible else frozenset()
+        self._takes_statistics = (
+            same_types
+            and not options.no_statistics
+            and target.version_num >= _FIRST_TAKING_STATISTICS_VERSION
+        )
+        self._made: list[BuiltIndex] = []
+        self._view_indexes: list[Index] = []
+        self._built: list[tuple[int, int]] = []
+
+    def on_tables(self, indexes: Iterable[Index]) -> Iterator[NewJob]:
+        """Give the jobs for ``indexes``, and those of tables without; ``indexes`` are by table."""
+        waiting = dict(self._tables)
+        partitioned: list[tuple[Table, list[Index]]] = []
+        linked: list[Index] = []
+        for oid, group in groupby(indexes, key=lambda index: index.table_oid):
+            table = waiting.pop(oid, None)
+            if table is None:
+                continue
+            own = [index for index in group if is_dumped(index)]
+            self._note(table, own)
+            linked += (one for one in own if one.is_partitioned or one.parent_oid is not None)
+            if table.kind is TableKind.PARTITIONED:
+                partitioned.append((table, own))
+            else:
+                yield from self._of_table(table, own)
+        for table in waiting.values():
+            if table.kind is TableKind.PARTITIONED:
+                partitioned.append((table, []))
+            else:
+                yield from self._of_table(table, [])
+        for table, own in partitioned:
+            yield from root_jobs(
+                table,
+                own,
+                self._target,
+                self._options,
+                below=tables_below(table, self._children),
+                making=self._making,
+                take_over=self._may_take_over(table),
             )
-            for index in indexes
+        yield from attach_jobs(linked, self._making)
+
+    def of_foreign_keys(self, constraints: Iterable[Constraint]) -> Iterator[NewJob]:
+        """Give the jobs that make the foreign keys among ``constraints``, with those of others."""
+        known = self._tables
+        for key in constraints:
+            if (
+                key.kind is not ConstraintKind.FOREIGN_KEY
+                or key.parent_oid is not None
+                or key.table_oid not in known
+                or key.referenced_oid not in known
+            ):
+                continue
+            self._built.append((PG_CONSTRAINT, key.oid))
+            if Making.FOREIGN_KEYS in self._making:
+                gapped = key.referenced_oid in self._gapped
+                yield foreign_key_job(key, known, self._target, gapped=gapped)
+
+    def remainder(self) -> Remainder:
+        """Return what there is to know later of all that was given so far."""
+        views = (one for one in self._tables.values() if one.kind is TableKind.MATERIALIZED_VIEW)
+        return Remainder(
+            indexes=tuple(self._made),
+            views=tuple(
+                replace(one, populated=one.populated and one.oid not in self._empty)
+                for one in views
+            ),
+            view_indexes=tuple(self._view_indexes),
+            built=tuple(self._built),
+        )
+
+    def _of_table(self, table: Table, indexes: Sequence[Index]) -> Iterator[NewJob]:
+        if table.kind is not TableKind.TABLE:
+            return
+        below = tables_below(table, self._children)
+        upkeep = upkeep_of(
+            table,
+            self._options,
+            below,
+            only=knows_only(self._target),
+            visible=table.oid in self._visible,
+            take_over=self._may_take_over(table),
+        )
+        yield from table_jobs(table, indexes, self._options, self._making, upkeep)
+
+    def _may_take_over(self, table: Table) -> bool:
+        """Tell whether the source's statistics tell of all rows that the copy has."""
+        return self._takes_statistics and table.oid not in self._left_out
+
+    def _note(self, table: Table, indexes: Iterable[Index]) -> None:
+        for index in indexes:
+            self._built.append((PG_CLASS, index.oid))
+            if index.constraint_oid is not None:
+                self._built.append((PG_CONSTRAINT, index.constraint_oid))
+            if table.kind is TableKind.MATERIALIZED_VIEW:
+                self._view_indexes.append(index)
             # A partitioned index that lacks a partition is invalid on the source as well.
-            if index.is_valid
-        ),
-        views=tuple(views.values()),
-        view_indexes=tuple(index for index in indexes if index.table_oid in views),
-        built=tuple(built),
-    )
+            if index.is_valid:
+                created = ddl.is_built_as_index(index)
+                self._made.append(
+                    BuiltIndex(index.schema, index.name, index.constraint_name, created)
+                )
