@@ -14,6 +14,8 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Final
 
+from msgspec.structs import replace
+
 from pgcopydb.clone import indexes, into_tables, large_objects, plans, rows, verify
 from pgcopydb.clone.constraints import create_foreign_keys, refuse_unvalidated
 from pgcopydb.clone.context import (

@@ -265,7 +265,7 @@ def _plan(
     )
     later = scope.schema and schema.are_some_made_first(copying, wanted)
     return _Planned(
-        rows=rows,
+        rows=replace(rows, jobs=()),  # they are in the queue
         wanted=wanted,
         builds=builds,
         remainder=None if later else builds.add(locked.connection),

@@ -55,7 +55,7 @@ of empty tables took 6.5 s with one job, 5.8 s with two and 5.7 s with four (2 b
 _MANY_TABLES: Final = 1_000
 """Tables with rows from which some are made first: the target makes 500 to 1,000 a second."""
 
-_TABLES_AHEAD: Final = 500
+_TABLES_AHEAD: Final = 200
 
 
 class After(StrEnum):

@@ -62,7 +62,7 @@ _RELATIONS: Final = (
 )
 
 
-class Relation(Struct, frozen=True, order=True):
+class Relation(Struct, frozen=True, order=True, gc=False):
     """A table, view, materialised view or foreign table; ``kind`` is pg_class.relkind."""
 
     kind: str

@@ -76,7 +76,7 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
         return self.version_num // 10000
 
 
-class Column(Struct, frozen=True, kw_only=True):
+class Column(Struct, frozen=True, kw_only=True, gc=False):
     """A column of a relation.
 
     ``type_modifier`` is -1 for none. ``type_names`` are those by which the type may be called: as
@@ -116,7 +116,7 @@ class UnwritableTable(Struct, frozen=True, kw_only=True):
     lacking: tuple[str, ...]
 
 
-class Table(Struct, frozen=True, kw_only=True):
+class Table(Struct, frozen=True, kw_only=True, gc=False):
     """A table, partitioned table, materialised view or foreign table.
 
     ``filenode`` is what the transaction's snapshot shows, ``current_filenode`` what the server has
@@ -170,7 +170,7 @@ class Table(Struct, frozen=True, kw_only=True):
         return self.replica_identity is ReplicaIdentity.FULL or bool(self.identity_columns)
 
 
-class Index(Struct, frozen=True, kw_only=True):
+class Index(Struct, frozen=True, kw_only=True, gc=False):
     """An index, and the constraint that it serves if there is one.
 
     ``constraint_*`` are None for a plain index. ``statistics`` pairs column numbers with targets
@@ -206,7 +206,7 @@ class Index(Struct, frozen=True, kw_only=True):
     constraint_deferred: bool
 
 
-class Constraint(Struct, frozen=True, kw_only=True):
+class Constraint(Struct, frozen=True, kw_only=True, gc=False):
     """A constraint of a table, with the text that ALTER TABLE ... ADD CONSTRAINT takes.
 
     ``parent_oid`` is the constraint of the partitioned table from which it came: such a one is

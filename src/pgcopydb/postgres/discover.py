@@ -47,6 +47,15 @@ _SEQUENCES_AT_ONCE: Final = 200
 _PORTION: Final = 2_000
 """Rows of a catalogue that are held at once where they need not be held together."""
 
+_REPEATED: Final = frozenset(
+    {
+        *("access_method", "collation", "default", "generated", "identity", "key_columns", "name"),
+        *("identity_columns", "owner", "parent_oids", "persistence", "schema", "tablespace"),
+        *("type", "type_names", "type_oid", "version"),
+    }
+)
+"""Columns of results whose values are the same in many rows, and are then held once."""
+
 _READ: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})
 
 
@@ -77,7 +86,7 @@ def list_tables(
     return [
         Table(
             **_converted(record, kind=TableKind, replica_identity=ReplicaIdentity),
-            columns=tuple(columns[record["oid"]]),
+            columns=tuple(columns.pop(record["oid"], ())),
         )
         for record in records(connection, "tables", estimated=estimate_sizes)
     ]
@@ -251,9 +260,13 @@ def records_by_portions(
 
 def _with_tuples(cursor: Cursor[Record] | ServerCursor[Record]) -> Iterator[Record]:
     arrays = _array_columns(cursor)
+    repeated = [one.name for one in cursor.description or () if one.name in _REPEATED]
+    known: dict[Any, Any] = {}
     for record in cursor:
         for key in arrays:
             record[key] = _frozen(record[key])
+        for key in repeated:
+            record[key] = known.setdefault(record[key], record[key])
         yield record
 
 

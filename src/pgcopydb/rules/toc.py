@@ -7,7 +7,8 @@ spaces and a missing schema as ``-``. Reading the list back, it looks at nothing
 """
 
 import re
-from collections.abc import Container, Iterable, Set
+from collections.abc import Container, Iterable, Iterator, Set
+from sys import intern
 from typing import Final
 
 from msgspec import Struct
@@ -89,7 +90,7 @@ KINDS: Final = (
 _KIND = re.compile(f"(?:{'|'.join(sorted(KINDS, key=len, reverse=True))})(?= )")
 
 
-class TocEntry(Struct, frozen=True):
+class TocEntry(Struct, frozen=True, gc=False):
     """One entry. ``catalog_oid`` and ``oid`` name the object on the dumped server, 0 where none.
 
     ``schema`` is None for what lives in none. ``name`` is the object's, followed or preceded by
@@ -130,7 +131,7 @@ def parse_list(
     known_owners = _spaced(owners)
     entries: list[TocEntry] = []
     passed_over = False
-    for line in text.split("\n"):
+    for line in _lines(text):
         if not line.strip():
             continue
         if not line.startswith(";"):
@@ -141,6 +142,15 @@ def parse_list(
             needed = tuple(int(number) for number in depends.group(1).split())
             entries[-1] = replace(entries[-1], depends=needed)
     return entries
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Give the lines of ``text``, of which a large dump's list has hundreds of thousands."""
+    begin = 0
+    while (end := text.find("\n", begin)) >= 0:
+        yield text[begin:end]
+        begin = end + 1
+    yield text[begin:]
 
 
 def render_list(entries: Iterable[TocEntry]) -> str:
@@ -190,10 +200,10 @@ def _parse_line(line: str, schemas: tuple[str, ...], owners: tuple[str, ...]) ->
         int(dump_id),
         int(catalog_oid),
         int(oid),
-        kind,
-        None if schema == "-" else schema,
+        intern(kind),
+        None if schema == "-" else intern(schema),
         name,
-        owner,
+        intern(owner),
         line,
     )
 

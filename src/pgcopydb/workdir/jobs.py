@@ -91,7 +91,7 @@ _COLUMNS = (
 )
 
 
-class NewJob(Struct, frozen=True, kw_only=True):
+class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     """A job to put into the queue.
 
     ``pool`` names the workers that take it and ``kind`` what they do; ``weight`` (bytes) decides

@@ -24,7 +24,7 @@ class Making(StrEnum):
 EVERYTHING: Final = frozenset(Making)
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class Step(Struct, frozen=True, kw_only=True, gc=False):
     """Statements that belong together, and the object that shows that they were run."""
 
     statements: tuple[str, ...]
@@ -33,7 +33,7 @@ class Step(Struct, frozen=True, kw_only=True):
     """Schema and table, and the constraint's name."""
 
 
-class Upkeep(Struct, frozen=True, kw_only=True):
+class Upkeep(Struct, frozen=True, kw_only=True, gc=False):
     """What a table needs once all is built on it; None for nothing.
 
     ``analyze`` is not run where the source's statistics are taken over, as they ``may_be``.
@@ -46,7 +46,7 @@ class Upkeep(Struct, frozen=True, kw_only=True):
     """Whether the VACUUM reads all rows; it takes a table that was loaded frozen for empty."""
 
 
-class Build(Struct, frozen=True, kw_only=True):
+class Build(Struct, frozen=True, kw_only=True, gc=False):
     """What a job of the pool BUILD runs: ``steps`` in one transaction, then the ``upkeep``."""
 
     steps: tuple[Step, ...] = ()
@@ -69,7 +69,7 @@ class ForeignKey(Struct, frozen=True, kw_only=True):
     """Whether filters leave out rows of the table that it refers to."""
 
 
-class BuiltIndex(Struct, frozen=True):
+class BuiltIndex(Struct, frozen=True, gc=False):
     """An index that must be on the target in the end, with the constraint that it serves."""
 
     schema: str
