@@ -40,18 +40,19 @@ def list_archive(
     owners: Iterable[str] = (),
     dependencies: bool = False,
     only: Container[int] | None = None,
+    keep: Callable[[TocEntry], bool] = lambda _: True,
 ) -> list[TocEntry]:
     """Return what is in ``archive``, in the order of restoring, all or one section of it.
 
-    With ``dependencies`` the entries tell what they depend on. ``schemas``, ``owners`` and ``only``
-    are as ``rules.toc.parse_list`` takes them. Raises ExternalToolError.
+    With ``dependencies`` the entries tell what they depend on. ``schemas``, ``owners``, ``only``
+    and ``keep`` are as ``rules.toc.parse_list`` takes them. Raises ExternalToolError.
     """
     chosen = [f"--section={section}"] if section else []
     if dependencies:
         chosen.append("--verbose")
     written = archive.stat().st_mtime_ns if archive.exists() else 0
     listing = _listing(tools.pg_restore, archive, tuple(chosen), written)
-    return parse_list(listing, schemas=schemas, owners=owners, only=only)
+    return parse_list(listing, schemas=schemas, owners=owners, only=only, keep=keep)
 
 
 @lru_cache(maxsize=4)

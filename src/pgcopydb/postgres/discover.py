@@ -44,7 +44,7 @@ Record = dict[str, Any]
 
 _SEQUENCES_AT_ONCE: Final = 200
 
-_PORTION: Final = 2_000
+_PORTION: Final = 200
 """Rows of a catalogue that are held at once where they need not be held together."""
 
 _REPEATED: Final = frozenset(

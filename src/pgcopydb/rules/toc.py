@@ -7,7 +7,7 @@ spaces and a missing schema as ``-``. Reading the list back, it looks at nothing
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Set
 from sys import intern
 from typing import Final
 
@@ -120,12 +120,14 @@ def parse_list(
     schemas: Iterable[str] = (),
     owners: Iterable[str] = (),
     only: Container[int] | None = None,
+    keep: Callable[[TocEntry], bool] = lambda _: True,
 ) -> list[TocEntry]:
     """Return the entries of a list in its order; comments and empty lines are passed over.
 
     A verbose list says under an entry on which others it depends. ``schemas`` and ``owners`` are
     names of the dumped database: only a name with a space needs them. ``only`` are the numbers of
-    the entries to be returned, if not all. Raises ValueError for a line of another form.
+    the entries to be returned, if not all, and ``keep`` tells of an entry, but for what it depends
+    on, whether it is. Raises ValueError for a line of another form.
     """
     known_schemas = _spaced(schemas)
     known_owners = _spaced(owners)
@@ -136,8 +138,12 @@ def parse_list(
             continue
         if not line.startswith(";"):
             passed_over = only is not None and _number(line) not in only
+            if passed_over:
+                continue
+            entry = _parse_line(line, known_schemas, known_owners)
+            passed_over = not keep(entry)
             if not passed_over:
-                entries.append(_parse_line(line, known_schemas, known_owners))
+                entries.append(entry)
         elif entries and not passed_over and (depends := _DEPENDS.fullmatch(line.rstrip())):
             needed = tuple(int(number) for number in depends.group(1).split())
             entries[-1] = replace(entries[-1], depends=needed)
