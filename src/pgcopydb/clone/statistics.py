@@ -68,18 +68,18 @@ class SourceStatistics:
         return whole
 
     def _read(self, target: Session, tables: Collection[int]) -> dict[int, Statistics]:
-        try:
-            with self._asking:
-                if self._given_up:
-                    return {}
+        with self._asking:
+            if self._given_up:
+                return {}
+            try:
                 session = self._session or self._open(target)
                 return read_statistics(session, tables, same_order=self._same_order)
-        # Text that is not what its database says it is cannot be decoded.
-        except (PgcopydbError, psycopg.Error, UnicodeError) as error:
-            if not self._given_up:
-                log.info("statistics are not taken over from the source: %s", first_line(error))
-            self._given_up = True
-            return {}
+            # Text that is not what its database says it is cannot be decoded.
+            except (PgcopydbError, psycopg.Error, UnicodeError) as error:
+                if not self._given_up:  # closed meanwhile
+                    log.info("statistics are not taken over from the source: %s", first_line(error))
+                self.close()
+                return {}
 
     def _open(self, target: Session) -> Session:
         copying = self._copying
