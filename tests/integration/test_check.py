@@ -454,6 +454,115 @@ def test_rights_that_owners_and_system_objects_want(
     ) == [(owner,), (owner,)]
 
 
+SETS_AND_IS_WRITTEN = """
+create role "lang's user"; create table t (id integer primary key);
+create function quiet() returns integer language sql
+ set log_statement = 'none' set "myApp".x = '1' set search_path = '"S a", public' as 'select 1';
+create procedure p() language plpgsql set work_mem = '8MB' as 'begin end';
+alter database {source} set my_app.secret = 'one';
+alter database {source} set log_duration = on;
+alter role "lang's user" in database {source} set work_mem = '9MB';
+create schema other; create role "later's owner"; create role "later's reader";
+create function other.f() returns integer language sql set log_lock_waits = on as 'select 1';
+alter default privileges for role "later's owner" grant select on tables to "later's reader"
+"""
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_what_functions_databases_and_the_future_ask_for_rights(
+    make_cluster: MakeCluster,
+    servers: Servers,
+    make_database: MakeDatabase,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+    major: int,
+) -> None:
+    """Each is refused by the server in the midst of a restore, or when all rows are there."""
+    source = make_database(servers.get(15, "source"))
+    target = make_database(make_cluster(major))  # rights on parameters are the whole server's
+    source.execute(SETS_AND_IS_WRITTEN.format(source=source.name))
+    scene = Scene(source, target, as_target=role(target, "the mover"))
+    target.execute(
+        f'alter database {target.name} owner to "the mover"; create role "lang\'s user";'
+        " revoke usage on language plpgsql from public"
+    )
+    unowned = replace(COPIED, copy=CopyOptions(no_owner=True))
+    found = {one.check: one for one in scene.look(unowned).fatal}
+    assert set(found) == {
+        "languages",
+        "set-parameters",
+        "database-parameters",
+        "role-settings",
+        "default-privilege-roles",
+    }
+    assert found["languages"].message.endswith('functions in "plpgsql": public.p')
+    assert found["set-parameters"].message.endswith(
+        '"log_lock_waits", "log_statement", "myApp.x": other.f, public.quiet'
+    )
+    assert '"log_duration", "my_app.secret"' in found["database-parameters"].message
+    assert '"lang\'s user"' in found["role-settings"].message
+
+    left_out = parse_filters("[exclude-schema]\nother\n", origin="f")
+    less = CopyOptions(no_owner=True, no_acl=True, skip_db_properties=True)
+    found = {one.check: one for one in scene.look(Intent(copy=less, follow=None)).fatal}
+    assert set(found) == {"languages", "set-parameters"}
+    found = {one.check: one for one in scene.look(replace(unowned, filters=left_out)).fatal}
+    assert "log_lock_waits" not in found["set-parameters"].message
+
+    scene.mend(scene.look(unowned).fatal)
+    found = {one.check: one for one in scene.look(unowned).fatal}
+    assert set(found) == {"default-privileges"}  # the roles are there now
+    scene.mend(found.values())
+    assert checks(scene.look(unowned).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target, "--no-owner"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows(
+        "select coalesce(r.rolname, 'all')::text, setting from pg_db_role_setting"
+        " left join pg_roles as r on r.oid = setrole, unnest(setconfig) as setting order by 1, 2"
+    ) == [
+        ("all", "log_duration=on"),
+        ("all", "my_app.secret=one"),
+        ("lang's user", "work_mem=9MB"),
+    ]
+    assert target.rows("select proconfig from pg_proc where proname = 'quiet'") == source.rows(
+        "select proconfig from pg_proc where proname = 'quiet'"
+    )
+    target.execute('reassign owned by "the mover" to postgres; drop owned by "the mover"')
+
+
+def test_settings_that_the_target_does_not_know_or_refuses(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(16, "target"))
+    source.execute(
+        "create table t (id integer primary key);"
+        " create function f() returns integer language sql set force_parallel_mode = on"
+        " as 'select 1';"
+        f" alter database {source.name} set default_toast_compression = 'lz4';"
+        f" alter database {source.name} set force_parallel_mode = on"
+    )
+    scene = Scene(source, target)
+    found = {one.check: one for one in scene.look(COPIED).fatal}
+    assert set(found) == {"function-settings", "database-settings"}
+    assert 'public.f (unrecognized configuration parameter "force_parallel_mode")' in (
+        found["function-settings"].message
+    )
+    assert 'parameter "default_toast_compression": "lz4"' in found["database-settings"].message
+    source.execute(
+        "alter function f() reset force_parallel_mode;"
+        f" alter database {source.name} reset default_toast_compression"
+    )
+    assert checks(scene.look(COPIED).fatal) == set()
+    finished = pgcopydb_command(
+        "clone", "--dir", str(tmp_path / "w"), "--source", source.conninfo,
+        "--target", target.conninfo,
+    )  # fmt: skip
+    assert finished.status == 0, finished.stderr
+    assert "there is no parameter force_parallel_mode" in finished.stderr
+
+
 def _kept(scene: Scene, intent: Intent) -> set[str]:
     """Return what is kept for superusers; checks that it is told of."""
     source = Endpoint(Side.SOURCE, scene.source.conninfo)

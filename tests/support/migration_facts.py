@@ -216,6 +216,8 @@ def source(**changes: Any) -> SourceFacts:
         named_objects=(),
         superuser_objects=(),
         right_needs=(),
+        default_privileges=(),
+        routines=(),
         system_rights=(),
     )
     return _changed(plain, changes)
@@ -243,6 +245,8 @@ def target(**changes: Any) -> TargetFacts:
         creators_in_public=frozenset(),
         creators=frozenset(),
         wrappers=(),
+        closed_languages=frozenset(),
+        refused_settings=(),
         system_rights=(),
         creatable_kinds=frozenset(),
         may_use_origins=True,

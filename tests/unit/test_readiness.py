@@ -15,12 +15,16 @@ from pgcopydb.model.readiness import (
     Blocker,
     BuildNeed,
     BuildOption,
+    DefaultPrivilege,
     ForeignDataWrapper,
     Intent,
     LocalFacts,
     Pooling,
     PublicationState,
+    Refusal,
     RightNeed,
+    Routine,
+    SettingRefusal,
     SlotState,
     SourceFacts,
     SuperuserObject,
@@ -143,6 +147,12 @@ SUPERUSERS = tuple(
 )
 SERVED = RightNeed(catalog=1, oid=1, name="s", owner="own'er", wrapper='w"r')
 RIGHT = SystemRight(name="f", is_open=True, is_changed=True)
+LOGGED = Routine(
+    catalog=1, oid=1, schema="s", name="f", language="sql", settings=("log_statement=all", 'a."b=1')
+)
+DENIED = SettingRefusal(setting="log_statement=all", reason=Refusal.RIGHT, message="denied")
+UNKNOWN = SettingRefusal(setting='a."b=1', reason=Refusal.NAME, message="there is no a.b")
+GIVEN = DefaultPrivilege(catalog=1, oid=1, role="own'er", grantees=('o"dd',))
 MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
 
 SOURCE_CASES = [
@@ -725,6 +735,58 @@ TARGET_CASES = [
         status=7,
     ),
     at_target(
+        "languages",
+        FATAL,
+        'role "o"dd" may not create functions in "sql": s.f',
+        'GRANT USAGE ON LANGUAGE "sql" TO "o""dd";',
+        source=source(routines=(LOGGED, replace(LOGGED, name="g", language="c"))),
+        closed_languages=frozenset({"sql", "pl"}),
+        status=7,
+    ),
+    at_target(
+        "set-parameters",
+        FATAL,
+        'role "o"dd" may not create functions that set "log_statement": s.f|RESET',
+        'GRANT SET ON PARAMETER "log_statement" TO "o""dd";',
+        source=source(routines=(LOGGED, replace(LOGGED, name="g", settings=()))),
+        refused_settings=(DENIED,),
+        status=7,
+    ),
+    at_target(
+        "set-parameters",
+        FATAL,
+        "s.f|RESET",
+        source=source(routines=(LOGGED,), facts={"version_num": 140000}),
+        refused_settings=(DENIED,),
+        facts={"version_num": 140000},
+        status=7,
+    ),
+    at_target(
+        "function-settings",
+        FATAL,
+        "the server refuses: s.f (there is no a.b)|RESET",
+        source=source(routines=(LOGGED, replace(LOGGED, name="g", settings=()))),
+        refused_settings=(UNKNOWN,),
+        status=7,
+    ),
+    at_target(
+        "default-privilege-roles",
+        FATAL,
+        '"later", "new" do not exist|--roles|--no-acl',
+        'CREATE ROLE "later";',
+        'CREATE ROLE "new";',
+        source=source(default_privileges=(GIVEN, replace(GIVEN, role="new", grantees=("later",)))),
+    ),
+    at_target(
+        "default-privileges",
+        FATAL,
+        '"own\'er", "postgres"|--no-acl',
+        'GRANT "own\'er" TO "o""dd";',
+        source=source(default_privileges=(GIVEN, replace(GIVEN, role="postgres")), owners=()),
+        assumable_roles=frozenset({'o"dd'}),
+        status=7,
+    ),
+    at_target(
         "system-rights",
         FATAL,
         'role "o"dd" may not give the rights that the source has on f|--no-acl',
@@ -942,13 +1004,31 @@ NOT_FOUND = {
         target=target(system_rights=(replace(RIGHT, is_open=False),)),
         intent=copying(no_acl=True, no_owner=True),
     ),
+    "default privileges that are left out, or may be altered": Scene(
+        source=source(default_privileges=(replace(GIVEN, role="new"),)),
+        intent=copying(no_acl=True),
+    ),
+    "default privileges of roles that are copied, and of one's own": Scene(
+        source=source(default_privileges=(GIVEN, replace(GIVEN, role="new"))),
+        target=target(role_creators=frozenset({'o"dd'})),
+        intent=copying(roles=True),
+    ),
     "what a service lets others create too": Scene(
         source=source(superuser_objects=SUPERUSERS[:1]),
         target=target(creatable_kinds=frozenset({"event trigger"})),
     ),
     "what a follow needs no more": Scene(
-        source=source(superuser_objects=SUPERUSERS, tables=LARGE),
-        target=target(room={"max_parallel_workers": 0}),
+        source=source(
+            superuser_objects=SUPERUSERS,
+            tables=LARGE,
+            routines=(LOGGED,),
+            default_privileges=(replace(GIVEN, role="new"),),
+        ),
+        target=target(
+            room={"max_parallel_workers": 0},
+            refused_settings=(DENIED,),
+            closed_languages=frozenset({"sql"}),
+        ),
         intent=CAPTURED,
     ),
     "a slot that nobody makes": Scene(

@@ -118,6 +118,53 @@ class RightNeed(Struct, frozen=True, kw_only=True):
     wrapper: str | None
 
 
+class DefaultPrivilege(Struct, frozen=True, kw_only=True):
+    """Rights that ``grantees`` get on what ``role`` creates in future.
+
+    ``catalog`` and ``oid`` are as pg_depend has them.
+    """
+
+    catalog: int
+    oid: int
+    role: str
+    grantees: tuple[str, ...]
+
+
+class Routine(Struct, frozen=True, kw_only=True):
+    """A function or procedure; ``settings`` are the ``name=value`` that its calls run with.
+
+    ``catalog`` and ``oid`` are as pg_depend has them.
+    """
+
+    catalog: int
+    oid: int
+    schema: str
+    name: str
+    language: str
+    settings: tuple[str, ...]
+
+
+class Refusal(StrEnum):
+    """Why a server does not store a setting."""
+
+    RIGHT = "right"
+    NAME = "name"
+    VALUE = "value"
+
+
+class SettingRefusal(Struct, frozen=True, kw_only=True):
+    """A ``name=value`` that a server does not store for the role, and what it says."""
+
+    setting: str
+    reason: Refusal
+    message: str
+
+    @property
+    def parameter(self) -> str:
+        """The name of the parameter."""
+        return self.setting.partition("=")[0]
+
+
 class ForeignDataWrapper(Struct, frozen=True, kw_only=True):
     """A foreign data wrapper, and the roles that may make servers of it."""
 
@@ -250,6 +297,10 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     """Those that would be copied."""
     right_needs: tuple[RightNeed, ...]
     """Those of objects that would be copied."""
+    default_privileges: tuple[DefaultPrivilege, ...]
+    """Those that would be copied."""
+    routines: tuple[Routine, ...]
+    """Those that would be copied."""
     system_rights: tuple[SystemRight, ...]
 
 
@@ -288,6 +339,10 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     creators: frozenset[str]
     """Roles that may create something in the database."""
     wrappers: tuple[ForeignDataWrapper, ...]
+    closed_languages: frozenset[str]
+    """Languages that others than superusers may use, and this role may not."""
+    refused_settings: tuple[SettingRefusal, ...]
+    """Those of the source's functions that the role may not store."""
     system_rights: tuple[SystemRight, ...]
     creatable_kinds: frozenset[str]
     """Of the kinds of which only a superuser may create objects, those that this role may too."""

@@ -12,9 +12,11 @@ from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.readiness import Refusal, SettingRefusal
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
 from pgcopydb.postgres.roles import try_setting
+from pgcopydb.postgres.setting_rights import refusal_of
 from pgcopydb.sql.quote import quote_identifier, quote_literal
 from pgcopydb.sql.roles import set_of_role
 from pgcopydb.sql.settings import set_clause
@@ -47,10 +49,14 @@ class DatabaseProperties(Struct, frozen=True):
 
 
 class Statement(Struct, frozen=True):
-    """One thing to set; ``setting`` is the ``name=value`` of a parameter, None for other things."""
+    """One thing to set; ``setting`` is the ``name=value`` of a parameter, None for other things.
+
+    ``role`` is the one for which it is set, None for all.
+    """
 
     text: str
     setting: str | None = None
+    role: str | None = None
 
 
 def read_properties(endpoint: Endpoint, connection: Session) -> DatabaseProperties:
@@ -124,6 +130,19 @@ def run(target: Endpoint, connection: Session, statements: Iterable[Statement]) 
             connection.execute(statement.text.encode())
 
 
+def refused(
+    target: Endpoint, connection: Session, statements: Iterable[Statement]
+) -> Iterator[tuple[Statement, SettingRefusal]]:
+    """Give those settings among ``statements`` at which ``run`` would end; changes nothing."""
+    with reporting(target, "trying the settings of the database"):
+        for statement in statements:
+            if statement.setting is None:
+                continue
+            refusal = refusal_of(connection, statement.text, statement.setting)
+            if refusal is not None and refusal.reason is not Refusal.NAME:
+                yield statement, refusal
+
+
 def _of_settings(
     wanted: DatabaseProperties, present: DatabaseProperties, roles: set[str]
 ) -> Iterator[Statement]:
@@ -134,7 +153,7 @@ def _of_settings(
             database = quote_identifier(present.name)
             yield Statement(f"ALTER DATABASE {database} {set_clause(setting)}", setting)
         elif role in roles:
-            yield Statement(set_of_role(role, setting, database=present.name), setting)
+            yield Statement(set_of_role(role, setting, database=present.name), setting, role)
         else:
             name = setting.partition("=")[0]
             log.warning('target: role "%s" is not there, its setting %s is left out', role, name)

@@ -4,9 +4,10 @@ The functions raise the side's error where the server cannot be asked.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import psycopg
+from msgspec import Struct
 
 from pgcopydb.errors import TargetError
 from pgcopydb.model.endpoint import Endpoint
@@ -19,11 +20,13 @@ from pgcopydb.model.readiness import (
     BuildNeed,
     BuildOption,
     Collation,
+    DefaultPrivilege,
     ForeignDataWrapper,
     Intent,
     PublicationState,
     ReplicationSettings,
     RightNeed,
+    Routine,
     ServerRoom,
     SlotState,
     SourceFacts,
@@ -40,6 +43,7 @@ from pgcopydb.postgres.large_objects import any_there
 from pgcopydb.postgres.pooling import find_pooling
 from pgcopydb.postgres.publication import differences, read_publication
 from pgcopydb.postgres.selection import read_selection
+from pgcopydb.postgres.setting_rights import refused_settings
 from pgcopydb.postgres.slot import read_slot
 from pgcopydb.postgres.snapshot import lock_room, patiently
 from pgcopydb.postgres.triggers import firing_triggers, may_silence
@@ -69,6 +73,34 @@ Those who may not create objects of the kind are refused before that is seen.
 
 _PATIENCE: Final = 5.0
 """Seconds to wait for tables that a statement of the application wants for itself."""
+
+
+class _Object(Protocol):
+    """What pg_depend knows by catalog and oid."""
+
+    @property
+    def catalog(self) -> int: ...
+
+    @property
+    def oid(self) -> int: ...
+
+
+_O = TypeVar("_O", bound=_Object)
+
+
+class _NeedingObjects(Struct, frozen=True, kw_only=True):
+    """Objects that are copied, and that not everybody may create."""
+
+    superuser_objects: tuple[SuperuserObject, ...]
+    right_needs: tuple[RightNeed, ...]
+    default_privileges: tuple[DefaultPrivilege, ...]
+    routines: tuple[Routine, ...]
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether there is more than functions that set nothing, which every database has."""
+        needing = self.superuser_objects or self.right_needs or self.default_privileges
+        return bool(needing) or any(routine.settings for routine in self.routines)
 
 
 def read_source_server(
@@ -125,7 +157,7 @@ def read_source(
         usable = {role["name"] for role in roles if role["usable"]}
         required = list(discover.records(connection, "required_roles"))
         (large_objects,) = discover.records(connection, "large_object_access")
-        superuser_objects, right_needs = _selected_objects(connection, source, filters)
+        needing = _needing_objects(connection, source, filters)
         own_publications = set[str]()
         if follow is not None:
             own_publications = {follow.publication, insert_publication(follow.publication)}
@@ -165,12 +197,14 @@ def read_source(
             plugin_error=_plugin_error(connection, facts, follow),
             publications=_publications(connection, source, captured, follow),
             named_objects=tuple(discover.list_named_objects(connection)),
-            superuser_objects=superuser_objects,
+            superuser_objects=needing.superuser_objects,
             right_needs=tuple(
                 need
-                for need in right_needs
+                for need in needing.right_needs
                 if need.wrapper is not None or need.name not in own_publications
             ),
+            default_privileges=needing.default_privileges,
+            routines=needing.routines,
             system_rights=_read(connection, "system_rights", SystemRight),
         )
 
@@ -196,11 +230,16 @@ def _slot(
 
 
 def read_target(
-    target: Endpoint, connection: Connection, intent: Intent, kinds: Collection[str] = ()
+    target: Endpoint,
+    connection: Connection,
+    intent: Intent,
+    kinds: Collection[str] = (),
+    settings: Collection[str] = (),
 ) -> TargetFacts:
     """Return what the migration that is intended rests on at the target.
 
-    ``kinds`` are those of the objects of the source that only a superuser may create.
+    ``kinds`` are those of the objects of the source that only a superuser may create, ``settings``
+    what functions of the source set, each ``name=value``.
     """
     server = read_target_server(target, connection, intent.follow)
     facts = server.facts
@@ -231,6 +270,8 @@ def read_target(
             ),
             creators=frozenset(role["name"] for role in roles if role["creates_in_database"]),
             wrappers=_read(connection, "foreign_data_wrappers", ForeignDataWrapper),
+            closed_languages=_closed_languages(connection),
+            refused_settings=tuple(refused_settings(connection, settings)),
             system_rights=_read(connection, "system_rights", SystemRight),
             creatable_kinds=frozenset(
                 kind
@@ -320,19 +361,28 @@ def _built_without(connection: Connection) -> frozenset[BuildOption]:
     return frozenset(lacking)
 
 
-def _selected_objects(
-    connection: Connection, source: Endpoint, filters: Filters
-) -> tuple[tuple[SuperuserObject, ...], tuple[RightNeed, ...]]:
+def _needing_objects(connection: Connection, source: Endpoint, filters: Filters) -> _NeedingObjects:
     """Return what a dump holds and not everybody may create."""
-    found = _read(connection, "superuser_objects", SuperuserObject)
-    needs = _read(connection, "right_needs", RightNeed)
-    if not (found or needs) or filters.selects_all:
-        return found, needs
+    routines = _read(connection, "routines", Routine)
+    found = _NeedingObjects(
+        superuser_objects=_read(connection, "superuser_objects", SuperuserObject),
+        right_needs=_read(connection, "right_needs", RightNeed),
+        default_privileges=_read(connection, "default_privileges", DefaultPrivilege),
+        routines=tuple(one for one in routines if filters.selects_schema(one.schema)),
+    )
+    if filters.selects_all or not found.is_rare:
+        return found
     # Few databases have any: only they pay for a second look at what depends on what.
     left_out = read_selection(source, connection, filters).left_out
-    return (
-        tuple(one for one in found if (one.catalog, one.oid) not in left_out),
-        tuple(one for one in needs if (one.catalog, one.oid) not in left_out),
+
+    def kept(objects: Iterable[_O]) -> tuple[_O, ...]:
+        return tuple(one for one in objects if (one.catalog, one.oid) not in left_out)
+
+    return _NeedingObjects(
+        superuser_objects=kept(found.superuser_objects),
+        right_needs=kept(found.right_needs),
+        default_privileges=kept(found.default_privileges),
+        routines=kept(found.routines),
     )
 
 
@@ -376,6 +426,15 @@ def _tablespaces(connection: Connection, *, used: bool) -> tuple[str, ...]:
         (used,),
     )
     return tuple(name for (name,) in rows)
+
+
+def _closed_languages(connection: Connection) -> frozenset[str]:
+    """Return the languages that are open to others, and not to this role."""
+    rows = connection.execute(
+        "select lanname::text from pg_catalog.pg_language"
+        " where lanpltrusted and not pg_catalog.has_language_privilege(oid, 'usage')"
+    )
+    return frozenset(name for (name,) in rows)
 
 
 def _superusers(roles: Iterable[discover.Record]) -> frozenset[str]:

@@ -65,8 +65,8 @@ def look(
     if not findings:
         read = partial(_read_source, intent=intent, tables=tables)
         source_facts = _ask(source, findings, read)
-    kinds = {one.kind for one in source_facts.superuser_objects} if source_facts else set()
-    target_facts = _ask(target, findings, partial(_read_target, intent=intent, kinds=kinds))
+    read_other = partial(_read_target, intent=intent, source=source_facts)
+    target_facts = _ask(target, findings, read_other)
     if source_facts is not None:
         findings += judge_source(source_facts, intent)
     if target_facts is not None:
@@ -156,10 +156,14 @@ def _read_source(
         return read_source(source, connection, intent, tables)
 
 
-def _read_target(target: Endpoint, intent: Intent, kinds: set[str]) -> TargetFacts:
+def _read_target(target: Endpoint, intent: Intent, source: SourceFacts | None) -> TargetFacts:
     target = pin(target)
+    kinds, settings = set[str](), set[str]()
+    if source is not None and intent.copy is not None:
+        kinds = {one.kind for one in source.superuser_objects}
+        settings = {setting for routine in source.routines for setting in routine.settings}
     with short_session(target, purpose="check") as connection:
-        return read_target(target, connection, intent, kinds)
+        return read_target(target, connection, intent, kinds, settings)
 
 
 def _read_machine(

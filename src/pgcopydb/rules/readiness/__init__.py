@@ -24,6 +24,7 @@ from pgcopydb.rules.readiness import (
     objects,
     publishing,
     reading,
+    rights,
     servers,
     writing,
 )
@@ -110,6 +111,9 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     objects.foreign_servers,
     objects.publication_owners,
     objects.system_rights,
+    rights.languages,
+    rights.function_settings,
+    rights.default_privileges,
     writing.public_schema,
     writing.taken_names,
     writing.room,

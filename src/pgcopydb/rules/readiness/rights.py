@@ -1,0 +1,146 @@
+"""Rights that the restore needs on the target for what functions set and are written in, and for
+what is given on objects of the future.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pgcopydb.errors import some_of
+from pgcopydb.model.endpoint import Side
+from pgcopydb.model.findings import Finding, Name, Severity, Statement
+from pgcopydb.model.readiness import (
+    Intent,
+    Refusal,
+    Routine,
+    SettingRefusal,
+    SourceFacts,
+    TargetFacts,
+)
+from pgcopydb.rules.readiness.wording import quoted
+
+_FIRST_WITH_PARAMETER_RIGHTS: Final = 15
+"""Before, only a superuser stores what is kept for superusers."""
+
+
+def languages(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role may create functions in the languages of the source's."""
+    if intent.copy is None:
+        return
+    wanted = sorted({one.language for one in source.routines} & target.closed_languages)
+    if not wanted:
+        return
+    role = target.facts.role
+    written = [one for one in source.routines if one.language in wanted]
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="languages",
+        message=f'role "{role}" may not create functions in {quoted(wanted)}: {_names(written)}',
+        statements=tuple(
+            Statement("GRANT USAGE ON LANGUAGE {} TO {};", Name(name), Name(role))
+            for name in wanted
+        ),
+        status=7,
+    )
+
+
+def function_settings(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Whether functions may set, and can, what the source's do."""
+    if intent.copy is None:
+        return
+    refused = [one for one in target.refused_settings if _that_set(source.routines, [one.setting])]
+    denied = [one for one in refused if one.reason is Refusal.RIGHT]
+    if denied:
+        names = sorted({one.parameter for one in denied})
+        setting = _that_set(source.routines, [one.setting for one in denied])
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="set-parameters",
+            message=f'role "{target.facts.role}" may not create functions that set'
+            f" {quoted(names)}: {_names(setting)}",
+            statements=grant_parameters(names, target),
+            advice="or take the settings from the functions of the source:"
+            " ALTER FUNCTION ... RESET ...",
+            status=7,
+        )
+    impossible = [one for one in refused if one.reason is not Refusal.RIGHT]
+    if impossible:
+        setting = _that_set(source.routines, [one.setting for one in impossible])
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="function-settings",
+            message=f"functions set what the server refuses: {_names(setting)}"
+            f" ({_reasons(impossible)})",
+            advice="first take the settings from the functions of the source:"
+            " ALTER FUNCTION ... RESET ...",
+            status=7,
+        )
+
+
+def default_privileges(
+    source: SourceFacts, target: TargetFacts, intent: Intent
+) -> Iterator[Finding]:
+    """Whether the role may say which rights others have on what a role creates in future."""
+    if intent.copy is None or intent.copy.no_acl:
+        return
+    concerned = {one.role for one in source.default_privileges}
+    named = concerned | {name for one in source.default_privileges for name in one.grantees}
+    wanted = set() if intent.copy.roles else named - set(target.roles)
+    if wanted:
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="default-privilege-roles",
+            message=f"the roles {quoted(sorted(wanted))} do not exist, which default privileges of"
+            " the source name",
+            statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in sorted(wanted)),
+            advice="or create them with --roles, or do without any privileges: --no-acl",
+        )
+    strange = sorted(
+        name for name in concerned if name in target.roles and name not in target.assumable_roles
+    )
+    if strange:
+        role = target.facts.role
+        yield Finding(
+            severity=Severity.FATAL,
+            side=Side.TARGET,
+            check="default-privileges",
+            message=f'role "{role}" may not alter the default privileges of {quoted(strange)}',
+            statements=tuple(
+                Statement("GRANT {} TO {};", Name(name), Name(role))
+                for name in strange
+                if name not in target.superusers
+            ),
+            advice="or do without any privileges: --no-acl; or first take them away on the source:"
+            " ALTER DEFAULT PRIVILEGES FOR ROLE ... REVOKE ...",
+            status=7,
+        )
+
+
+def grant_parameters(names: Iterable[str], target: TargetFacts) -> tuple[Statement, ...]:
+    """Return the GRANTs that let the role store settings, on a server that has such rights."""
+    if target.facts.major < _FIRST_WITH_PARAMETER_RIGHTS:
+        return ()
+    return tuple(
+        Statement(
+            "GRANT SET ON PARAMETER {} TO {};", Name(*name.split(".")), Name(target.facts.role)
+        )
+        for name in names
+    )
+
+
+def _that_set(routines: Iterable[Routine], settings: Iterable[str]) -> list[Routine]:
+    wanted = set(settings)
+    return [one for one in routines if not wanted.isdisjoint(one.settings)]
+
+
+def _names(routines: Iterable[Routine]) -> str:
+    return some_of([f"{one.schema}.{one.name}" for one in routines])
+
+
+def _reasons(refused: Iterable[SettingRefusal]) -> str:
+    return some_of([one.message for one in refused])
