@@ -563,6 +563,80 @@ def test_settings_that_the_target_does_not_know_or_refuses(
     assert "there is no parameter force_parallel_mode" in finished.stderr
 
 
+@pytest.mark.parametrize(
+    ("major", "membership"),
+    [
+        (15, "noinherit"),
+        (16, "with admin true, inherit false, set false"),
+        (18, "with inherit false"),
+    ],
+)
+def test_owners_whose_rights_are_not_to_be_had(
+    servers: Servers,
+    make_database: MakeDatabase,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+    major: int,
+    membership: str,
+) -> None:
+    """Members of a role, as who created it is from 16 on, who may not become it or act as it."""
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(major, "target"))
+    owner, mover = f"owner of {source.name}", f"mover of {target.name}"
+    source.execute(
+        f'create role "{owner}"; create table t (id integer primary key, v text);'
+        f" create index on t (v); insert into t values (1, 'a'); alter table t owner to \"{owner}\""
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f'create role "{owner}"; alter database {target.name} owner to "{mover}";'
+        f' grant create on schema public to "{mover}", "{owner}"; grant "{owner}" to "{mover}"'
+        + (f'; alter role "{mover}" noinherit' if major < 16 else f" {membership}")
+    )
+    found = scene.look(COPIED).fatal
+    assert checks(found) == {"target ownership"}
+    scene.mend(found)
+    assert checks(scene.look(COPIED).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select tableowner::text from pg_tables where tablename = 't'") == [(owner,)]
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_owners_that_are_created_by_one_without_their_rights(
+    servers: Servers,
+    make_database: MakeDatabase,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+    major: int,
+) -> None:
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(major, "target"))
+    owner, mover = f"owner of {source.name}", f"mover of {target.name}"
+    source.execute(
+        f'create role "{owner}"; create schema s; create table s.t (id integer primary key);'
+        f' alter schema s owner to "{owner}"; alter table s.t owner to "{owner}"'
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f'alter database {target.name} owner to "{mover}"; alter role "{mover}" createrole'
+    )
+    intent = replace(COPIED, copy=CopyOptions(roles=True))
+    (found,) = scene.look(intent).fatal
+    assert (found.check, f'"{owner}"' in found.message) == ("new-owners", True)
+    assert bool(found.statements) == (major >= 16)
+    if not found.statements:
+        return
+    scene.mend([found])
+    assert checks(scene.look(intent).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    options += ["--roles", "--no-role-passwords"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select tableowner::text from pg_tables where tablename = 't'") == [(owner,)]
+
+
 def _kept(scene: Scene, intent: Intent) -> set[str]:
     """Return what is kept for superusers; checks that it is told of."""
     source = Endpoint(Side.SOURCE, scene.source.conninfo)

@@ -330,6 +330,12 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     assumable_roles: frozenset[str]
     """Roles to which this one may give what it creates."""
+    usable_roles: frozenset[str]
+    """Roles whose rights this one has."""
+    inherits: bool
+    """Whether it inherits what is granted to it, where nothing else is said."""
+    grants_itself: bool
+    """Whether each role that it creates will be assumable and usable."""
     superusers: frozenset[str]
     role_creators: frozenset[str]
     """Roles that may create roles."""

@@ -262,6 +262,9 @@ def read_target(
             built_without=_built_without(connection),
             roles=tuple(role["name"] for role in roles),
             assumable_roles=frozenset(role["name"] for role in roles if role["assumable"]),
+            usable_roles=frozenset(role["name"] for role in roles if role["usable"]),
+            inherits=any(one["name"] == facts.role and one["inherits"] for one in roles),
+            grants_itself=_grants_itself(connection, facts),
             superusers=_superusers(roles),
             role_creators=frozenset(role["name"] for role in roles if role["creates_roles"]),
             tablespaces=_tablespaces(connection, used=False),
@@ -435,6 +438,17 @@ def _closed_languages(connection: Connection) -> frozenset[str]:
         " where lanpltrusted and not pg_catalog.has_language_privilege(oid, 'usage')"
     )
     return frozenset(name for (name,) in rows)
+
+
+def _grants_itself(connection: Connection, facts: ServerFacts) -> bool:
+    """Tell whether the role gets the rights of each role that it creates, as of 16 some may."""
+    if facts.major < 16:
+        return False
+    row = connection.execute(
+        "select pg_catalog.current_setting('createrole_self_grant') ilike all (array['%set%',"
+        " '%inherit%'])"
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _superusers(roles: Iterable[discover.Record]) -> frozenset[str]:

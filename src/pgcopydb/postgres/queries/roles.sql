@@ -4,8 +4,12 @@ select
   r.rolname::text as name,
   r.rolsuper as superuser,
   r.rolsuper or r.rolcreaterole as creates_roles,
+  r.rolinherit as inherits,
   pg_catalog.pg_has_role(r.oid, 'usage') as usable,
-  pg_catalog.pg_has_role(r.oid, 'member') as assumable,
+  -- who is a member may become the role; from 16 on only where that was granted too
+  pg_catalog.pg_has_role(r.oid, case
+    when pg_catalog.current_setting('server_version_num')::integer < 160000 then 'member' else 'set'
+  end) as assumable,
   pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'create')
     as creates_in_database,
   coalesce((

@@ -106,6 +106,7 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     objects.roles,
     objects.role_rights,
     objects.ownership,
+    objects.new_owners,
     objects.tablespaces,
     objects.superuser_objects,
     objects.foreign_servers,

@@ -1,6 +1,6 @@
 """What the schema of the source needs to be there on the target's server before it is restored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pgcopydb.errors import some_of
@@ -14,6 +14,7 @@ from pgcopydb.model.readiness import (
     SourceFacts,
     TargetFacts,
 )
+from pgcopydb.rules.readiness.rights import FIRST_WITH_OPTIONS, grant_roles
 from pgcopydb.rules.readiness.wording import quoted
 
 _SYSTEM = "pg_catalog"
@@ -173,28 +174,62 @@ def role_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Ite
 
 
 def ownership(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
-    """Whether the role may give what it creates to the owners."""
+    """Whether the role may give what it creates to the owners, and fill and index it then."""
     if intent.copy is None or intent.copy.no_owner:
         return
-    wanted = [
-        name
-        for name in source.owners
-        if name in target.roles and name not in target.assumable_roles
+    there = [name for name in source.owners if name in target.roles]
+    strange = [name for name in there if name not in target.assumable_roles]
+    if strange:
+        yield _ownership(
+            f"may not make {quoted(strange)} the owner of anything",
+            [name for name in strange if name not in target.superusers],
+            target,
+        )
+    unlike = [
+        name for name in there if name in target.assumable_roles and name not in target.usable_roles
     ]
-    if not wanted:
-        return
+    if unlike:
+        yield _ownership(
+            f"does not inherit the rights of {quoted(unlike)}, who will own what it has to fill",
+            unlike,
+            target,
+        )
+
+
+def _ownership(what: str, granted: Iterable[str], target: TargetFacts) -> Finding:
     role = target.facts.role
-    yield Finding(
+    return Finding(
         severity=Severity.FATAL,
         side=Side.TARGET,
         check="ownership",
-        message=f'role "{role}" may not make {quoted(wanted)} the owner of anything',
-        statements=tuple(
-            Statement("GRANT {} TO {};", Name(name), Name(role))
-            for name in wanted
-            if name not in target.superusers
-        ),
+        message=f'role "{role}" {what}',
+        statements=grant_roles(granted, target),
         advice="or leave the owners out with --no-owner",
+        status=7,
+    )
+
+
+def new_owners(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the role will have the rights of the owners that it creates itself."""
+    copy, role = intent.copy, target.facts.role
+    if copy is None or not copy.roles or copy.no_owner or target.facts.is_superuser:
+        return
+    wanted = [name for name in source.owners if name not in target.roles]
+    if not wanted or target.grants_itself or role not in target.role_creators:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="new-owners",
+        message=f'role "{role}" creates {quoted(wanted)} without getting their rights, and may not'
+        " make them the owners of anything",
+        statements=(
+            (Statement("ALTER ROLE {} SET createrole_self_grant = 'set, inherit';", Name(role)),)
+            if target.facts.major >= FIRST_WITH_OPTIONS
+            else ()
+        ),
+        advice="or create them beforehand and grant them to the role, or leave the owners out with"
+        " --no-owner",
         status=7,
     )
 

@@ -21,6 +21,9 @@ from pgcopydb.rules.readiness.wording import quoted
 _FIRST_WITH_PARAMETER_RIGHTS: Final = 15
 """Before, only a superuser stores what is kept for superusers."""
 
+FIRST_WITH_OPTIONS: Final = 16
+"""Before, who is a member of a role may become it, and inherits its rights by an attribute."""
+
 
 def languages(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the role may create functions in the languages of the source's."""
@@ -100,9 +103,9 @@ def default_privileges(
             statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in sorted(wanted)),
             advice="or create them with --roles, or do without any privileges: --no-acl",
         )
-    strange = sorted(
-        name for name in concerned if name in target.roles and name not in target.assumable_roles
-    )
+    new = target.facts.major >= FIRST_WITH_OPTIONS
+    alterable = target.usable_roles if new else target.assumable_roles
+    strange = sorted((concerned & set(target.roles)) - alterable)
     if strange:
         role = target.facts.role
         yield Finding(
@@ -110,15 +113,23 @@ def default_privileges(
             side=Side.TARGET,
             check="default-privileges",
             message=f'role "{role}" may not alter the default privileges of {quoted(strange)}',
-            statements=tuple(
-                Statement("GRANT {} TO {};", Name(name), Name(role))
-                for name in strange
-                if name not in target.superusers
+            statements=grant_roles(
+                [name for name in strange if name not in target.superusers], target
             ),
             advice="or do without any privileges: --no-acl; or first take them away on the source:"
             " ALTER DEFAULT PRIVILEGES FOR ROLE ... REVOKE ...",
             status=7,
         )
+
+
+def grant_roles(names: Iterable[str], target: TargetFacts) -> tuple[Statement, ...]:
+    """Return the statements after which the role may become others, and has their rights."""
+    role = Name(target.facts.role)
+    if target.facts.major >= FIRST_WITH_OPTIONS:
+        grant = "GRANT {} TO {} WITH INHERIT TRUE, SET TRUE;"
+        return tuple(Statement(grant, Name(name), role) for name in names)
+    inherit = () if target.inherits else (Statement("ALTER ROLE {} INHERIT;", role),)
+    return (*(Statement("GRANT {} TO {};", Name(name), role) for name in names), *inherit)
 
 
 def grant_parameters(names: Iterable[str], target: TargetFacts) -> tuple[Statement, ...]:
