@@ -637,6 +637,50 @@ def test_owners_that_are_created_by_one_without_their_rights(
     assert target.rows("select tableowner::text from pg_tables where tablename = 't'") == [(owner,)]
 
 
+def test_rights_that_others_gave_and_objects_in_schemas_of_others(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """A dump gives rights as who gave them, and rights on a schema when everything is in it."""
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(16, "target"))
+    mover = f"mover of {target.name}"
+    owner, other, member = (f"{one} of {source.name}" for one in ("owner", "other", "member"))
+    source.execute(
+        f'create role "{owner}"; create role "{other}"; create role "{member}" in role "{owner}";'
+        f' create schema s authorization "{owner}"; grant all on schema s to "{other}";'
+        " create table s.t (id integer primary key); create table s.u (id integer primary key);"
+        f' create table s.v (id integer primary key); alter table s.t owner to "{owner}";'
+        f' alter table s.u owner to "{other}"; alter table s.v owner to "{member}";'
+        f' grant select on s.t to "{other}" with grant option; set role "{other}";'
+        f' grant select on s.t to "{member}"; reset role'
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f'alter database {target.name} owner to "{mover}"; create role "{owner}";'
+        f' create role "{other}"; create role "{member}" in role "{owner}";'
+        f' grant "{owner}", "{other}", "{member}" to "{mover}"'
+    )
+    found = {one.check: one for one in scene.look(COPIED).fatal}
+    assert set(found) == {"grantors", "schema-owners"}
+    assert found["grantors"].message.endswith(f'"{other}", who are not the owners of table s.t')
+    assert f'"{member}"' not in found["schema-owners"].message
+    neither = Intent(copy=CopyOptions(no_owner=True, no_acl=True), follow=None)
+    assert checks(scene.look(neither).fatal) == set()
+
+    scene.mend([found["schema-owners"]])
+    source.execute(
+        f'revoke grant option for select on s.t from "{other}" cascade;'
+        f' grant select on s.t to "{member}"'
+    )
+    assert checks(scene.look(COPIED).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows(
+        "select tablename::text, tableowner::text from pg_tables where schemaname = 's' order by 1"
+    ) == [("t", owner), ("u", other), ("v", member)]
+
+
 def _kept(scene: Scene, intent: Intent) -> set[str]:
     """Return what is kept for superusers; checks that it is told of."""
     source = Endpoint(Side.SOURCE, scene.source.conninfo)

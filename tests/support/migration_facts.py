@@ -218,6 +218,8 @@ def source(**changes: Any) -> SourceFacts:
         right_needs=(),
         default_privileges=(),
         routines=(),
+        strange_grants=(),
+        shared_schemas=(),
         system_rights=(),
     )
     return _changed(plain, changes)
@@ -250,6 +252,7 @@ def target(**changes: Any) -> TargetFacts:
         wrappers=(),
         closed_languages=frozenset(),
         refused_settings=(),
+        closed_schemas=(),
         system_rights=(),
         creatable_kinds=frozenset(),
         may_use_origins=True,

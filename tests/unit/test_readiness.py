@@ -25,8 +25,10 @@ from pgcopydb.model.readiness import (
     RightNeed,
     Routine,
     SettingRefusal,
+    SharedSchema,
     SlotState,
     SourceFacts,
+    StrangeGrant,
     SuperuserObject,
     SystemRight,
     TargetFacts,
@@ -153,6 +155,8 @@ LOGGED = Routine(
 DENIED = SettingRefusal(setting="log_statement=all", reason=Refusal.RIGHT, message="denied")
 UNKNOWN = SettingRefusal(setting='a."b=1', reason=Refusal.NAME, message="there is no a.b")
 GIVEN = DefaultPrivilege(catalog=1, oid=1, role="own'er", grantees=('o"dd',))
+GRANTED = StrangeGrant(catalog=1, oid=1, name="table s.t", grantors=('o"dd', "own'er"))
+SHARED = SharedSchema(schema="s x", owner="own'er", other="o'ther")
 MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
 
 SOURCE_CASES = [
@@ -816,6 +820,24 @@ TARGET_CASES = [
         status=7,
     ),
     at_target(
+        "grantors",
+        FATAL,
+        'in the name of "own\'er", who are not the owners of table s.t|--no-acl',
+        source=source(
+            strange_grants=(GRANTED, replace(GRANTED, name="table s.u", grantors=('o"dd',)))
+        ),
+        status=7,
+    ),
+    at_target(
+        "schema-owners",
+        FATAL,
+        '"o\'ther" own objects in the schemas "s x" of "own\'er"|--no-owner',
+        'GRANT "own\'er" TO "o\'ther";',
+        source=source(shared_schemas=(SHARED, replace(SHARED, schema="y"))),
+        closed_schemas=(SHARED,),
+        status=7,
+    ),
+    at_target(
         "system-rights",
         FATAL,
         'role "o"dd" may not give the rights that the source has on f|--no-acl',
@@ -1018,8 +1040,14 @@ NOT_FOUND = {
         ),
     ),
     "rights and owners that no superuser asks for": Scene(
-        source=source(right_needs=(SERVED, replace(SERVED, wrapper=None)), system_rights=(RIGHT,)),
+        source=source(
+            right_needs=(SERVED, replace(SERVED, wrapper=None)),
+            system_rights=(RIGHT,),
+            strange_grants=(GRANTED,),
+            shared_schemas=(SHARED,),
+        ),
         target=target(
+            closed_schemas=(SHARED,),
             facts={"is_superuser": True},
             wrappers=(ForeignDataWrapper(name='w"r', users=()),),
             system_rights=(replace(RIGHT, is_open=False),),
@@ -1033,9 +1061,14 @@ NOT_FOUND = {
         target=target(system_rights=(replace(RIGHT, is_open=False),)),
         intent=copying(no_acl=True, no_owner=True),
     ),
-    "default privileges that are left out, or may be altered": Scene(
-        source=source(default_privileges=(replace(GIVEN, role="new"),)),
-        intent=copying(no_acl=True),
+    "default privileges, grantors and owners that are left out": Scene(
+        source=source(
+            default_privileges=(replace(GIVEN, role="new"),),
+            strange_grants=(GRANTED,),
+            shared_schemas=(SHARED,),
+        ),
+        target=target(closed_schemas=(SHARED,)),
+        intent=copying(no_acl=True, no_owner=True),
     ),
     "default privileges of roles that are copied, and of one's own": Scene(
         source=source(default_privileges=(GIVEN, replace(GIVEN, role="new"))),

@@ -130,6 +130,38 @@ class DefaultPrivilege(Struct, frozen=True, kw_only=True):
     grantees: tuple[str, ...]
 
 
+class StrangeGrant(Struct, frozen=True, kw_only=True):
+    """An object on which somebody else than its owner has given rights.
+
+    ``catalog`` and ``oid`` are as pg_depend has them, ``name`` as pg_identify_object.
+    """
+
+    catalog: int
+    oid: int
+    name: str
+    grantors: tuple[str, ...]
+
+
+class SharedSchema(Struct, frozen=True, kw_only=True, order=True):
+    """A schema of ``owner`` that holds something of an ``other`` role's."""
+
+    schema: str
+    owner: str
+    other: str
+
+
+class Questions(Struct, frozen=True, kw_only=True):
+    """What is asked of the target because of what the source has.
+
+    ``kinds`` are those of objects that only a superuser may create, ``settings`` what functions
+    set, each ``name=value``, and ``shared`` the schemas of one role with objects of another.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    settings: frozenset[str] = frozenset()
+    shared: tuple[SharedSchema, ...] = ()
+
+
 class Routine(Struct, frozen=True, kw_only=True):
     """A function or procedure; ``settings`` are the ``name=value`` that its calls run with.
 
@@ -301,6 +333,10 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     """Those that would be copied."""
     routines: tuple[Routine, ...]
     """Those that would be copied."""
+    strange_grants: tuple[StrangeGrant, ...]
+    """Those on objects that would be copied."""
+    shared_schemas: tuple[SharedSchema, ...]
+    """Those that would be copied."""
     system_rights: tuple[SystemRight, ...]
 
 
@@ -349,6 +385,8 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     """Languages that others than superusers may use, and this role may not."""
     refused_settings: tuple[SettingRefusal, ...]
     """Those of the source's functions that the role may not store."""
+    closed_schemas: tuple[SharedSchema, ...]
+    """Those of the source in which the other role will not be allowed to create anything."""
     system_rights: tuple[SystemRight, ...]
     creatable_kinds: frozenset[str]
     """Of the kinds of which only a superuser may create objects, those that this role may too."""

@@ -3,7 +3,7 @@
 The functions raise the side's error where the server cannot be asked.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import psycopg
@@ -24,13 +24,16 @@ from pgcopydb.model.readiness import (
     ForeignDataWrapper,
     Intent,
     PublicationState,
+    Questions,
     ReplicationSettings,
     RightNeed,
     Routine,
     ServerRoom,
+    SharedSchema,
     SlotState,
     SourceFacts,
     SourceServer,
+    StrangeGrant,
     SuperuserObject,
     SystemRight,
     TargetFacts,
@@ -75,6 +78,9 @@ _PATIENCE: Final = 5.0
 """Seconds to wait for tables that a statement of the application wants for itself."""
 
 
+_NOTHING_ASKED: Final = Questions()
+
+
 class _Object(Protocol):
     """What pg_depend knows by catalog and oid."""
 
@@ -95,12 +101,19 @@ class _NeedingObjects(Struct, frozen=True, kw_only=True):
     right_needs: tuple[RightNeed, ...]
     default_privileges: tuple[DefaultPrivilege, ...]
     routines: tuple[Routine, ...]
+    strange_grants: tuple[StrangeGrant, ...]
 
     @property
     def is_rare(self) -> bool:
         """Whether there is more than functions that set nothing, which every database has."""
-        needing = self.superuser_objects or self.right_needs or self.default_privileges
-        return bool(needing) or any(routine.settings for routine in self.routines)
+        return any(
+            (
+                self.superuser_objects,
+                self.right_needs,
+                self.default_privileges,
+                self.strange_grants,
+            )
+        ) or any(routine.settings for routine in self.routines)
 
 
 def read_source_server(
@@ -205,6 +218,12 @@ def read_source(
             ),
             default_privileges=needing.default_privileges,
             routines=needing.routines,
+            strange_grants=needing.strange_grants,
+            shared_schemas=tuple(
+                one
+                for one in _read(connection, "schema_owners", SharedSchema)
+                if filters.selects_schema(one.schema)
+            ),
             system_rights=_read(connection, "system_rights", SystemRight),
         )
 
@@ -233,13 +252,11 @@ def read_target(
     target: Endpoint,
     connection: Connection,
     intent: Intent,
-    kinds: Collection[str] = (),
-    settings: Collection[str] = (),
+    questions: Questions = _NOTHING_ASKED,
 ) -> TargetFacts:
     """Return what the migration that is intended rests on at the target.
 
-    ``kinds`` are those of the objects of the source that only a superuser may create, ``settings``
-    what functions of the source set, each ``name=value``.
+    ``questions`` are those that arise from the source.
     """
     server = read_target_server(target, connection, intent.follow)
     facts = server.facts
@@ -274,11 +291,12 @@ def read_target(
             creators=frozenset(role["name"] for role in roles if role["creates_in_database"]),
             wrappers=_read(connection, "foreign_data_wrappers", ForeignDataWrapper),
             closed_languages=_closed_languages(connection),
-            refused_settings=tuple(refused_settings(connection, settings)),
+            refused_settings=tuple(refused_settings(connection, questions.settings)),
+            closed_schemas=tuple(_closed_schemas(connection, questions.shared)),
             system_rights=_read(connection, "system_rights", SystemRight),
             creatable_kinds=frozenset(
                 kind
-                for kind in kinds
+                for kind in questions.kinds
                 if not facts.is_superuser and may_create_kind(connection, kind)
             ),
             may_silence=may_silence(connection, target),
@@ -372,6 +390,7 @@ def _needing_objects(connection: Connection, source: Endpoint, filters: Filters)
         right_needs=_read(connection, "right_needs", RightNeed),
         default_privileges=_read(connection, "default_privileges", DefaultPrivilege),
         routines=tuple(one for one in routines if filters.selects_schema(one.schema)),
+        strange_grants=_read(connection, "strange_grantors", StrangeGrant),
     )
     if filters.selects_all or not found.is_rare:
         return found
@@ -386,6 +405,7 @@ def _needing_objects(connection: Connection, source: Endpoint, filters: Filters)
         right_needs=kept(found.right_needs),
         default_privileges=kept(found.default_privileges),
         routines=kept(found.routines),
+        strange_grants=kept(found.strange_grants),
     )
 
 
@@ -429,6 +449,21 @@ def _tablespaces(connection: Connection, *, used: bool) -> tuple[str, ...]:
         (used,),
     )
     return tuple(name for (name,) in rows)
+
+
+def _closed_schemas(
+    connection: Connection, shared: Iterable[SharedSchema]
+) -> Iterator[SharedSchema]:
+    """Give those in which the other role is nothing like the owner, where both are there."""
+    for one in shared:
+        row = connection.execute(
+            "select pg_catalog.pg_has_role(other.oid, owner.oid, 'usage')"
+            " from pg_catalog.pg_roles as other, pg_catalog.pg_roles as owner"
+            " where other.rolname = %s and owner.rolname = %s",
+            (one.other, one.owner),
+        ).fetchone()
+        if row is not None and not row[0]:
+            yield one
 
 
 def _closed_languages(connection: Connection) -> frozenset[str]:

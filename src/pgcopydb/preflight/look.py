@@ -16,6 +16,7 @@ from pgcopydb.model.options import FollowOptions
 from pgcopydb.model.readiness import (
     Intent,
     LocalFacts,
+    Questions,
     SourceFacts,
     SourceServer,
     TargetFacts,
@@ -158,12 +159,17 @@ def _read_source(
 
 def _read_target(target: Endpoint, intent: Intent, source: SourceFacts | None) -> TargetFacts:
     target = pin(target)
-    kinds, settings = set[str](), set[str]()
+    questions = Questions()
     if source is not None and intent.copy is not None:
-        kinds = {one.kind for one in source.superuser_objects}
-        settings = {setting for routine in source.routines for setting in routine.settings}
+        questions = Questions(
+            kinds=frozenset(one.kind for one in source.superuser_objects),
+            settings=frozenset(
+                setting for routine in source.routines for setting in routine.settings
+            ),
+            shared=source.shared_schemas,
+        )
     with short_session(target, purpose="check") as connection:
-        return read_target(target, connection, intent, kinds, settings)
+        return read_target(target, connection, intent, questions)
 
 
 def _read_machine(

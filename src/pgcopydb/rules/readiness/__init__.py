@@ -115,6 +115,8 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     rights.languages,
     rights.function_settings,
     rights.default_privileges,
+    rights.grantors,
+    rights.schema_owners,
     writing.public_schema,
     writing.taken_names,
     writing.room,

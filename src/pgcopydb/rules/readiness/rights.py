@@ -122,6 +122,58 @@ def default_privileges(
         )
 
 
+def grantors(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether rights can be given as the roles that gave them, which is a superuser's session."""
+    role = target.facts.role
+    if intent.copy is None or intent.copy.no_acl or target.facts.is_superuser:
+        return
+    strange = [one for one in source.strange_grants if set(one.grantors) != {role}]
+    if not strange:
+        return
+    given_by = sorted({name for one in strange for name in one.grantors} - {role})
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="grantors",
+        message=f'role "{role}" is no superuser and may not give rights in the name of'
+        f" {quoted(given_by)}, who are not the owners of {some_of([one.name for one in strange])}",
+        advice="use a superuser, or do without any privileges: --no-acl; or first let the owners"
+        " give these rights on the source, and the others revoke them",
+        status=7,
+    )
+
+
+def schema_owners(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether objects may be given to others than the owner of their schema.
+
+    What rights these have on the schema is restored when everything is in it.
+    """
+    copy = intent.copy
+    if copy is None or copy.no_owner or target.facts.is_superuser:
+        return
+    closed = [one for one in source.shared_schemas if one in target.closed_schemas]
+    if not closed:
+        return
+    owners = [one.owner for one in closed]
+    others = sorted({(one.owner, one.other) for one in closed})
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="schema-owners",
+        message=f"the roles {quoted(sorted({other for _, other in others}))} own objects in the"
+        f" schemas {quoted(sorted({one.schema for one in closed}))} of"
+        f" {quoted(sorted(set(owners)))}, and may not create anything there",
+        statements=tuple(
+            Statement("GRANT {} TO {};", Name(owner), Name(other))
+            for owner, other in others
+            if owner not in target.superusers
+        ),
+        advice="which can be revoked after the copy; or use a superuser, or leave the owners out"
+        " with --no-owner",
+        status=7,
+    )
+
+
 def grant_roles(names: Iterable[str], target: TargetFacts) -> tuple[Statement, ...]:
     """Return the statements after which the role may become others, and has their rights."""
     role = Name(target.facts.role)
