@@ -681,6 +681,52 @@ def test_rights_that_others_gave_and_objects_in_schemas_of_others(
     ) == [("t", owner), ("u", other), ("v", member)]
 
 
+def test_only_the_roles_that_are_needed_have_to_be_there(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """Without owners, who was one need not exist; whom a policy names must, whatever is left out.
+
+    And a user mapping makes nobody the owner of anything.
+    """
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(15, "target"))
+    mover = f"mover of {target.name}"
+    owner, reader, named, mapped = (
+        f"{one} of {source.name}" for one in ("owner", "reader", "named", "mapped")
+    )
+    source.execute(
+        f'create role "{owner}"; create role "{reader}"; create role "{named}";'
+        f' create role "{mapped}"; create table t (id integer primary key);'
+        f' create policy p on t to "{named}" using (true); grant select on t to "{reader}";'
+        f' alter table t owner to "{owner}"; create extension postgres_fdw;'
+        " create server away foreign data wrapper postgres_fdw;"
+        f' create user mapping for "{mapped}" server away'
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f'create role "{reader}"; create role "{mapped}"; create extension postgres_fdw;'
+        f' alter database {target.name} owner to "{mover}";'
+        f' grant usage on foreign data wrapper postgres_fdw to "{mover}"'
+    )
+    unowned = replace(COPIED, copy=CopyOptions(no_owner=True, skip_ext_comments=True))
+    for copy in (unowned.copy, CopyOptions(no_owner=True, no_acl=True, skip_ext_comments=True)):
+        (found,) = scene.look(replace(unowned, copy=copy)).fatal
+        assert (found.check, found.message.partition(" do ")[0]) == (
+            "roles",
+            f'the roles "{named}"',
+        )
+    scene.mend([found])
+    assert checks(scene.look(unowned).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    options += ["--no-owner", "--skip-ext-comments"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows(
+        f"select has_table_privilege('{reader}', 't', 'select'), roles::text[] from pg_policies"
+    ) == [(True, [named])]
+    assert target.rows("select usename::text from pg_user_mappings") == [(mapped,)]
+
+
 def _kept(scene: Scene, intent: Intent) -> set[str]:
     """Return what is kept for superusers; checks that it is told of."""
     source = Endpoint(Side.SOURCE, scene.source.conninfo)

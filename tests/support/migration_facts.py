@@ -204,6 +204,7 @@ def source(**changes: Any) -> SourceFacts:
         build_needs=(),
         subscriptions=(),
         roles=(),
+        named_roles=(),
         owners=("own'er",),
         superusers=frozenset({"postgres"}),
         tablespaces=(),

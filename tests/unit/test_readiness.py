@@ -684,6 +684,14 @@ TARGET_CASES = [
         source=source(roles=('re"ader',)),
     ),
     at_target(
+        "roles",
+        FATAL,
+        '"named" do not exist, which policies or user mappings of the source name|--roles',
+        'CREATE ROLE "named";',
+        source=source(owners=("nobody",), roles=("nobody",), named_roles=("named", "own'er")),
+        intent=copying(no_owner=True, no_acl=True),
+    ),
+    at_target(
         "create-roles",
         FATAL,
         'role "o"dd" may not create roles, and "re"ader" do not exist|leave out --roles',
@@ -1107,7 +1115,7 @@ NOT_FOUND = {
         intent=copying(no_owner=True, no_acl=True),
     ),
     "roles that are copied": Scene(
-        source=source(owners=("nobody",), roles=("nobody",)),
+        source=source(owners=("nobody",), roles=("nobody",), named_roles=("nobody",)),
         target=target(grants_itself=True),
         intent=copying(roles=True),
     ),

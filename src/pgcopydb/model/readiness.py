@@ -315,7 +315,9 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     subscriptions: tuple[str, ...]
     """Names of those that write to the database."""
     roles: tuple[str, ...]
-    """Those who own something that is copied, or have rights on it."""
+    """Those who have rights on something that is copied."""
+    named_roles: tuple[str, ...]
+    """Those of policies and user mappings."""
     owners: tuple[str, ...]
     superusers: frozenset[str]
     tablespaces: tuple[str, ...]

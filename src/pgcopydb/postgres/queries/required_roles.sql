@@ -1,9 +1,13 @@
--- Roles that own something in this database, or have rights on it; not the rights of extensions.
-select r.name, pg_catalog.bool_or(r.owns) as owns
+-- Roles that own something in this database, have rights on it, or are named by a policy or a user
+-- mapping; not the rights of extensions.
+select r.name, pg_catalog.bool_or(r.owns) as owns, pg_catalog.bool_or(r.has_rights) as has_rights,
+  pg_catalog.bool_or(r.is_named) as is_named
 from (
   select
     pg_catalog.pg_get_userbyid(d.refobjid)::text as name,
-    d.deptype = 'o' as owns
+    d.deptype = 'o' and d.classid <> 'pg_catalog.pg_user_mapping'::regclass as owns,
+    d.deptype = 'a' as has_rights,
+    d.deptype = 'r' or d.classid = 'pg_catalog.pg_user_mapping'::regclass as is_named
   from pg_catalog.pg_shdepend as d
   where d.dbid = (
       select b.oid from pg_catalog.pg_database as b
@@ -20,7 +24,7 @@ from (
     )
   union all
   -- the cluster's first role is pinned and not in pg_shdepend
-  select pg_catalog.pg_get_userbyid(c.relowner)::text, true
+  select pg_catalog.pg_get_userbyid(c.relowner)::text, true, false, false
   from pg_catalog.pg_class as c
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p', 'm', 'f', 'v', 'S')
@@ -32,7 +36,7 @@ from (
       where e.classid = 'pg_catalog.pg_class'::regclass and e.objid = c.oid and e.deptype = 'e'
     )
   union all
-  select pg_catalog.pg_get_userbyid(p.proowner)::text, true
+  select pg_catalog.pg_get_userbyid(p.proowner)::text, true, false, false
   from pg_catalog.pg_proc as p
   join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
   where n.nspname not in ('pg_catalog', 'information_schema', 'pgcopydb')
@@ -41,7 +45,7 @@ from (
       where e.classid = 'pg_catalog.pg_proc'::regclass and e.objid = p.oid and e.deptype = 'e'
     )
   union all
-  select pg_catalog.pg_get_userbyid(n.nspowner)::text, true
+  select pg_catalog.pg_get_userbyid(n.nspowner)::text, true, false, false
   from pg_catalog.pg_namespace as n
   where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'public', 'pgcopydb')
     and not exists (
@@ -50,7 +54,7 @@ from (
         and e.deptype = 'e'
     )
   union all
-  select pg_catalog.pg_get_userbyid(m.lomowner)::text, true
+  select pg_catalog.pg_get_userbyid(m.lomowner)::text, true, false, false
   from pg_catalog.pg_largeobject_metadata as m
 ) as r
 where r.name !~ '^pg_'

@@ -141,17 +141,31 @@ def roles(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[
         return
     owners = () if copy.no_owner else source.owners
     others = () if copy.no_acl else source.roles
-    wanted = sorted({*owners, *others} - set(target.roles))
-    if not wanted:
-        return
-    yield Finding(
+    there = set(target.roles)
+    wanted = sorted({*owners, *others} - there)
+    if wanted:
+        yield _missing_roles(
+            wanted,
+            "own objects of the source or have rights on them",
+            "or create them with --roles, or do without: --no-owner --no-acl",
+        )
+    named = sorted(set(source.named_roles) - {*wanted, *there})
+    if named:
+        yield _missing_roles(
+            named,
+            "policies or user mappings of the source name",
+            "or create them with --roles",
+        )
+
+
+def _missing_roles(names: list[str], why: str, advice: str) -> Finding:
+    return Finding(
         severity=Severity.FATAL,
         side=Side.TARGET,
         check="roles",
-        message=f"the roles {quoted(wanted)} do not exist, which own objects of the source or have"
-        " rights on them",
-        statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in wanted),
-        advice="or create them with --roles, or do without: --no-owner --no-acl",
+        message=f"the roles {quoted(names)} do not exist, which {why}",
+        statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in names),
+        advice=advice,
     )
 
 
@@ -160,7 +174,8 @@ def role_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Ite
     role = target.facts.role
     if intent.copy is None or not intent.copy.roles or role in target.role_creators:
         return
-    wanted = sorted({*source.owners, *source.roles} - set(target.roles))
+    needed = {*source.owners, *source.roles, *source.named_roles}
+    wanted = sorted(needed - set(target.roles))
     yield Finding(
         severity=Severity.FATAL if wanted else Severity.WARNING,
         side=Side.TARGET,
