@@ -495,7 +495,7 @@ def test_what_functions_databases_and_the_future_ask_for_rights(
         "role-settings",
         "default-privilege-roles",
     }
-    assert found["languages"].message.endswith('functions in "plpgsql": public.p')
+    assert found["languages"].message.endswith('languages "plpgsql": public.p')
     assert found["set-parameters"].message.endswith(
         '"log_lock_waits", "log_statement", "myApp.x": other.f, public.quiet'
     )
@@ -709,13 +709,14 @@ def test_only_the_roles_that_are_needed_have_to_be_there(
         f' grant usage on foreign data wrapper postgres_fdw to "{mover}"'
     )
     unowned = replace(COPIED, copy=CopyOptions(no_owner=True, skip_ext_comments=True))
-    for copy in (unowned.copy, CopyOptions(no_owner=True, no_acl=True, skip_ext_comments=True)):
-        (found,) = scene.look(replace(unowned, copy=copy)).fatal
+    less = CopyOptions(no_owner=True, no_acl=True, skip_ext_comments=True)
+    for intent in (replace(unowned, copy=less), unowned):
+        (found,) = scene.look(intent).fatal
         assert (found.check, found.message.partition(" do ")[0]) == (
             "roles",
             f'the roles "{named}"',
         )
-    scene.mend([found])
+    scene.mend(scene.look(unowned).fatal)
     assert checks(scene.look(unowned).fatal) == set()
     options = ["--source", source.conninfo, "--target", scene.as_target]
     options += ["--no-owner", "--skip-ext-comments"]
@@ -725,6 +726,65 @@ def test_only_the_roles_that_are_needed_have_to_be_there(
         f"select has_table_privilege('{reader}', 't', 'select'), roles::text[] from pg_policies"
     ) == [(True, [named])]
     assert target.rows("select usename::text from pg_user_mappings") == [(mapped,)]
+
+
+def test_rights_on_a_language_that_the_role_may_not_use(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source = make_database(servers.get(15, "source"))
+    target = make_database(servers.get(15, "target"))
+    user = f"user of {source.name}"
+    source.execute(
+        f'create role "{user}"; create table t (id integer primary key);'
+        " revoke usage on language plpgsql from public;"
+        f' grant usage on language plpgsql to "{user}"'
+    )
+    scene = Scene(source, target, as_target=role(target, f"mover of {target.name}"))
+    target.execute(
+        f'create role "{user}"; alter database {target.name} owner to "mover of {target.name}";'
+        " revoke usage on language plpgsql from public"
+    )
+    unowned = Intent(copy=CopyOptions(no_owner=True), follow=None)
+    found = scene.look(unowned).fatal
+    assert checks(found) == {"target languages"}
+    scene.mend(found)
+    assert checks(scene.look(unowned).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target, "--no-owner"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+
+
+def test_what_later_versions_cannot_make(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source = make_database(servers.get(13, "source"))
+    target = make_database(servers.get(15, "target"))
+    source.execute(
+        "create table t (id integer primary key);"
+        " create aggregate gathered(anyelement)"
+        " (sfunc = array_append, stype = anyarray, initcond = '{}');"
+        " create aggregate of_text(text) (sfunc = array_append, stype = text[]);"
+        " create function double(integer) returns integer language sql as 'select $1 * 2';"
+        " create operator !! (leftarg = integer, function = double);"
+        " create operator !!! (rightarg = integer, function = double);"
+        " create operator @@@ (leftarg = anyarray, rightarg = anyelement, function = array_append)"
+    )
+    scene = Scene(source, target)
+    (found,) = scene.look(COPIED).fatal
+    assert found.check == "given-up"
+    for one in ("aggregate public.gathered(", "operator public.!!(integer,NONE)", "public.@@@("):
+        assert one in found.message
+    assert "!!!" not in found.message
+    assert "of_text" not in found.message
+    source.execute(
+        "drop aggregate gathered(anyelement); drop operator !! (integer, none);"
+        " drop operator @@@ (anyarray, anyelement)"
+    )
+    assert checks(scene.look(COPIED).fatal) == set()
+    options = ["--source", source.conninfo, "--target", target.conninfo]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select of_text(v) from (values ('a')) as v (v)") == [(["a"],)]
 
 
 def _kept(scene: Scene, intent: Intent) -> set[str]:

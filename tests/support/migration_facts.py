@@ -221,6 +221,8 @@ def source(**changes: Any) -> SourceFacts:
         routines=(),
         strange_grants=(),
         shared_schemas=(),
+        given_up=(),
+        restricted_languages=frozenset(),
         system_rights=(),
     )
     return _changed(plain, changes)

@@ -17,6 +17,7 @@ from pgcopydb.model.readiness import (
     BuildOption,
     DefaultPrivilege,
     ForeignDataWrapper,
+    GivenUp,
     Intent,
     LocalFacts,
     Pooling,
@@ -778,7 +779,7 @@ TARGET_CASES = [
     at_target(
         "languages",
         FATAL,
-        'role "o"dd" may not create functions in "sql": s.f',
+        'role "o"dd" may not use the languages "sql": s.f',
         'GRANT USAGE ON LANGUAGE "sql" TO "o""dd";',
         source=source(routines=(LOGGED, replace(LOGGED, name="g", language="c"))),
         closed_languages=frozenset({"sql", "pl"}),
@@ -844,6 +845,27 @@ TARGET_CASES = [
         source=source(shared_schemas=(SHARED, replace(SHARED, schema="y"))),
         closed_schemas=(SHARED,),
         status=7,
+    ),
+    at_target(
+        "languages",
+        FATAL,
+        'may not use the languages "pl", on which the source has rights that are copied',
+        'GRANT USAGE ON LANGUAGE "pl" TO "o""dd";',
+        source=source(restricted_languages=frozenset({"pl", "sql"})),
+        closed_languages=frozenset({"pl"}),
+        status=7,
+    ),
+    at_target(
+        "given-up",
+        FATAL,
+        "PostgreSQL 18 cannot make operator s.!(integer,NONE) any more|drop them",
+        source=source(
+            given_up=(
+                GivenUp(catalog=1, oid=1, name="operator s.!(integer,NONE)", since=17),
+                GivenUp(catalog=1, oid=1, name="aggregate s.a(integer)", since=19),
+                GivenUp(catalog=1, oid=1, name="aggregate s.b(integer)", since=14),
+            )
+        ),
     ),
     at_target(
         "system-rights",
@@ -1074,8 +1096,9 @@ NOT_FOUND = {
             default_privileges=(replace(GIVEN, role="new"),),
             strange_grants=(GRANTED,),
             shared_schemas=(SHARED,),
+            restricted_languages=frozenset({"pl"}),
         ),
-        target=target(closed_schemas=(SHARED,)),
+        target=target(closed_schemas=(SHARED,), closed_languages=frozenset({"pl"})),
         intent=copying(no_acl=True, no_owner=True),
     ),
     "default privileges of roles that are copied, and of one's own": Scene(

@@ -130,6 +130,18 @@ class DefaultPrivilege(Struct, frozen=True, kw_only=True):
     grantees: tuple[str, ...]
 
 
+class GivenUp(Struct, frozen=True, kw_only=True):
+    """An object that PostgreSQL cannot make any more ``since`` a major version.
+
+    ``catalog`` and ``oid`` are as pg_depend has them, ``name`` as pg_identify_object.
+    """
+
+    catalog: int
+    oid: int
+    name: str
+    since: int
+
+
 class StrangeGrant(Struct, frozen=True, kw_only=True):
     """An object on which somebody else than its owner has given rights.
 
@@ -339,6 +351,10 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     """Those on objects that would be copied."""
     shared_schemas: tuple[SharedSchema, ...]
     """Those that would be copied."""
+    given_up: tuple[GivenUp, ...]
+    """Those that would be copied."""
+    restricted_languages: frozenset[str]
+    """Languages on which the rights are not those that the server gave."""
     system_rights: tuple[SystemRight, ...]
 
 

@@ -22,6 +22,7 @@ from pgcopydb.model.readiness import (
     Collation,
     DefaultPrivilege,
     ForeignDataWrapper,
+    GivenUp,
     Intent,
     PublicationState,
     Questions,
@@ -102,6 +103,7 @@ class _NeedingObjects(Struct, frozen=True, kw_only=True):
     default_privileges: tuple[DefaultPrivilege, ...]
     routines: tuple[Routine, ...]
     strange_grants: tuple[StrangeGrant, ...]
+    given_up: tuple[GivenUp, ...]
 
     @property
     def is_rare(self) -> bool:
@@ -112,6 +114,7 @@ class _NeedingObjects(Struct, frozen=True, kw_only=True):
                 self.right_needs,
                 self.default_privileges,
                 self.strange_grants,
+                self.given_up,
             )
         ) or any(routine.settings for routine in self.routines)
 
@@ -220,6 +223,8 @@ def read_source(
             default_privileges=needing.default_privileges,
             routines=needing.routines,
             strange_grants=needing.strange_grants,
+            given_up=needing.given_up,
+            restricted_languages=_restricted_languages(connection),
             shared_schemas=tuple(
                 one
                 for one in _read(connection, "schema_owners", SharedSchema)
@@ -392,6 +397,7 @@ def _needing_objects(connection: Connection, source: Endpoint, filters: Filters)
         default_privileges=_read(connection, "default_privileges", DefaultPrivilege),
         routines=tuple(one for one in routines if filters.selects_schema(one.schema)),
         strange_grants=_read(connection, "strange_grantors", StrangeGrant),
+        given_up=_read(connection, "given_up", GivenUp),
     )
     if filters.selects_all or not found.is_rare:
         return found
@@ -407,6 +413,7 @@ def _needing_objects(connection: Connection, source: Endpoint, filters: Filters)
         default_privileges=kept(found.default_privileges),
         routines=kept(found.routines),
         strange_grants=kept(found.strange_grants),
+        given_up=kept(found.given_up),
     )
 
 
@@ -465,6 +472,16 @@ def _closed_schemas(
         ).fetchone()
         if row is not None and not row[0]:
             yield one
+
+
+def _restricted_languages(connection: Connection) -> frozenset[str]:
+    rows = connection.execute(
+        "select lanname::text from pg_catalog.pg_language as l"
+        " left join pg_catalog.pg_init_privs as i on i.objoid = l.oid"
+        "  and i.classoid = 'pg_catalog.pg_language'::regclass"
+        " where l.lanacl is distinct from i.initprivs"
+    )
+    return frozenset(name for (name,) in rows)
 
 
 def _closed_languages(connection: Connection) -> frozenset[str]:

@@ -109,6 +109,7 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     objects.new_owners,
     objects.tablespaces,
     objects.superuser_objects,
+    objects.given_up,
     objects.foreign_servers,
     objects.publication_owners,
     objects.system_rights,

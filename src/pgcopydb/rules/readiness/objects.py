@@ -290,6 +290,25 @@ def superuser_objects(
     )
 
 
+def given_up(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the target's version can still make what the source's could."""
+    if intent.copy is None:
+        return
+    gone = [one for one in source.given_up if source.facts.major < one.since <= target.facts.major]
+    if not gone:
+        return
+    yield Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="given-up",
+        message=f"PostgreSQL {target.facts.major} cannot make {some_of([o.name for o in gone])}"
+        " any more",
+        advice="first drop them on the source; aggregates and operators on arrays can be made anew"
+        " on the target with anycompatiblearray and anycompatible, operators that follow their"
+        " operand as functions",
+    )
+
+
 def foreign_servers(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the role, and those who own foreign servers, may use their wrappers.
 

@@ -26,19 +26,25 @@ FIRST_WITH_OPTIONS: Final = 16
 
 
 def languages(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
-    """Whether the role may create functions in the languages of the source's."""
+    """Whether the role may create functions in the languages of the source's.
+
+    To one without any right on a language the server refuses to restore the rights of others too.
+    """
     if intent.copy is None:
         return
-    wanted = sorted({one.language for one in source.routines} & target.closed_languages)
+    restricted = frozenset[str]() if intent.copy.no_acl else source.restricted_languages
+    written_in = {one.language for one in source.routines}
+    wanted = sorted((written_in | restricted) & target.closed_languages)
     if not wanted:
         return
     role = target.facts.role
-    written = [one for one in source.routines if one.language in wanted]
+    names = _names([one for one in source.routines if one.language in wanted])
     yield Finding(
         severity=Severity.FATAL,
         side=Side.TARGET,
         check="languages",
-        message=f'role "{role}" may not create functions in {quoted(wanted)}: {_names(written)}',
+        message=f'role "{role}" may not use the languages {quoted(wanted)}'
+        + (f": {names}" if names else ", on which the source has rights that are copied"),
         statements=tuple(
             Statement("GRANT USAGE ON LANGUAGE {} TO {};", Name(name), Name(role))
             for name in wanted
