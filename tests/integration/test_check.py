@@ -787,6 +787,47 @@ def test_what_later_versions_cannot_make(
     assert target.rows("select of_text(v) from (values ('a')) as v (v)") == [(["a"],)]
 
 
+@pytest.mark.parametrize("major", [15, 16])
+def test_roles_that_only_a_superuser_may_create(
+    make_cluster: MakeCluster,
+    servers: Servers,
+    make_database: MakeDatabase,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+    major: int,
+) -> None:
+    source = make_database(make_cluster(15), "create table t (id integer primary key)")
+    target = make_database(servers.get(major, "target"))
+    mover = f"mover of {target.name}"
+    source.execute(
+        "create role chief superuser; create role sender replication; create role plain;"
+        " create role logged; alter role logged set log_statement = 'all'"
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f'alter database {target.name} owner to "{mover}"; alter role "{mover}" createrole'
+    )
+    intent = Intent(copy=CopyOptions(roles=True, no_owner=True), follow=None)
+    (found,) = scene.look(intent).fatal
+    assert found.check == "role-attributes"
+    assert 'creating role "chief" failed' in found.message
+    assert 'creating role "sender" failed' in found.message
+    assert "setting log_statement failed" in found.message
+    assert "plain" not in found.message
+    assert target.rows("select from pg_roles where rolname in ('chief', 'plain')") == []
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    options += ["--no-owner", "--roles", "--no-role-passwords"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "refused"), *options)
+    assert finished.status == 7, finished.stderr
+    assert f'role "{mover}" may not create all roles of the source' in finished.stderr
+
+    target.execute("create role chief; create role sender; create role logged")
+    assert checks(scene.look(intent).fatal) == set()
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select from pg_roles where rolname = 'plain'") == [()]
+
+
 def _kept(scene: Scene, intent: Intent) -> set[str]:
     """Return what is kept for superusers; checks that it is told of."""
     source = Endpoint(Side.SOURCE, scene.source.conninfo)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection
 
-from pgcopydb.errors import ConfigurationError
+from pgcopydb.errors import ConfigurationError, SqlError, TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.roles import Membership, Role, Roles
 from pgcopydb.postgres import discover
@@ -73,6 +73,27 @@ def create_roles(
             if one.member in names or one.role in names:
                 _grant(target, connection, one, known | names, version)
     return sorted(names)
+
+
+def refused_roles(target: Endpoint, connection: Session, wanted: Roles) -> list[str]:
+    """Return why those roles cannot be created at which ``create_roles`` would end.
+
+    Each is tried, with its settings, in a transaction that is rolled back.
+    """
+    with reporting(target, "reading the roles"):
+        known = {row[0] for row in connection.execute("select rolname from pg_catalog.pg_roles")}
+    refused = []
+    for role in wanted.roles:
+        if role.name in known:
+            continue
+        try:
+            with connection.transaction(force_rollback=True):
+                with reporting(target, f'creating role "{role.name}"'):
+                    connection.execute(statements.create_role(role).encode())
+                _describe(target, connection, role, comments=False)
+        except (TargetError, SqlError) as error:
+            refused.append(error.message.removeprefix(f"{target.side}: "))
+    return refused
 
 
 def statements_for(wanted: Roles, *, version_num: int) -> Iterator[str]:

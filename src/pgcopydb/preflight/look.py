@@ -33,6 +33,7 @@ from pgcopydb.postgres.readiness import (
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.properties import judge_properties
+from pgcopydb.preflight.roles import judge_roles
 from pgcopydb.rules.readiness import (
     judge_machine,
     judge_pair,
@@ -76,6 +77,8 @@ def look(
         findings += judge_pair(source_facts, target_facts, intent)
         if intent.copy is not None and not intent.copy.skip_db_properties:
             findings += judge_properties(source, target, target_facts, intent.copy)
+        if intent.copy is not None and intent.copy.roles:
+            findings += judge_roles(source, target, target_facts)
     local = _read_machine(source_facts, target_facts, directory)
     findings += judge_machine(local, source_facts, intent)
     return _sorted(findings)
