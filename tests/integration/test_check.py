@@ -787,6 +787,92 @@ def test_what_later_versions_cannot_make(
     assert target.rows("select of_text(v) from (values ('a')) as v (v)") == [(["a"],)]
 
 
+LOST_AFTER_13 = {
+    "create view lost as select pg_is_in_backup() or 5! = id as held from t": (
+        "views",
+        "public.lost (function pg_is_in_backup(), operator !(bigint,NONE))",
+    ),
+    "create rule lost as on insert to t where pg_backup_start_time() < now() do nothing": (
+        "rules",
+        "lost on public.t (function pg_backup_start_time())",
+    ),
+}
+LOST_AFTER_15 = {
+    'create view "s x".lost as with b as (select buffers_checkpoint as n from pg_stat_bgwriter)'
+    " select id from t where exists (select from b where n > id)": (
+        "views",
+        '"s x".lost (column pg_stat_bgwriter.buffers_checkpoint)',
+    ),
+    "create view lost as select datname, w.wal_write from pg_stat_database as d"
+    " join pg_stat_wal as w using (stats_reset)": (
+        "views",
+        "public.lost (column pg_stat_wal.wal_write)",
+    ),
+    "create materialized view lost_too as select datname, daticulocale from pg_database": (
+        "materialized views",
+        "public.lost_too (column pg_database.daticulocale)",
+    ),
+    "create rule lost as on delete to t do also select daticulocale from pg_database": (
+        "rules",
+        "lost on public.t (column pg_database.daticulocale)",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"), [(13, 15, LOST_AFTER_13), (15, 18, LOST_AFTER_15)]
+)
+def test_views_on_what_later_versions_do_not_have(
+    servers: Servers,
+    make_database: MakeDatabase,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+    before: int,
+    after: int,
+    lost: dict[str, tuple[str, str]],
+) -> None:
+    """What both versions understand, if by other signatures, is not told and is copied."""
+    source = make_database(servers.get(before, "source"))
+    target = make_database(servers.get(after, "target"))
+    source.execute(
+        'create schema "s x"; create table t (id integer primary key); insert into t values (1);'
+        " create view arrays as select array_append(array_remove(array[id], 2), 1) || 3 as ids,"
+        "  extract(epoch from now()), lag(id, 1, 0) over (order by id), id::text, 'a b' ~ 'a'"
+        "  from t where id = any (array[1, 2]);"
+        " create view sessions as select a.pid, c.relname, count(*) from pg_stat_activity as a"
+        "  join pg_locks as l using (pid) join pg_class as c on c.oid = l.relation"
+        "  where pg_table_is_visible(c.oid) group by 1, 2;"
+        " create view names as select * from information_schema.columns"
+    )
+    scene = Scene(source, target)
+    does_not_have = f"PostgreSQL {after} does not have what "
+    assert checks(scene.look(COPIED).fatal) == set()
+    for statement in lost:
+        source.execute(statement)
+    found = scene.look(COPIED).fatal
+    assert checks(found) == {"target system-names"}
+    told = dict(one.message.removeprefix(does_not_have).split(": ") for one in found)
+    assert set(told) == {f"{kind} of the source use" for kind, _ in lost.values()}
+    for kind, name in lost.values():
+        assert name in told[f"{kind} of the source use"]
+    assert not re.search("arrays|sessions|names", "".join(told.values()))
+    options = ["--source", source.conninfo, "--target", target.conninfo]
+    refused = pgcopydb_command("clone", "--dir", str(tmp_path / "refused"), *options)
+    assert refused.status == 2, refused.stderr
+    assert f"{does_not_have}views of the source use" in refused.stderr
+
+    source.execute("drop rule lost on t")
+    filters = tmp_path / "filters"
+    filters.write_text("[exclude-table]\n~/.*/.~/^lost/\n")
+    left_out = replace(COPIED, filters=parse_filters(filters.read_text(), origin="f"))
+    assert checks(scene.look(left_out).fatal) == set()
+    options += ["--filters", str(filters)]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select ids from arrays") == [([1, 1, 3],)]
+    assert target.rows("select from pg_class where relname ~ 'lost'") == []
+
+
 @pytest.mark.parametrize("major", [15, 16])
 def test_roles_that_only_a_superuser_may_create(
     make_cluster: MakeCluster,

@@ -25,12 +25,14 @@ from pgcopydb.model.readiness import (
     Refusal,
     RightNeed,
     Routine,
+    RuleObject,
     SettingRefusal,
     SharedSchema,
     SlotState,
     SourceFacts,
     StrangeGrant,
     SuperuserObject,
+    SystemName,
     SystemRight,
     TargetFacts,
     Trigger,
@@ -38,6 +40,7 @@ from pgcopydb.model.readiness import (
 from pgcopydb.preflight.text import remedy, statement_text
 from pgcopydb.rules import readiness
 from pgcopydb.rules.filters import parse_filters
+from pgcopydb.rules.readiness.system_names import system_names
 from tests.support.migration_facts import (
     SERVER,
     available,
@@ -1218,6 +1221,38 @@ def test_a_promoted_copy_of_the_source_is_another_database_and_a_standby_is_not(
     assert Scene(target=target(facts=promoted)).findings() == []
     standby = Scene(source=source(facts={"in_recovery": True}), target=target(facts=promoted))
     assert "same-database" in {one.check for one in standby.findings()}
+
+
+def test_views_and_rules_are_told_by_kind_with_what_each_of_them_lacks() -> None:
+    """A rule that is not copied is no matter."""
+    gone = SystemName(
+        kind="function",
+        schema="pg_catalog",
+        name="f",
+        detail="",
+        least=0,
+        most=0,
+        text="f()",
+        rules=(1, 2, 3, 9),
+    )
+    column = replace(gone, kind="column", text="pg_class.c", rules=(2, 9))
+    objects = [
+        RuleObject(rule=3, catalog=1, oid=6, kind="rule", name="r on s.t"),
+        RuleObject(rule=1, catalog=1, oid=4, kind="view", name="s.v"),
+        RuleObject(rule=2, catalog=1, oid=5, kind="view", name="s.w"),
+    ]
+    rules, views = system_names([gone, column], objects, FIT_TARGET)
+    assert (rules.check, rules.severity, rules.side) == ("system-names", FATAL, TARGET)
+    assert rules.message == (
+        "PostgreSQL 18 does not have what rules of the source use: r on s.t (function f())"
+    )
+    assert views.message == (
+        "PostgreSQL 18 does not have what views of the source use: s.v (function f()),"
+        " s.w (column pg_class.c, function f())"
+    )
+    assert "[exclude-table]" in str(views.advice)
+    assert "[exclude-table]" not in str(rules.advice)
+    assert list(system_names([gone], [], FIT_TARGET)) == []
 
 
 RULES: list[tuple[Callable[..., Iterable[Finding]], Callable[[Scene], tuple[object, ...]]]] = [

@@ -142,6 +142,37 @@ class GivenUp(Struct, frozen=True, kw_only=True):
     since: int
 
 
+class SystemName(Struct, frozen=True, kw_only=True):
+    """Something of the server's own that rules of users' relations use, and the rules' oids.
+
+    ``kind`` is relation, column, function or operator; ``detail`` is the column, or the types that
+    the operator stands between. A function takes ``least`` to ``most`` arguments. ``text`` is how
+    PostgreSQL writes it.
+    """
+
+    kind: str
+    schema: str
+    name: str
+    detail: str
+    least: int
+    most: int
+    text: str
+    rules: tuple[int, ...]
+
+
+class RuleObject(Struct, frozen=True, kw_only=True):
+    """The view that a rule (an oid of pg_rewrite) makes, or the rule itself where a table has it.
+
+    ``catalog`` and ``oid`` are as pg_depend has them, ``kind`` and ``name`` as pg_identify_object.
+    """
+
+    rule: int
+    catalog: int
+    oid: int
+    kind: str
+    name: str
+
+
 class StrangeGrant(Struct, frozen=True, kw_only=True):
     """An object on which somebody else than its owner has given rights.
 

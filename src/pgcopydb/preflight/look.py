@@ -34,6 +34,7 @@ from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.preflight.roles import judge_roles
+from pgcopydb.preflight.system_names import judge_system_names
 from pgcopydb.rules.readiness import (
     judge_machine,
     judge_pair,
@@ -79,6 +80,8 @@ def look(
             findings += judge_properties(source, target, target_facts, intent.copy)
         if intent.copy is not None and intent.copy.roles:
             findings += judge_roles(source, target, target_facts)
+        if intent.copy is not None and source_facts.facts.major != target_facts.facts.major:
+            findings += judge_system_names(source, target, target_facts, intent.filters)
     local = _read_machine(source_facts, target_facts, directory)
     findings += judge_machine(local, source_facts, intent)
     return _sorted(findings)
