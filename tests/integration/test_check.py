@@ -873,6 +873,94 @@ def test_views_on_what_later_versions_do_not_have(
     assert target.rows("select from pg_class where relname ~ 'lost'") == []
 
 
+MADE_SINCE_15 = (
+    (
+        "create table n (a integer, b integer); create unique index i on n (a) nulls not distinct",
+        "NULLS NOT DISTINCT: index made.i",
+    ),
+    (
+        "create publication columns_of for table n (a)",
+        "a row filter or a column list: publication relation made.n in publication columns_of",
+    ),
+    (
+        "create view invoked with (security_invoker) as select a from n",
+        "security_invoker: view made.invoked",
+    ),
+    ("create table r (m int4multirange)", "multiranges: table column made.r.m"),
+    (
+        "create function two() returns integer begin atomic select 2; end",
+        "bodies in standard SQL: function made.two()",
+    ),
+    (
+        "create statistics expressions on (a + 1), (b + 1) from n",
+        "statistics of expressions: statistics object made.expressions",
+    ),
+)
+MADE_SINCE_18 = (
+    (
+        "create table g (a integer, b integer generated always as (a + 1) virtual)",
+        "virtual generated columns: table column made.g.b",
+    ),
+    (
+        "create table e (a integer constraint positive check (a > 0) not enforced)",
+        "NOT ENFORCED: table constraint positive on made.e",
+    ),
+    (
+        "create table v (a integer); alter table v add constraint given not null a not valid",
+        "NOT VALID of NOT NULL: table constraint given on made.v",
+    ),
+)
+
+
+@pytest.mark.parametrize(("before", "after"), [(15, 13), (18, 15)])
+def test_what_older_versions_cannot_make(
+    servers: Servers,
+    make_database: MakeDatabase,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
+    before: int,
+    after: int,
+) -> None:
+    source = make_database(servers.get(before, "source"))
+    target = make_database(servers.get(after, "target"))
+    source.execute(
+        "create table t (id integer primary key, v integer not null check (v > 0) unique);"
+        " create view plain with (security_barrier) as select id from t;"
+        " create function one() returns integer language sql as 'select 1';"
+        " create statistics pair on id, v from t; insert into t values (1, 2);"
+        " create schema left_out; create table left_out.n (a integer)"
+    )
+    if before == 15:
+        source.execute(
+            "create publication p for table t;"
+            " create table left_out.m (a integer, unique nulls not distinct (a))"
+        )
+    else:
+        source.execute("create table left_out.m (a integer check (a > 0) not enforced)")
+    scene = Scene(source, target)
+    filtered = replace(COPIED, filters=parse_filters("[exclude-schema]\nleft_out\n", origin="f"))
+    assert checks(scene.look(filtered).fatal) == set()
+    source.execute("drop table left_out.m")
+    assert checks(scene.look(COPIED).fatal) == set()
+    made = MADE_SINCE_15 if before == 15 else MADE_SINCE_18
+    source.execute("create schema made")
+    for statement, _ in made:
+        source.execute(f"set search_path = made; {statement}")
+    found = scene.look(COPIED).fatal
+    assert {one.message for one in found} == {
+        f"PostgreSQL {after} does not know {says}" for _, says in made
+    }
+    assert checks(found) == {"target new-features"}
+    options = ["--source", source.conninfo, "--target", target.conninfo]
+    refused = pgcopydb_command("clone", "--dir", str(tmp_path / "refused"), *options)
+    assert refused.status == 2, refused.stderr
+    assert f"PostgreSQL {after} does not know " in refused.stderr
+    source.execute("drop schema made cascade")
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select * from t") == [(1, 2)]
+
+
 @pytest.mark.parametrize("major", [15, 16])
 def test_roles_that_only_a_superuser_may_create(
     make_cluster: MakeCluster,

@@ -20,6 +20,7 @@ from pgcopydb.model.readiness import (
     GivenUp,
     Intent,
     LocalFacts,
+    NewFeature,
     Pooling,
     PublicationState,
     Refusal,
@@ -40,6 +41,7 @@ from pgcopydb.model.readiness import (
 from pgcopydb.preflight.text import remedy, statement_text
 from pgcopydb.rules import readiness
 from pgcopydb.rules.filters import parse_filters
+from pgcopydb.rules.readiness.new_features import new_features
 from pgcopydb.rules.readiness.system_names import system_names
 from tests.support.migration_facts import (
     SERVER,
@@ -1253,6 +1255,22 @@ def test_views_and_rules_are_told_by_kind_with_what_each_of_them_lacks() -> None
     assert "[exclude-table]" in str(views.advice)
     assert "[exclude-table]" not in str(rules.advice)
     assert list(system_names([gone], [], FIT_TARGET)) == []
+
+
+def test_features_that_the_target_is_too_old_for_are_told_one_by_one() -> None:
+    index = NewFeature(feature="NULLS NOT DISTINCT", since=15, catalog=1, oid=1, name="index s.i")
+    found = [
+        index,
+        replace(index, oid=2, name="index s.j"),
+        replace(index, feature="NOT ENFORCED", since=18, oid=3, name="table constraint c on s.t"),
+    ]
+    old = target(facts={"version_num": 140010})
+    nulls, ignored = new_features(found, old)
+    assert (nulls.check, nulls.severity, nulls.side) == ("new-features", FATAL, TARGET)
+    assert nulls.message == "PostgreSQL 14 does not know NULLS NOT DISTINCT: index s.i, index s.j"
+    assert ignored.message == "PostgreSQL 14 does not know NOT ENFORCED: table constraint c on s.t"
+    assert str(ignored.advice).startswith("use a target of PostgreSQL 18 or later, or ")
+    assert list(new_features([], old)) == []
 
 
 RULES: list[tuple[Callable[..., Iterable[Finding]], Callable[[Scene], tuple[object, ...]]]] = [

@@ -142,6 +142,19 @@ class GivenUp(Struct, frozen=True, kw_only=True):
     since: int
 
 
+class NewFeature(Struct, frozen=True, kw_only=True):
+    """An object with a ``feature`` that PostgreSQL has ``since`` a major version.
+
+    ``catalog`` and ``oid`` are as pg_depend has them, ``name`` as pg_identify_object.
+    """
+
+    feature: str
+    since: int
+    catalog: int
+    oid: int
+    name: str
+
+
 class SystemName(Struct, frozen=True, kw_only=True):
     """Something of the server's own that rules of users' relations use, and the rules' oids.
 

@@ -32,6 +32,7 @@ from pgcopydb.postgres.readiness import (
 )
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.postgres.short_sessions import short_session
+from pgcopydb.preflight.new_features import judge_new_features
 from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.preflight.roles import judge_roles
 from pgcopydb.preflight.system_names import judge_system_names
@@ -82,6 +83,8 @@ def look(
             findings += judge_roles(source, target, target_facts)
         if intent.copy is not None and source_facts.facts.major != target_facts.facts.major:
             findings += judge_system_names(source, target, target_facts, intent.filters)
+        if intent.copy is not None and target_facts.facts.major < source_facts.facts.major:
+            findings += judge_new_features(source, target_facts, intent.filters)
     local = _read_machine(source_facts, target_facts, directory)
     findings += judge_machine(local, source_facts, intent)
     return _sorted(findings)
