@@ -68,7 +68,7 @@ campaign: compiled
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/regression_database.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/hostile_names.py
-	$(BIN)/pytest -q -s -p no:randomly tests/campaign/versions.py
+	$(BIN)/pytest -q -s -p no:randomly tests/campaign/versions.py tests/campaign/check_versions.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/clock_jumps.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/random_values.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/failing_syncs.py
