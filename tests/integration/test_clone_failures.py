@@ -542,7 +542,7 @@ IN_THE_MIDDLE = {
     "rows": "select 1 from pg_class where relname = 't 60' and pg_relation_size(oid) > 0",
     "indexes": "select 1 from pg_class where relkind = 'i' and relname like 'i %'",
     "vacuum": "select 1 from pg_stat_activity where datname = current_database()"
-    " and query ~* '^vacuum' and state = 'active'",
+    " and query ~* '^(vacuum|analyze)' and state = 'active'",
     "sequences": "select 1 from pg_sequences where sequencename = 'called' and last_value = 1",
     "objects after the data": "select 1 from pg_policy union all select 1 from pg_rewrite"
     " where rulename ~ '^r[0-9]'",

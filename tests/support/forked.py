@@ -163,11 +163,13 @@ def _next_command(orders: socket.socket) -> Order:
                 pid = os.fork()
                 if pid == 0:
                     inherited = [fd for pidfd, (_, other) in ends.items() for fd in (pidfd, other)]
-                    _close(status, orders.detach(), *inherited)
+                    _close(orders.detach(), *inherited)
                     _begin(order, streams)
+                    # Not sooner: who knows of the process may kill it with its session.
+                    os.write(status, _NUMBER.pack(os.getpid()))
+                    _close(status)
                     return order
                 _close(*streams)
-                os.write(status, _NUMBER.pack(pid))
                 pidfd = os.pidfd_open(pid)
                 ends[pidfd] = (pid, status)
                 waiting.register(pidfd, selectors.EVENT_READ)

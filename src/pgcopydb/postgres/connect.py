@@ -71,7 +71,7 @@ class _Refusal(Struct, frozen=True):
 
 _REFUSALS: Final = (
     _Refusal(
-        re.compile(r"FATAL:.*(starting up|shutting down|recovery|not yet accepting)"),
+        re.compile(r"FATAL:.*(starting up|shutting down|recovery|not (yet )?accepting)"),
         "the server is not ready yet; try again in a moment",
         retryable=True,
     ),
