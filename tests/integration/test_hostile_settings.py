@@ -30,8 +30,6 @@ from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream, apply_waits_for_a_lock
 
-pytestmark = pytest.mark.forked_commands
-
 SCHEMA = "create table item (id integer primary key, name text)"
 
 IMPATIENT = """

@@ -282,8 +282,10 @@ def test_a_view_in_the_place_of_what_is_copied_is_not_read(
     with swapping(pair.source, kind) as owner, stream.start("clone") as running:
         commit_before(owner, running, pair.source)
         finished = running.wait(60)
-    assert finished.status == status, finished.stderr
-    assert f"ERROR: {said}" in finished.stderr
+    # The check is beside the locks, and may be the first to find something else there.
+    refused = "ERROR: the source role may not read public.taken" in finished.stderr
+    assert finished.status == (2 if refused else status), finished.stderr
+    assert refused or f"ERROR: {said}" in finished.stderr
     assert_no_trap_ran(pair.source)
 
 

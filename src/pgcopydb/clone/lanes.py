@@ -62,7 +62,7 @@ def copy_and_build(
             replacing=replaces(copying),
             resumed=resumed,
         ) as objects,
-        _stopping_together(group, pool, objects),
+        stopping_together(group, pool, objects),
     ):
 
         def wait_while(busy: Callable[[], bool]) -> None:
@@ -90,7 +90,7 @@ def copy_and_build(
 
 
 @contextmanager
-def _stopping_together(group: WorkerGroup, *pools: StatementPool) -> Iterator[None]:
+def stopping_together(group: WorkerGroup, *pools: StatementPool) -> Iterator[None]:
     """End the lanes first when the block fails: their threads may wait for a lock of a lane."""
     try:
         yield

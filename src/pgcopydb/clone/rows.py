@@ -31,7 +31,13 @@ from pgcopydb.clone.context import (
     Restoring,
 )
 from pgcopydb.clone.dumping import dumping
-from pgcopydb.clone.lanes import copy_and_build, lanes_at_work, look_on, wait_for_lanes
+from pgcopydb.clone.lanes import (
+    copy_and_build,
+    lanes_at_work,
+    look_on,
+    stopping_together,
+    wait_for_lanes,
+)
 from pgcopydb.clone.planning.jobs import EVERYTHING, Making, Remainder, RowsPlan, copy_unit
 from pgcopydb.clone.prepare import claim_target
 from pgcopydb.clone.resume import (
@@ -209,7 +215,7 @@ def _begin_copy(
             wait_ready = partial(wait_for_lanes, copying, group, locked, lanes)
             look = partial(look_on, copying, group, locked)
             remainder = _make_tables(
-                copying, queue, locked, planned, wait_ready=wait_ready, look=look
+                copying, queue, locked, planned, group, wait_ready=wait_ready, look=look
             )
             extensions.fill(copying, locked)
             note_remainder(copying, remainder)
@@ -280,14 +286,15 @@ def _make_tables(
     queue: JobQueue,
     locked: LockedSnapshot,
     planned: _Planned,
+    lanes: WorkerGroup,
     *,
     wait_ready: Callable[[], None],
     look: Callable[[], None],
 ) -> Remainder:
     """Make the tables of the dumped schema; return the remainder of the plan.
 
-    Where they are many the first are made by themselves. Once the lanes, for which ``wait_ready``
-    waits, copy rows into these, the rest is planned while the other tables are made.
+    Where they are many the first are made by themselves. Once the ``lanes``, for which
+    ``wait_ready`` waits, copy rows into these, the rest is planned while the other tables are made.
     """
     if planned.finish_dump is not None:
         planned.finish_dump(look)
@@ -298,6 +305,8 @@ def _make_tables(
             wait_ready()
             queue.release(map(copy_unit, first), TABLES)
             adding.append(beside.enter_context(planned.builds.adding(locked)))
+            # Left first: what is added may wait for a lock that a lane holds.
+            beside.enter_context(stopping_together(lanes))
 
         if planned.finish_dump is not None:
             made = begin if planned.remainder is None else None
