@@ -4,7 +4,7 @@ The functions raise the side's error where the server cannot be asked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from msgspec import Struct
@@ -46,7 +46,7 @@ from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.large_objects import any_there
 from pgcopydb.postgres.pooling import find_pooling
 from pgcopydb.postgres.publication import differences, read_publication
-from pgcopydb.postgres.selection import read_selection
+from pgcopydb.postgres.selection import kept, read_selection
 from pgcopydb.postgres.setting_rights import refused_settings
 from pgcopydb.postgres.slot import read_slot
 from pgcopydb.postgres.snapshot import lock_room, patiently
@@ -80,19 +80,6 @@ _PATIENCE: Final = 5.0
 
 
 _NOTHING_ASKED: Final = Questions()
-
-
-class _Object(Protocol):
-    """What pg_depend knows by catalog and oid."""
-
-    @property
-    def catalog(self) -> int: ...
-
-    @property
-    def oid(self) -> int: ...
-
-
-_O = TypeVar("_O", bound=_Object)
 
 
 class _NeedingObjects(Struct, frozen=True, kw_only=True):
@@ -402,18 +389,14 @@ def _needing_objects(connection: Connection, source: Endpoint, filters: Filters)
     if filters.selects_all or not found.is_rare:
         return found
     # Few databases have any: only they pay for a second look at what depends on what.
-    left_out = read_selection(source, connection, filters).left_out
-
-    def kept(objects: Iterable[_O]) -> tuple[_O, ...]:
-        return tuple(one for one in objects if (one.catalog, one.oid) not in left_out)
-
+    selection = read_selection(source, connection, filters)
     return _NeedingObjects(
-        superuser_objects=kept(found.superuser_objects),
-        right_needs=kept(found.right_needs),
-        default_privileges=kept(found.default_privileges),
-        routines=kept(found.routines),
-        strange_grants=kept(found.strange_grants),
-        given_up=kept(found.given_up),
+        superuser_objects=kept(found.superuser_objects, selection),
+        right_needs=kept(found.right_needs, selection),
+        default_privileges=kept(found.default_privileges, selection),
+        routines=kept(found.routines, selection),
+        strange_grants=kept(found.strange_grants, selection),
+        given_up=kept(found.given_up, selection),
     )
 
 

@@ -4,8 +4,8 @@ Called in a transaction with an imported snapshot, it answers for that snapshot.
 """
 
 import logging
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 from psycopg import Connection
@@ -62,6 +62,36 @@ def read_selection(source: Endpoint, connection: Session, filters: Filters) -> S
             for row in connection.execute(query("needs"))
         ]
     return select(filters, objects, needs)
+
+
+class Addressed(Protocol):
+    """What pg_depend knows by catalog and oid."""
+
+    @property
+    def catalog(self) -> int:
+        """The oid of its catalog."""
+
+    @property
+    def oid(self) -> int:
+        """Its own oid."""
+
+
+_A = TypeVar("_A", bound=Addressed)
+
+
+def kept(objects: Iterable[_A], selection: Selection) -> tuple[_A, ...]:
+    """Return those of ``objects`` that ``selection`` does not leave out."""
+    return tuple(one for one in objects if (one.catalog, one.oid) not in selection.left_out)
+
+
+def read_kept(
+    source: Endpoint, connection: Session, filters: Filters, objects: Sequence[_A]
+) -> tuple[_A, ...]:
+    """Return those of ``objects`` that are copied; only where there are any the source is asked.
+
+    Raises as ``resolve_filters`` does.
+    """
+    return kept(objects, read_selection(source, connection, filters)) if objects else ()
 
 
 class Dependency(Struct, frozen=True):

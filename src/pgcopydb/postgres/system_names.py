@@ -10,7 +10,7 @@ from pgcopydb.model.filters import Filters
 from pgcopydb.model.readiness import RuleObject, SystemName
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import reporting
-from pgcopydb.postgres.selection import read_selection
+from pgcopydb.postgres.selection import read_kept
 
 Connection = psycopg.Connection[Any]
 
@@ -41,10 +41,9 @@ def unknown_names(
 
 def read_rule_objects(
     source: Endpoint, connection: Connection, rules: Iterable[int], filters: Filters
-) -> list[RuleObject]:
+) -> tuple[RuleObject, ...]:
     """Return the views and rules of these oids of pg_rewrite that are copied."""
     with reporting(source, "reading the names of views"):
         records = discover.records(connection, "rule_objects", rules=sorted(set(rules)))
         found = [RuleObject(**one) for one in records]
-    left_out = read_selection(source, connection, filters).left_out if found else frozenset()
-    return [one for one in found if (one.catalog, one.oid) not in left_out]
+    return read_kept(source, connection, filters, found)

@@ -14,7 +14,7 @@ from pgcopydb.model.readiness import (
     SourceFacts,
     TargetFacts,
 )
-from pgcopydb.rules.readiness.rights import FIRST_WITH_OPTIONS, grant_roles
+from pgcopydb.rules.readiness.rights import FIRST_WITH_OPTIONS, grant_roles, missing_roles
 from pgcopydb.rules.readiness.wording import quoted
 
 _SYSTEM = "pg_catalog"
@@ -144,29 +144,18 @@ def roles(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[
     there = set(target.roles)
     wanted = sorted({*owners, *others} - there)
     if wanted:
-        yield _missing_roles(
+        yield missing_roles(
             wanted,
             "own objects of the source or have rights on them",
             "or create them with --roles, or do without: --no-owner --no-acl",
         )
     named = sorted(set(source.named_roles) - {*wanted, *there})
     if named:
-        yield _missing_roles(
+        yield missing_roles(
             named,
             "policies or user mappings of the source name",
             "or create them with --roles",
         )
-
-
-def _missing_roles(names: list[str], why: str, advice: str) -> Finding:
-    return Finding(
-        severity=Severity.FATAL,
-        side=Side.TARGET,
-        check="roles",
-        message=f"the roles {quoted(names)} do not exist, which {why}",
-        statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in names),
-        advice=advice,
-    )
 
 
 def role_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 what is given on objects of the future.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from pgcopydb.errors import some_of
@@ -100,14 +100,11 @@ def default_privileges(
     named = concerned | {name for one in source.default_privileges for name in one.grantees}
     wanted = set() if intent.copy.roles else named - set(target.roles)
     if wanted:
-        yield Finding(
-            severity=Severity.FATAL,
-            side=Side.TARGET,
+        yield missing_roles(
+            sorted(wanted),
+            "default privileges of the source name",
+            "or create them with --roles, or do without any privileges: --no-acl",
             check="default-privilege-roles",
-            message=f"the roles {quoted(sorted(wanted))} do not exist, which default privileges of"
-            " the source name",
-            statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in sorted(wanted)),
-            advice="or create them with --roles, or do without any privileges: --no-acl",
         )
     new = target.facts.major >= FIRST_WITH_OPTIONS
     alterable = target.usable_roles if new else target.assumable_roles
@@ -177,6 +174,18 @@ def schema_owners(source: SourceFacts, target: TargetFacts, intent: Intent) -> I
         advice="which can be revoked after the copy; or use a superuser, or leave the owners out"
         " with --no-owner",
         status=7,
+    )
+
+
+def missing_roles(names: Sequence[str], why: str, advice: str, *, check: str = "roles") -> Finding:
+    """Return the finding that roles are to be created, and ``why``."""
+    return Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check=check,
+        message=f"the roles {quoted(names)} do not exist, which {why}",
+        statements=tuple(Statement("CREATE ROLE {};", Name(name)) for name in names),
+        advice=advice,
     )
 
 
