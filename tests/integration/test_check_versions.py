@@ -15,7 +15,7 @@ from tests.support.version_differences import (
 
 
 @pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
-def test_views_on_what_later_versions_do_not_have(
+def test_what_uses_what_later_versions_do_not_have(
     source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:
     assert_lost_names_are_found(source_target, 18, LOST_AFTER_15, pgcopydb_command, tmp_path)

@@ -12,6 +12,10 @@ from tests.support.readiness import COPIED, Scene, checks
 from tests.support.servers import SourceTarget
 
 LOST_AFTER_13 = {
+    "create table lost_t (id bigint); create index lost_i on lost_t ((id!))": (
+        "indexes",
+        "public.lost_i (operator !(bigint,NONE))",
+    ),
     "create view lost as select pg_is_in_backup() or 5! = id as held from t": (
         "views",
         "public.lost (function pg_is_in_backup(), operator !(bigint,NONE))",
@@ -21,7 +25,37 @@ LOST_AFTER_13 = {
         "lost on public.t (function pg_backup_start_time())",
     ),
 }
+_LOST = "pg_stat_get_buf_written_backend()"
 LOST_AFTER_15 = {
+    f"create table lost_t (id bigint primary key default {_LOST})": (
+        "default values",
+        f"for public.lost_t.id (function {_LOST})",
+    ),
+    f"alter table lost_t add constraint lost check ({_LOST} > id)": (
+        "table constraints",
+        f"lost on public.lost_t (function {_LOST})",
+    ),
+    f"create policy lost on lost_t using ({_LOST} > id)": (
+        "policies",
+        f"lost on public.lost_t (function {_LOST})",
+    ),
+    f"create trigger lost before update on lost_t for each row when ({_LOST} > new.id)"
+    " execute function suppress_redundant_updates_trigger()": (
+        "triggers",
+        f"lost on public.lost_t (function {_LOST})",
+    ),
+    f"create domain lost_d as bigint default {_LOST}": (
+        "types",
+        f"public.lost_d (function {_LOST})",
+    ),
+    f"create function lost(a bigint default {_LOST}) returns bigint begin atomic select 1; end": (
+        "functions",
+        f"public.lost(bigint) (function {_LOST})",
+    ),
+    "create view lost_columns as select * from pg_stat_get_wal()": (
+        "views",
+        "public.lost_columns (columns of function pg_stat_get_wal())",
+    ),
     'create view "s x".lost as with b as (select buffers_checkpoint as n from pg_stat_bgwriter)'
     " select id from t where exists (select from b where n > id)": (
         "views",
@@ -119,6 +153,7 @@ def assert_lost_names_are_found(
     assert f"{does_not_have}views of the source use" in refused.stderr
 
     source.execute("drop rule lost on t")
+    source.execute("drop domain if exists lost_d; drop function if exists lost")
     filters = tmp_path / "filters"
     filters.write_text("[exclude-table]\n~/.*/.~/^lost/\n")
     left_out = replace(COPIED, filters=parse_filters(filters.read_text(), origin="f"))

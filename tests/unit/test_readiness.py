@@ -16,6 +16,7 @@ from pgcopydb.model.readiness import (
     BuildNeed,
     BuildOption,
     DefaultPrivilege,
+    ExpressionObject,
     ForeignDataWrapper,
     GivenUp,
     Intent,
@@ -26,7 +27,6 @@ from pgcopydb.model.readiness import (
     Refusal,
     RightNeed,
     Routine,
-    RuleObject,
     SettingRefusal,
     SharedSchema,
     SlotState,
@@ -1225,36 +1225,33 @@ def test_a_promoted_copy_of_the_source_is_another_database_and_a_standby_is_not(
     assert "same-database" in {one.check for one in standby.findings()}
 
 
-def test_views_and_rules_are_told_by_kind_with_what_each_of_them_lacks() -> None:
-    """A rule that is not copied is no matter."""
+def test_what_lacks_something_on_the_target_is_told_by_kind() -> None:
+    """What is not copied is no matter."""
     gone = SystemName(
-        kind="function",
-        schema="pg_catalog",
-        name="f",
-        detail="",
-        least=0,
-        most=0,
-        text="f()",
-        rules=(1, 2, 3, 9),
+        kind="function", schema="pg_catalog", name="f", detail="", least=0, most=0, text="f()"
     )
-    column = replace(gone, kind="column", text="pg_class.c", rules=(2, 9))
+    column = replace(gone, kind="column", text="pg_class.c")
+    users = {(1, 6): [gone], (1, 4): [gone], (1, 5): [gone, column], (2, 7): [gone], (1, 9): [gone]}
     objects = [
-        RuleObject(rule=3, catalog=1, oid=6, kind="rule", name="r on s.t"),
-        RuleObject(rule=1, catalog=1, oid=4, kind="view", name="s.v"),
-        RuleObject(rule=2, catalog=1, oid=5, kind="view", name="s.w"),
+        ExpressionObject(catalog=2, oid=7, kind="policy", name="p on s.t"),
+        ExpressionObject(catalog=1, oid=6, kind="index", name="s.i"),
+        ExpressionObject(catalog=1, oid=4, kind="view", name="s.v"),
+        ExpressionObject(catalog=1, oid=5, kind="view", name="s.w"),
     ]
-    rules, views = system_names([gone, column], objects, FIT_TARGET)
-    assert (rules.check, rules.severity, rules.side) == ("system-names", FATAL, TARGET)
-    assert rules.message == (
-        "PostgreSQL 18 does not have what rules of the source use: r on s.t (function f())"
+    policies, indexes, views = system_names(users, objects, FIT_TARGET)
+    assert (policies.check, policies.severity, policies.side) == ("system-names", FATAL, TARGET)
+    assert policies.message == (
+        "PostgreSQL 18 does not have what policies of the source use: p on s.t (function f())"
     )
     assert views.message == (
         "PostgreSQL 18 does not have what views of the source use: s.v (function f()),"
         " s.w (column pg_class.c, function f())"
     )
+    assert "what indexes of" in indexes.message
     assert "[exclude-table]" in str(views.advice)
-    assert "[exclude-table]" not in str(rules.advice)
-    assert list(system_names([gone], [], FIT_TARGET)) == []
+    assert "[exclude-index]" in str(indexes.advice)
+    assert "[exclude" not in str(policies.advice)
+    assert list(system_names(users, [], FIT_TARGET)) == []
 
 
 def test_features_that_the_target_is_too_old_for_are_told_one_by_one() -> None:

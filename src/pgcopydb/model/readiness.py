@@ -156,11 +156,12 @@ class NewFeature(Struct, frozen=True, kw_only=True):
 
 
 class SystemName(Struct, frozen=True, kw_only=True):
-    """Something of the server's own that rules of users' relations use, and the rules' oids.
+    """Something of the server's own that queries or expressions of users' objects use.
 
-    ``kind`` is relation, column, function or operator; ``detail`` is the column, or the types that
-    the operator stands between. A function takes ``least`` to ``most`` arguments. ``text`` is how
-    PostgreSQL writes it.
+    ``kind`` is relation, column, function, columns of function, or operator. ``detail`` is the
+    column, the columns in their order, or the types that the operator stands between. A function
+    takes ``least`` to ``most`` arguments. ``text`` is how PostgreSQL writes it. ``users`` are the
+    catalogs and oids of what uses it; None where nobody asked for them.
     """
 
     kind: str
@@ -170,16 +171,15 @@ class SystemName(Struct, frozen=True, kw_only=True):
     least: int
     most: int
     text: str
-    rules: tuple[int, ...]
+    users: tuple[tuple[int, int], ...] | None = None
 
 
-class RuleObject(Struct, frozen=True, kw_only=True):
-    """The view that a rule (an oid of pg_rewrite) makes, or the rule itself where a table has it.
+class ExpressionObject(Struct, frozen=True, kw_only=True):
+    """What has a query or an expression: a view, a default value, a constraint, and so on.
 
     ``catalog`` and ``oid`` are as pg_depend has them, ``kind`` and ``name`` as pg_identify_object.
     """
 
-    rule: int
     catalog: int
     oid: int
     kind: str

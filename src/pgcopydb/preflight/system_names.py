@@ -1,4 +1,4 @@
-"""Whether the target's version has what views and rules of the source use of the server's own."""
+"""Whether the target's version has what objects of the source use of the server's own."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,19 @@ from pgcopydb.model.filters import Filters
 from pgcopydb.model.findings import Finding
 from pgcopydb.model.readiness import TargetFacts
 from pgcopydb.postgres.short_sessions import short_session
-from pgcopydb.postgres.system_names import read_rule_objects, read_system_names, unknown_names
+from pgcopydb.postgres.system_names import (
+    read_expression_objects,
+    read_system_names,
+    read_users,
+    unknown_names,
+)
 from pgcopydb.rules.readiness.system_names import system_names
 
 
 def judge_system_names(
     source: Endpoint, target: Endpoint, facts: TargetFacts, filters: Filters
 ) -> Iterator[Finding]:
-    """Give what is found when views or rules use what the target does not have.
+    """Give what is found when objects use what the target does not have.
 
     The target is asked for names alone; most often it has them all, and nothing else is read.
     """
@@ -27,6 +32,6 @@ def judge_system_names(
     if not unknown:
         return
     with short_session(source, purpose="check") as connection:
-        rules = (rule for one in unknown for rule in one.rules)
-        objects = read_rule_objects(source, connection, rules, filters)
-    yield from system_names(unknown, objects, facts)
+        users = read_users(source, connection, unknown)
+        objects = read_expression_objects(source, connection, users, filters)
+    yield from system_names(users, objects, facts)
