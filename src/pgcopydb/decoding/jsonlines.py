@@ -62,7 +62,13 @@ class JsonLinesEncoder:
         """
         try:
             return self._line(change, wal_start)
-        except (UnicodeDecodeError, OverflowError) as error:
+        except UnicodeDecodeError as error:
+            raise ProtocolError(
+                f"a change at {format_lsn(wal_start)} has text that is not UTF-8, which JSON cannot"
+                f" carry: {error.reason}",
+                hint="'pgcopydb follow' carries the bytes of a SQL_ASCII database to another one",
+            ) from error
+        except OverflowError as error:
             raise ProtocolError(
                 f"a change at {format_lsn(wal_start)} cannot be written as JSON: {error}"
             ) from error

@@ -174,13 +174,13 @@ def test_values_are_written_as_wal2json_writes_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        Insert(WIDE, (b"1", b"\xff", None)),
-        Update(WIDE, None, (UNCHANGED, b"x", None)),
-        Begin(1, 1, 2**63),
+        (Insert(WIDE, (b"1", b"\xff", None)), "a change at 0/1 has text that is not UTF-8"),
+        (Update(WIDE, None, (UNCHANGED, b"x", None)), "was not sent"),
+        (Begin(1, 1, 2**63), "a change at 0/1 cannot be written as JSON"),
     ],
 )
-def test_what_json_cannot_carry_is_an_error(change: Change) -> None:
-    with pytest.raises(ProtocolError):
+def test_what_json_cannot_carry_is_an_error(change: Change, said: str) -> None:
+    with pytest.raises(ProtocolError, match=said):
         JsonLinesEncoder().encode(change, 1)
