@@ -23,6 +23,11 @@ _STAMP = re.compile(r"^.*ALTER COLUMN .* SET \((?:.*, )?pg_attver=\d+.*\);$", re
 # pg_restore 17 and later set transaction_timeout, which servers before 17 do not have.
 _SETS_TRANSACTION_TIMEOUT: Final = 17
 
+_SMALL: Final = 8 << 20
+"""Bytes of an archive whose lists are kept, in place of being printed once more for each step that
+asks: 5,000 tables. Those of 100,000 are of 10 to 40 MB each, which would be held until the command
+ends, and take 1.3 to 2.4 s."""
+
 
 class Section(StrEnum):
     """The parts of an archive that a schema is restored in: before and after the data."""
@@ -50,14 +55,31 @@ def list_archive(
     chosen = [f"--section={section}"] if section else []
     if dependencies:
         chosen.append("--verbose")
-    written = archive.stat().st_mtime_ns if archive.exists() else 0
-    listing = _listing(tools.pg_restore, archive, tuple(chosen), written)
-    return parse_list(listing, schemas=schemas, owners=owners, only=only, keep=keep)
+    return parse_list(
+        _listing(tools.pg_restore, archive, tuple(chosen)),
+        schemas=schemas,
+        owners=owners,
+        only=only,
+        keep=keep,
+    )
+
+
+def _listing(pg_restore: Path, archive: Path, chosen: tuple[str, ...]) -> str:
+    if not archive.exists():
+        return _list(pg_restore, archive, chosen)
+    there = archive.stat()
+    if there.st_size > _SMALL:
+        return _list(pg_restore, archive, chosen)
+    return _small_listing(pg_restore, archive, chosen, there.st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _listing(pg_restore: Path, archive: Path, chosen: tuple[str, ...], _written: int) -> str:
-    """Return what pg_restore prints of an archive as it was ``_written``; several steps ask."""
+def _small_listing(pg_restore: Path, archive: Path, chosen: tuple[str, ...], _written: int) -> str:
+    """Return the list of an archive as it was ``_written``; several steps ask."""
+    return _list(pg_restore, archive, chosen)
+
+
+def _list(pg_restore: Path, archive: Path, chosen: tuple[str, ...]) -> str:
     arguments: list[str | Path] = [pg_restore, "--list", *chosen, archive]
     done = run_tool(arguments, without_libpq(os.environ))
     if done.status != 0:
