@@ -2,8 +2,9 @@
 -- oids; %(same_order)s says that text sorts alike on both servers by default.
 --
 -- Some statistics are in no view: those of CREATE STATISTICS, of types that bring an ANALYZE of
--- their own (PostGIS), and before server 17 of ranges. A table that others inherit from has two kinds. Text that sorts otherwise
--- has another histogram. What the server counts it forgets in a crash, and then nothing is known.
+-- their own (PostGIS), and before server 17 of ranges. A table that others inherit from has two
+-- kinds. Text that sorts otherwise has another histogram. What the server counts it forgets in a
+-- crash, and then nothing is known.
 with wanted as (
   select c.oid as table_oid, c.oid, c.relname
   from pg_catalog.pg_class as c

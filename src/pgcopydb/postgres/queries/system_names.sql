@@ -1,12 +1,13 @@
 -- What the queries and expressions of users' objects use of the server's own: relations, columns,
 -- functions and operators, with the objects that use each where they are asked for. What is
--- temporary or an extension's is not copied. The trees say it, as pg_depend does
--- not know what is pinned; texts in them have no plain spaces. selectedCols counts from -7
--- (FirstLowInvalidHeapAttributeNumber); until 15 it is in the RTE of the relation, since 16 in its
--- RTEPERMISSIONINFO, and next after the relid in both. Functions of another format than 0, the
--- ninth word, are casts, or have a syntax of their own. Of those in FROM each column is named when
--- they are printed. To split is ten times as fast as an expression. A row as JSON has what this
--- server's version has of a catalog.
+-- temporary or an extension's is not copied.
+--
+-- The trees say it, as pg_depend does not know what is pinned; texts in them have no plain spaces.
+-- selectedCols counts from -7 (FirstLowInvalidHeapAttributeNumber); until 15 it is in the RTE of
+-- the relation, since 16 in its RTEPERMISSIONINFO, and next after the relid in both. Functions of
+-- another format than 0, the ninth word, are casts, or have a syntax of their own. Of those in FROM
+-- each column is named when they are printed. To split is ten times as fast as an expression. A row
+-- as JSON has what this server's version has of a catalog.
 with trees as (
   select
     case r.rulename when '_RETURN' then 'pg_catalog.pg_class' else 'pg_catalog.pg_rewrite'
