@@ -111,6 +111,7 @@ def test_estimated_sizes_are_those_of_the_last_analyze(database: Database) -> No
     with connect(Endpoint(Side.SOURCE, database.conninfo), purpose="test") as session:
         measured = {table.name: table for table in list_tables(session)}
         estimated = {table.name: table for table in list_tables(session, estimate_sizes=True)}
+        unknown = list_tables(session, with_sizes=False)
     assert 0.4 * measured["big"].bytes < estimated["big"].bytes < 0.6 * measured["big"].bytes
     assert 0 < estimated["big"].pages <= measured["big"].pages
     # No rows are taken for none: what was never looked at is measured.
@@ -118,6 +119,8 @@ def test_estimated_sizes_are_those_of_the_last_analyze(database: Database) -> No
         measured["new"].pages,
         measured["new"].bytes,
     )
+    assert {table.name for table in unknown} == set(measured)
+    assert {(table.pages, table.bytes) for table in unknown} == {(0, 0)}
     assert estimated["late"].pages == 0
 
 

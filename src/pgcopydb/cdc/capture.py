@@ -37,9 +37,9 @@ def read_facts(connection: Connection, endpoint: Endpoint) -> ServerFacts:
 def read_tables(
     connection: Connection, source: Endpoint, filters: Filters = EVERYTHING
 ) -> list[Table]:
-    """Return the source's tables whose rows ``filters`` take."""
+    """Return the source's tables whose rows ``filters`` take, without their sizes."""
     with reporting(source, "reading the list of tables"):
-        tables = discover.list_tables(connection)
+        tables = discover.list_tables(connection, with_sizes=False)
     return [table for table in tables if filters.copies_data(table.schema, table.name)]
 
 

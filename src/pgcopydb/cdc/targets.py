@@ -17,7 +17,7 @@ TargetTables = dict[tuple[str, str], TargetTable]
 def read_target_tables(connection: psycopg.Connection[Any], target: Endpoint) -> TargetTables:
     """Return the tables of the target that changes can be written to, by schema and name."""
     with reporting(target, "reading the target's tables"):
-        tables = discover.list_tables(connection)
+        tables = discover.list_tables(connection, with_sizes=False)
         indexes = discover.list_indexes(connection)
     ordered = {
         index.table_oid

@@ -8,7 +8,6 @@ and by the comparison at the end.
 
 import logging
 import threading
-import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from typing import Any, ClassVar, Final, Self
@@ -17,6 +16,7 @@ import psycopg
 
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.drift import find_drift
+from pgcopydb.cdc.pace import Pace
 from pgcopydb.cdc.silence import named, note_fired
 from pgcopydb.errors import PgcopydbError, some_of
 from pgcopydb.model.capture import Capture
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _EVERY: Final = 10.0
 
 _LOCK_TIMEOUT: Final = "set lock_timeout to '2s'"
-"""Sizes of tables wait for a lock that an ALTER TABLE may hold for hours."""
+"""Expressions of defaults wait for a lock that an ALTER TABLE may hold for hours."""
 
 
 _LOOK_FOR_LOCKS_EVERY: Final = 2.0
@@ -104,15 +104,15 @@ class TargetWatch(_Watch):
     def __init__(self, work: WorkDirectory, target: Endpoint) -> None:
         super().__init__(target)
         self._work = work
-        self._next_look_at_triggers = 0.0
+        self._triggers = Pace(_EVERY)
         self._waiting: set[tuple[Any, ...]] = set()
         self._told: set[tuple[Any, ...]] = set()
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
         self._look_for_locks(connection)
-        if time.monotonic() >= self._next_look_at_triggers:
-            self._next_look_at_triggers = time.monotonic() + _EVERY
-            self._look_at_triggers(connection)
+        if self._triggers.is_due():
+            with self._triggers.looking():
+                self._look_at_triggers(connection)
 
     def _look_at_triggers(self, connection: psycopg.Connection[Any]) -> None:
         fired = note_fired(self._work, connection, self._endpoint)
@@ -155,10 +155,13 @@ class SourceWatch(_Watch):
         self._source = source
         self._told: set[str] = set()
         self._capture: Capture | None = None
+        self._tables = Pace(_EVERY)
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
         self._look_at_slot(connection)
-        self._look_at_tables(connection)
+        if self._tables.is_due():
+            with self._tables.looking():
+                self._look_at_tables(connection)
 
     def _look_at_tables(self, connection: psycopg.Connection[Any]) -> None:
         header = self._work.header()

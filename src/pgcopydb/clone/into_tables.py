@@ -44,7 +44,8 @@ def refuse_missing(copying: Copying, wanted: Sequence[Table]) -> None:
     """Raise StateError when the target lacks tables of ``wanted``."""
     target = copying.target
     with connect(target, purpose="clone") as session, reporting(target, "listing the tables"):
-        present = {(table.schema, table.name) for table in discover.list_tables(session)}
+        there = discover.list_tables(session, with_columns=False, with_sizes=False)
+    present = {(table.schema, table.name) for table in there}
     missing = [
         f"{table.schema}.{table.name}"
         for table in wanted

@@ -59,7 +59,7 @@ def refuse_not_empty(endpoint: Endpoint, connection: Session, options: CopyOptio
     if options.drop_if_exists:
         return
     with reporting(endpoint, "reading the list of tables"):
-        tables = discover.list_tables(connection)
+        tables = discover.list_tables(connection, with_columns=False, with_sizes=False)
         objects = not options.skip_large_objects and any_there(connection)
     if not tables and not objects:
         return

@@ -72,13 +72,15 @@ def list_tables(
     connection: Connection[tuple[Any, ...]],
     *,
     with_columns: bool = True,
+    with_sizes: bool = True,
     estimate_sizes: bool = False,
 ) -> list[Table]:
     """Return tables, partitioned tables, materialised views and foreign tables, by name.
 
-    Reading the columns takes as long as all the rest; they can be left out. With
-    ``estimate_sizes`` the sizes are those that the last VACUUM or ANALYZE found, which neither
-    touches files nor waits for locks; a table that has none is measured, so that 0 is exact.
+    Reading the columns takes as long as all the rest, and measuring the tables, which opens each of
+    them, as long again; both can be left out, and sizes are 0 then. With ``estimate_sizes`` the
+    sizes are those that the last VACUUM or ANALYZE found, which neither touches files nor waits for
+    locks; a table that has none is measured, so that 0 is exact.
     """
     columns: dict[int, list[Column]] = defaultdict(list)
     for record in records(connection, "columns") if with_columns else ():
@@ -88,7 +90,7 @@ def list_tables(
             **_converted(record, kind=TableKind, replica_identity=ReplicaIdentity),
             columns=tuple(columns.pop(record["oid"], ())),
         )
-        for record in records(connection, "tables", estimated=estimate_sizes)
+        for record in records(connection, "tables", sized=with_sizes, estimated=estimate_sizes)
     ]
 
 

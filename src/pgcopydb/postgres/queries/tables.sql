@@ -1,5 +1,6 @@
 -- Every table, partitioned table, materialised view and foreign table that belongs to users.
--- Sizes are taken from the catalogue where %(estimated)s and VACUUM or ANALYZE has left some there.
+-- Sizes are taken from the catalogue where %(estimated)s and VACUUM or ANALYZE has left some there,
+-- and from nowhere without %(sized)s: to measure a table opens it.
 select
   c.oid,
   n.nspname::text as schema,
@@ -12,12 +13,14 @@ select
   c.relfilenode::bigint as filenode,
   pg_catalog.pg_relation_filenode(c.oid)::bigint as current_filenode,
   c.reltuples::bigint as row_estimate,
-  case when %(estimated)s and c.relpages > 0
-    then (c.relpages + coalesce(o.relpages, 0)) * pg_catalog.current_setting('block_size')::bigint
+  case
+    when not %(sized)s then 0
+    when %(estimated)s and c.relpages > 0
+      then (c.relpages + coalesce(o.relpages, 0)) * pg_catalog.current_setting('block_size')::bigint
     else coalesce(pg_catalog.pg_table_size(c.oid), 0)
   end as bytes,
   case
-    when c.relkind not in ('r', 'm') then 0
+    when not %(sized)s or c.relkind not in ('r', 'm') then 0
     when %(estimated)s and c.relpages > 0 then c.relpages
     else coalesce(pg_catalog.pg_relation_size(c.oid), 0)
       / pg_catalog.current_setting('block_size')::bigint
