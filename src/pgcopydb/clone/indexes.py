@@ -6,10 +6,15 @@ from typing import Any, Final
 import msgspec
 from psycopg import Connection
 
+from pgcopydb.clone.planning.builds import counts_database_by_itself
 from pgcopydb.clone.planning.jobs import Build, Step, Upkeep
 from pgcopydb.clone.statistics import SourceStatistics
 from pgcopydb.model.endpoint import Endpoint
+from pgcopydb.model.objects import ServerFacts
+from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres.connect import reporting
+from pgcopydb.postgres.short_sessions import short_session
+from pgcopydb.sql.ddl import COUNT_DATABASE
 from pgcopydb.sql.quote import qualified_name
 from pgcopydb.workdir.jobs import Job
 
@@ -52,6 +57,17 @@ def build(
     for job, one in upkeep:
         if job.oid not in known:
             _execute(target, session, one.analyze, job)
+
+
+def count_database(target: Endpoint, facts: ServerFacts, options: CopyOptions) -> None:
+    """Do once what each VACUUM of a table was told to leave out; raises the target's error."""
+    if options.skip_vacuum or not counts_database_by_itself(facts):
+        return
+    with (
+        short_session(target, purpose="vacuum") as session,
+        reporting(target, "vacuuming (only the database's own counts)"),
+    ):
+        session.execute(COUNT_DATABASE)
 
 
 def _execute(target: Endpoint, session: Session, statement: str | None, job: Job) -> None:

@@ -87,6 +87,7 @@ def copy_and_build(
         wait_while(lambda: pool.alive)
         pool.poll()
         require_finished(queue, BUILD)
+        indexes.count_database(copying.target, copying.target_facts, copying.options)
 
 
 @contextmanager

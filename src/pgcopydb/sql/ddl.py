@@ -8,6 +8,7 @@ as its table is complete.
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Final
 
 from pgcopydb.model.objects import Constraint, ConstraintKind, Grant, Index
 from pgcopydb.sql.quote import qualified_name, quote_identifier, quote_literal
@@ -110,9 +111,25 @@ def lock_for_foreign_key(tables: Sequence[tuple[str, str]]) -> str:
     return f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"
 
 
-def vacuum(schema: str, table: str, *, analyze: bool, only: bool = False) -> str:
-    """Return the VACUUM of one table, with statistics or without; ``only`` as for ``analyze``."""
-    return f"VACUUM{' (ANALYZE)' if analyze else ''} {_only(only)}{qualified_name(schema, table)}"
+COUNT_DATABASE: Final = "VACUUM (ONLY_DATABASE_STATS)"
+"""Does once, from server 16 on, what is left out of each VACUUM by ``of_database``."""
+
+
+def vacuum(
+    schema: str, table: str, *, analyze: bool, only: bool = False, of_database: bool = True
+) -> str:
+    """Return the VACUUM of one table, with statistics or without; ``only`` as for ``analyze``.
+
+    With ``of_database`` it looks for the oldest transaction of the whole database afterwards, which
+    servers before 16 always do: they read all of pg_class for it, one VACUUM after the other.
+    """
+    options = [
+        word
+        for word, chosen in (("ANALYZE", analyze), ("SKIP_DATABASE_STATS", not of_database))
+        if chosen
+    ]
+    given = f" ({', '.join(options)})" if options else ""
+    return f"VACUUM{given} {_only(only)}{qualified_name(schema, table)}"
 
 
 def analyze(schema: str, table: str, *, only: bool = False) -> str:

@@ -23,7 +23,6 @@ from pgcopydb.clone.planning.builds import (
     attach_jobs,
     children_of,
     is_dumped,
-    knows_only,
     root_jobs,
     table_jobs,
     tables_below,
@@ -195,7 +194,7 @@ class BuildsPlanner:
             table,
             self._options,
             below,
-            only=knows_only(self._target),
+            target=self._target,
             visible=table.oid in self._visible,
             take_over=self._may_take_over(table),
         )
