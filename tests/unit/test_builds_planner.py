@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pgcopydb.clone.planning.jobs import constraints_unit
-from pgcopydb.clone.planning.plan import BuildsPlanner
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from pgcopydb.clone.planning.copies import FROZEN_FROM, frozen_from
+from pgcopydb.clone.planning.jobs import Build, constraints_unit
+from pgcopydb.clone.planning.plan import BuildsPlanner, plan_rows
 from pgcopydb.model.objects import ConstraintKind, Index, Table, TableKind
 from pgcopydb.model.options import CopyOptions
 from tests.support.migration_facts import SERVER, constraint, table
@@ -52,6 +57,40 @@ def index(on: Table, oid: int, **changes: Any) -> Index:
 
 def planner(*tables: Table) -> BuildsPlanner:
     return BuildsPlanner(tables, target=SERVER, options=CopyOptions())
+
+
+@pytest.mark.parametrize(
+    ("version_num", "said"),
+    [
+        (150004, 'VACUUM (ANALYZE) "s a"."bare"'),
+        (160001, 'VACUUM (ANALYZE, SKIP_DATABASE_STATS) "s a"."bare"'),
+        (180002, 'VACUUM (ANALYZE, SKIP_DATABASE_STATS) ONLY "s a"."bare"'),
+    ],
+)
+def test_a_vacuum_reads_no_more_than_its_table_where_the_target_can_be_told(
+    version_num: int, said: str
+) -> None:
+    target = replace(SERVER, version_num=version_num)
+    (job,) = BuildsPlanner([BARE], target=target, options=CopyOptions()).on_tables([])
+    assert msgspec.json.decode(job.parameters, type=Build).upkeep.vacuum == said
+
+
+def test_of_many_tables_all_are_loaded_frozen_where_each_vacuum_would_read_all() -> None:
+    old, new = (replace(SERVER, version_num=number) for number in (150004, 160001))
+    assert frozen_from(old, 999) == frozen_from(new, 100_000) == FROZEN_FROM
+    assert frozen_from(old, 1_000) == 0
+    many = [table(f"t {oid}", oid=oid, bytes=8192) for oid in range(1, 4)]
+    plans = [
+        plan_rows(
+            many,
+            source=SERVER,
+            options=CopyOptions(),
+            key_bounds=lambda _: None,
+            frozen_from=size,
+        )
+        for size in (FROZEN_FROM, 0)
+    ]
+    assert [plan.frozen for plan in plans] == [frozenset(), frozenset({1, 2, 3})]
 
 
 def test_the_indexes_of_one_table_are_held_at_once() -> None:

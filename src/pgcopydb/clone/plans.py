@@ -17,6 +17,7 @@ from psycopg import Connection
 
 from pgcopydb.clone import tables
 from pgcopydb.clone.context import Copying
+from pgcopydb.clone.planning.copies import frozen_from
 from pgcopydb.clone.planning.jobs import Making, Remainder, RowsPlan
 from pgcopydb.clone.planning.plan import BuildsPlanner, plan_rows
 from pgcopydb.model.dependencies import PG_CLASS, PG_CONSTRAINT
@@ -56,6 +57,7 @@ def rows_under(
         empty=_without_rows(copying, listed),
         same_types=same_types,
         freezing=freezing,
+        frozen_from=frozen_from(copying.target_facts, len(listed)),
     )
 
 

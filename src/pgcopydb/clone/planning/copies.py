@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from pgcopydb.clone.context import COPY
+from pgcopydb.clone.planning.builds import counts_database_by_itself
 from pgcopydb.clone.planning.jobs import copy_unit, encode
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import CopyOptions
@@ -20,6 +21,10 @@ The TRUNCATE costs new files, and its transaction a flush. 2,000 rows in 21 page
 2.8 ms to load and 4.0 to VACUUM (ANALYZE), or 3.4 frozen and 2.3 to ANALYZE; a single row 1.4 or
 1.1 ms, which three new files are not worth.
 """
+
+_MANY_TABLES: Final = 1_000
+"""Tables from which a VACUUM of each takes longer than three new files for it: see
+``builds.counts_database_by_itself`` for what it takes."""
 
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
 
@@ -47,9 +52,23 @@ def cut_tables(
     )
 
 
-def is_frozen(table: Table, parts: Sequence[Part]) -> bool:
-    """Tell whether ``table`` is loaded frozen: by the one transaction that empties it."""
-    return len(parts) == 1 and table.bytes >= FROZEN_FROM
+def is_frozen(table: Table, parts: Sequence[Part], frozen_from: int) -> bool:
+    """Tell whether ``table`` is loaded frozen: by the one transaction that empties it.
+
+    ``frozen_from`` is the bytes from which it is.
+    """
+    return len(parts) == 1 and table.bytes >= frozen_from
+
+
+def frozen_from(target: ServerFacts, tables: int) -> int:
+    """Return the bytes from which tables are loaded frozen, of which a copy has so many.
+
+    A table that is loaded frozen needs no VACUUM, of which each reads all of pg_class on a target
+    that cannot be told to leave that: where tables are many, all are loaded so.
+    """
+    if counts_database_by_itself(target) or tables < _MANY_TABLES:
+        return FROZEN_FROM
+    return 0
 
 
 def copy_jobs(

@@ -28,7 +28,13 @@ from pgcopydb.clone.planning.builds import (
     tables_below,
     upkeep_of,
 )
-from pgcopydb.clone.planning.copies import KeyBounds, copy_jobs, cut_tables, is_frozen
+from pgcopydb.clone.planning.copies import (
+    FROZEN_FROM,
+    KeyBounds,
+    copy_jobs,
+    cut_tables,
+    is_frozen,
+)
 from pgcopydb.clone.planning.foreign_keys import foreign_key_job
 from pgcopydb.clone.planning.jobs import (
     EVERYTHING,
@@ -66,15 +72,18 @@ def plan_rows(
     empty: frozenset[int] = frozenset(),
     same_types: bool = True,
     freezing: bool = True,
+    frozen_from: int = FROZEN_FROM,
 ) -> RowsPlan:
     """Return the jobs that copy the rows of ``tables``, but for those whose oids are in ``empty``.
 
     ``same_types`` says that the target's tables are made by this copy, ``freezing`` that they can
-    be truncated.
+    be truncated, and ``frozen_from`` how large those are, in bytes, that are then loaded frozen.
     """
     with_rows = [table for table in tables if table.has_rows and table.oid not in empty]
     parts = cut_tables(with_rows, source, options, key_bounds, freezing=freezing)
-    frozen = frozenset(one.oid for one, cut in parts if freezing and is_frozen(one, cut))
+    frozen = frozenset(
+        one.oid for one, cut in parts if freezing and is_frozen(one, cut, frozen_from)
+    )
     jobs = tuple(copy_jobs(parts, frozen, options, same_types))
     return RowsPlan(
         jobs=jobs,
