@@ -190,9 +190,10 @@ def progress_members(progress: CopyProgress) -> dict[str, object]:
 
 
 def _said(progress: CopyProgress) -> Iterator[str]:
-    yield progress.step or "copying"
     if not progress.tables.total:
+        yield progress.step or "preparing the copy"
         return
+    yield progress.step or "copying"
     copied = f"{size(progress.bytes)} of about {size(progress.bytes_total)}"
     yield f"{copied} ({share(progress):.0%}) and {of(progress.tables)} tables copied"
     yield f"{of(progress.indexes)} indexes built"
