@@ -222,6 +222,110 @@ def test_what_only_moves_rows_is_not_drift(migration: Migration) -> None:
     assert differing_tables(source, migration.pair.target) == []
 
 
+@pytest.mark.parametrize(
+    ("source_target", "migration"),
+    [((15, 18, SCHEMA), ("--plugin", "test_decoding"))],
+    indirect=True,
+)
+def test_a_table_that_was_unlogged_for_a_while_is_not_exit_0(migration: Migration) -> None:
+    """Nothing is written to the log of such a table, and afterwards it looks as before."""
+    source, target = migration.pair.source, migration.pair.target
+    with migration.running() as running:
+        source.execute("alter table item set unlogged")
+        source.execute("update item set label = 'unseen' where id = 1")
+        source.execute("alter table item set logged")
+        source.execute("truncate other")
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.item was rewritten, as one that was unlogged meanwhile is; its 20 rows" in log
+    assert "public.other was" not in log
+    target.execute("update item set label = 'unseen' where id = 1")
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert "WARNING" not in again.stderr
+    assert differing_tables(source, target) == []
+
+
+@embedded
+def test_a_column_that_the_source_dropped_is_not_equal_on_the_target(migration: Migration) -> None:
+    source, target = migration.pair.source, migration.pair.target
+    with migration.running() as running:
+        source.execute("alter table item drop column price")
+        source.execute("insert into item values (99, 'short')")
+        source.execute("alter table other alter v type varchar(9)")
+        target.execute("alter table other add column of_its_own integer")
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.item changed its columns (-price numeric(10,2))" in log
+    assert "; the target still has column price" in log
+    assert "of_its_own" not in log
+    target.execute("alter table item drop column price")
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("source_target", "migration"),
+    [((15, 18, SCHEMA), ("--plugin", "test_decoding"))],
+    indirect=True,
+)
+def test_a_table_that_lost_a_partition_is_compared_too(migration: Migration) -> None:
+    """The partition's rows are the same on both sides, and those of the table over it are not."""
+    source, target = migration.pair.source, migration.pair.target
+    ddl = "alter table measured detach partition measured_1"
+    with migration.running() as running:
+        source.execute(ddl)
+        source.execute("insert into measured_1 values (2, '2026-01-06', 1)")
+        migration.end()
+        log = finished(running, status=3)
+    assert "public.measured lost or got a partition; 0 rows on the source, 2 on the target" in log
+    target.execute(ddl)
+    again = migration.resume()
+    assert again.status == 0, again.stderr
+    assert differing_tables(source, target) == []
+
+
+@embedded
+def test_a_column_that_the_target_began_to_compute_stops_apply(migration: Migration) -> None:
+    """The values that the source has would be left out, without an error of the server."""
+    source, target = migration.pair.source, migration.pair.target
+    with migration.running() as running:
+        target.execute("alter table item drop column price")
+        target.execute("alter table item add price numeric(10,2) generated always as (id) stored")
+        source.execute("insert into item values (50, 'priced', 1000)")
+        log = finished(running, status=3)
+    assert "column price is generated, on the source it is not" in log
+
+
+@embedded
+def test_a_key_that_the_source_dropped_stops_apply_with_what_to_do(migration: Migration) -> None:
+    source = migration.pair.source
+    with migration.running() as running:
+        source.execute("alter table other drop constraint other_pkey")
+        source.execute("insert into other values (1, 'once more')")
+        log = finished(running, status=7)
+    assert "INSERT on public.other (id=1) of source transaction" in log
+    assert "HINT: the target's rows or constraints are not what the source's were by then" in log
+
+
+@pytest.mark.parametrize(
+    "source_target",
+    [(16, 18, "create sequence invoice; select setval('invoice', 900);" + SCHEMA)],
+    indirect=True,
+)
+def test_sequences_that_are_not_as_on_the_source_are_named(migration: Migration) -> None:
+    """One that was set back may have given values away on the target; one was made meanwhile."""
+    source, target = migration.pair.source, migration.pair.target
+    with migration.running() as running:
+        source.execute("select setval('invoice', 5)")
+        source.execute("create sequence later")
+        migration.end()
+        log = finished(running, status=0)
+    assert "sequences are further than on the source, and were left there: public.invoice;" in log
+    assert "sequences of the source are not there, and were not set: public.later;" in log
+    assert target.rows("select last_value from invoice") == [(900,)]
+
+
 @embedded
 def test_new_tables_and_partitions_of_the_source_are_named(migration: Migration) -> None:
     """Pitfall 42: a new partition's rows are in the stream, a new table's are not."""

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgcopydb.errors import StateError
-from pgcopydb.model.capture import FollowedTable, changed_tables
+from pgcopydb.model.capture import FollowedTable, changed_tables, rewritten_tables
 from pgcopydb.model.changes import Relation
 from pgcopydb.model.targets import TargetColumn, TargetTable
 from pgcopydb.rules.column_types import takes
@@ -85,6 +85,15 @@ def test_what_a_table_of_the_target_lacks_is_told_in_one_line() -> None:
     )
 
 
+def test_a_column_that_only_the_target_computes_takes_no_values() -> None:
+    computed = replace(column("integer", "pg_catalog.int4"), generated=True)
+    tables = {("s", "t"): TargetTable("s", "t", False, {"c": computed})}
+    relation = Relation("s", "t", ("c",), ("integer",))
+    assert make_route(relation, tables, generated=frozenset({"c"})).stored == ()
+    with pytest.raises(StateError, match="column c is generated, on the source it is not"):
+        make_route(relation, tables, generated=frozenset())
+
+
 BEFORE = FollowedTable(
     schema="s",
     name="t",
@@ -112,6 +121,20 @@ def test_changes_of_a_table_that_no_stream_carries(after: FollowedTable, differe
     found = changed_tables([BEFORE], [after])
     assert difference in found.get(("s", "t"), "")
     assert bool(found) == bool(difference)
+
+
+def test_a_partition_that_came_or_went_is_said_of_the_tables_over_it() -> None:
+    part = replace(BEFORE, ancestors=(("s", "half"), ("s", "root")))
+    moved = replace(part, ancestors=(("s", "root"),))
+    assert changed_tables([part], [moved]) == {("s", "half"): "lost or got a partition"}
+    assert changed_tables([part], [BEFORE]).keys() == {("s", "half"), ("s", "root")}
+    assert changed_tables([part], [part]) == {}
+
+
+def test_a_table_in_another_file_was_rewritten() -> None:
+    other = replace(BEFORE, name="other")
+    assert rewritten_tables([BEFORE, other], {("s", "t"): 2, ("s", "other"): 1}) == {("s", "t")}
+    assert rewritten_tables([BEFORE], {}) == frozenset()
 
 
 def test_a_capture_without_versions_is_compared_by_the_rest() -> None:

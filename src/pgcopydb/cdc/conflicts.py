@@ -16,7 +16,7 @@ import msgspec
 from pgcopydb.cdc.capture import read_facts, refuse_other_source
 from pgcopydb.cdc.drift import differing_tables
 from pgcopydb.cdc.session import ApplySession
-from pgcopydb.cdc.strict import StrictWriter, explain
+from pgcopydb.cdc.strict import INTEGRITY, StrictWriter, explain
 from pgcopydb.cdc.target_setup import refuse_other_target
 from pgcopydb.errors import ConflictError
 from pgcopydb.model.changes import UNCHANGED, Change, Delete, Insert, Relation, Row, Update
@@ -39,9 +39,6 @@ _GROUP: Final = 1000
 """Changes behind one savepoint."""
 
 _SAVEPOINT: Final = "pgcopydb_change"
-
-_INTEGRITY: Final = "23"
-"""The class of errors that say a row does not fit the others: anything else is no conflict."""
 
 _UNIQUE: Final = "23505"
 
@@ -247,7 +244,7 @@ def _is_conflict(failure: StatementFailure) -> bool:
     """Tell whether a single change met a row that it does not fit."""
     if failure.subject is None:
         return False
-    return failure.cause is None or failure.sqlstate.startswith(_INTEGRITY)
+    return failure.cause is None or failure.sqlstate.startswith(INTEGRITY)
 
 
 def _reason(failure: StatementFailure) -> str:

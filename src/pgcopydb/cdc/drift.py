@@ -19,7 +19,7 @@ from pgcopydb.cdc.capture import fingerprint, read_capture, read_contents, read_
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.cdc.targets import TargetTables, read_target_tables
 from pgcopydb.errors import StateError
-from pgcopydb.model.capture import Capture, FollowedTable, changed_tables
+from pgcopydb.model.capture import Capture, FollowedTable, changed_tables, rewritten_tables
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table, TableKind
 from pgcopydb.model.options import Plugin
@@ -34,6 +34,8 @@ Connection = psycopg.Connection[Any]
 Name = tuple[str, str]
 
 _SHOWN = 5
+
+_WITH_ROWS = frozenset({TableKind.TABLE, TableKind.PARTITIONED})
 
 
 def find_drift(
@@ -91,12 +93,15 @@ def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) ->
     with connect(source, purpose="final check") as connection:
         tables = read_tables(connection, source, capture.filters)
         keyless = {(table.schema, table.name) for table in capture.tables if table.keyless}
-        reasons = dict.fromkeys(keyless, "has no identity, so that only its inserts were followed")
-        reasons |= _drift(connection, source, header, capture, tables)
+        rewritten = _rewritten(header, capture, tables)
+        reasons = dict.fromkeys(rewritten, "was rewritten, as one that was unlogged meanwhile is")
+        reasons |= dict.fromkeys(keyless, "has no identity, so that only its inserts were followed")
+        drift = _drift(connection, source, header, capture, tables)
+        reasons |= drift
         if not reasons:
             return
         log.info("comparing %s with the target", _named(reasons))
-        different = _compare(connection, source, target, tables, reasons)
+        different = _compare(connection, source, target, tables, reasons, capture=capture)
     if different:
         raise StateError(
             "the stream does not carry all of these tables, and they differ on the target: "
@@ -105,7 +110,7 @@ def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) ->
             " target as they are on the source, then run again with --resume; or clone again",
         )
     for name, reason in reasons.items():
-        level = logging.INFO if name in keyless else logging.WARNING
+        level = logging.WARNING if name in drift else logging.INFO
         log.log(level, "source: %s.%s %s; it is equal on the target", *name, reason)
 
 
@@ -119,7 +124,21 @@ def differing_tables(
     capture = read_capture(work)
     with connect(source, purpose="final check") as connection:
         tables = read_tables(connection, source, capture.filters)
-        return _explained(_compare(connection, source, target, tables, names))
+        found = _compare(connection, source, target, tables, names, capture=capture)
+        return _explained(found)
+
+
+def _rewritten(
+    header: RunHeader, capture: Capture, tables: Iterable[Table]
+) -> frozenset[tuple[str, str]]:
+    """Return the followed tables that may have been unlogged for a while.
+
+    None can be while it is named by a publication, as those are that are made here.
+    """
+    if header.plugin == Plugin.PGOUTPUT and header.publication_created:
+        return frozenset()
+    filenodes = {(table.schema, table.name): table.filenode for table in tables}
+    return rewritten_tables(capture.tables, filenodes)
 
 
 def _compare(
@@ -128,9 +147,12 @@ def _compare(
     target: Endpoint,
     tables: Iterable[Table],
     names: Iterable[Name],
+    *,
+    capture: Capture,
 ) -> dict[Name, str]:
     """Say of each table of these that is not the same on both sides in what it differs."""
-    here = {(table.schema, table.name): table for table in tables if table.kind is TableKind.TABLE}
+    here = {(table.schema, table.name): table for table in tables if table.kind in _WITH_ROWS}
+    before = {(table.schema, table.name): table for table in capture.tables}
     different = {}
     with (
         connect(target, purpose="final check") as other,
@@ -139,14 +161,19 @@ def _compare(
     ):
         there = read_target_tables(other, target)
         for name in names:
-            difference = _shape_difference(name, here.get(name), there)
+            difference = _shape_difference(name, before.get(name), here.get(name), there)
             if not difference and name in here:
                 columns = [column.name for column in here[name].columns]
-                partitioned = there[name].partitioned
                 theirs = reader.submit(
-                    table_digest, other, target, name, columns, partitioned=partitioned
+                    table_digest,
+                    other,
+                    target,
+                    name,
+                    columns,
+                    partitioned=there[name].partitioned,
                 )
-                ours = table_digest(connection, source, name, columns)
+                partitioned = here[name].kind is TableKind.PARTITIONED
+                ours = table_digest(connection, source, name, columns, partitioned=partitioned)
                 difference = _difference(ours, theirs.result())
             if difference:
                 different[name] = difference
@@ -163,13 +190,20 @@ def _cancelled_on_error(connection: Connection) -> Iterator[None]:
         raise
 
 
-def _shape_difference(name: Name, here: Table | None, there: TargetTables) -> str:
+def _shape_difference(
+    name: Name, before: FollowedTable | None, here: Table | None, there: TargetTables
+) -> str:
     if here is None:
         return "the target still has it" if name in there else ""
     if name not in there:
         return "the target lacks it"
-    missing = [column.name for column in here.columns if column.name not in there[name].columns]
-    return f"the target lacks column {', '.join(missing)}" if missing else ""
+    columns = [column.name for column in here.columns]
+    missing = [column for column in columns if column not in there[name].columns]
+    if missing:
+        return f"the target lacks column {', '.join(missing)}"
+    # Columns that only the target ever had are its own business.
+    gone = [one for one in there[name].columns if one not in columns and before and before.had(one)]
+    return f"the target still has column {', '.join(gone)}" if gone else ""
 
 
 def _difference(ours: TableDigest, theirs: TableDigest) -> str:

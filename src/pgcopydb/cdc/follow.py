@@ -29,7 +29,7 @@ from pgcopydb.cdc.silence import give_back_triggers, refuse_fired
 from pgcopydb.cdc.special_numbers import refuse_lost_numbers
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.cdc.watch import SourceWatch, TargetWatch
-from pgcopydb.errors import SourceError, StateError
+from pgcopydb.errors import SourceError, StateError, some_of
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions, Plugin, Streaming
@@ -386,9 +386,26 @@ def finish_follow(work: WorkDirectory, source: Endpoint, target: Endpoint) -> No
         refuse_changed_large_objects(work, source, target)
         tell_late_writers(work, source)
         give_back_triggers(work, target)
-        synchronize_sequences(source, target, read_capture(work).filters)
+        _set_sequences(work, source, target)
     with work.store() as store:
         update_header(store, sequences_synchronized=True)
+
+
+def _set_sequences(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:
+    """Bring the target's sequences to the source's; name those that are not as on the source."""
+    result = synchronize_sequences(source, target, read_capture(work).filters)
+    if result.ahead:
+        log.warning(
+            "target: sequences are further than on the source, and were left there: %s; if nobody"
+            " but this migration has used the target, set them with setval()",
+            some_of(result.ahead),
+        )
+    if result.lacks:
+        log.warning(
+            "target: sequences of the source are not there, and were not set: %s; make them as they"
+            " are on the source",
+            some_of(result.lacks),
+        )
 
 
 def _refuse_untold(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:

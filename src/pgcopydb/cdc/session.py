@@ -86,12 +86,15 @@ class ApplySession:
                 hint="everything before that is applied: create it on the target as it is on the"
                 " source, then go on with --resume",
             )
+        generated = self._capture.generated(*name)
         if name in self._tables:
-            return make_route(relation, self._tables)
+            return make_route(relation, self._tables, generated=generated)
         above = (table for table in self._capture.ancestors(*name) if table in self._tables)
         home = next(above, name)
         partitions = self._capture.partitions(home)
-        return make_route(relation, self._tables, home=home, partitions=partitions)
+        return make_route(
+            relation, self._tables, home=home, partitions=partitions, generated=generated
+        )
 
     def begin(self) -> None:
         """Begin a transaction on the target, unless one is under way."""

@@ -23,6 +23,9 @@ _MOST_QUEUED: Final = 2000
 
 _NO_ROW: Row = ()
 
+INTEGRITY: Final = "23"
+"""The class of errors that say a row does not fit the others: anything else is no conflict."""
+
 
 class _Subject(Struct, frozen=True):
     """Which change a statement in the pipeline is for, should it fail."""
@@ -166,6 +169,12 @@ def explain(failure: StatementFailure) -> PgcopydbError:
             f"target: {what} affected {failure.rows} rows instead of 1",
             hint="the row was changed on the target; put it right there and go on with --resume",
         )
-    error = ConflictError(f"{failure.cause.message}: {what}", hint=failure.cause.hint)
+    hint = failure.cause.hint
+    if hint is None and failure.sqlstate.startswith(INTEGRITY):
+        hint = (
+            "the target's rows or constraints are not what the source's were by then: make them so,"
+            " then go on with --resume"
+        )
+    error = ConflictError(f"{failure.cause.message}: {what}", hint=hint)
     error.retryable = failure.cause.retryable
     return error

@@ -1,6 +1,6 @@
 """What a change capture is about, as it was when its slot was made."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -37,6 +37,10 @@ class FollowedTable(Struct, frozen=True, kw_only=True):
     ancestors: tuple[tuple[str, str], ...] = ()
     """The partitioned tables that a partition is of, the nearest first."""
 
+    def had(self, column: str) -> bool:
+        """Tell whether the table had a column of this name."""
+        return any(text.startswith(f"{column} ") for text in self.columns)
+
 
 class Capture(Struct, frozen=True, kw_only=True):
     """The tables followed from ``start`` (a position) on."""
@@ -70,6 +74,13 @@ class Capture(Struct, frozen=True, kw_only=True):
             (),
         )
 
+    def generated(self, schema: str, name: str) -> frozenset[str] | None:
+        """Return the columns of a followed table that the server computes, None for another."""
+        for table in self.tables:
+            if (table.schema, table.name) == (schema, name):
+                return frozenset(table.generated)
+        return None
+
     def partitions(self, ancestor: tuple[str, str]) -> frozenset[tuple[str, str]]:
         """Return the followed tables that hold the rows of a partitioned one."""
         return frozenset(
@@ -93,12 +104,30 @@ def changed_tables(
     new = {(table.schema, table.name): table for table in after}
     found = dict.fromkeys(new.keys() - old.keys(), "was made after the change capture began")
     found |= dict.fromkeys(old.keys() - new.keys(), "was dropped, renamed or made unlogged")
+    both = old.keys() & new.keys()
+    moved = {name for name in both if old[name].ancestors != new[name].ancestors}
+    for name in moved:
+        ancestors = set(old[name].ancestors) ^ set(new[name].ancestors)
+        found |= dict.fromkeys(ancestors, "lost or got a partition")
     found |= {
-        name: difference
-        for name in old.keys() & new.keys()
-        if (difference := _difference(old[name], new[name]))
+        name: difference for name in both if (difference := _difference(old[name], new[name]))
     }
     return dict(sorted(found.items()))
+
+
+def rewritten_tables(
+    before: Iterable[FollowedTable], filenodes: Mapping[tuple[str, str], int]
+) -> frozenset[tuple[str, str]]:
+    """Return the followed tables whose rows are in another file than ``before``.
+
+    That is what is left to see of a table that was unlogged for a while, of which a stream says
+    nothing; TRUNCATE, VACUUM FULL and CLUSTER look the same.
+    """
+    return frozenset(
+        (table.schema, table.name)
+        for table in before
+        if filenodes.get((table.schema, table.name), table.filenode) != table.filenode
+    )
 
 
 def _difference(old: FollowedTable, new: FollowedTable) -> str:

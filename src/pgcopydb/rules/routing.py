@@ -16,12 +16,14 @@ def make_route(
     *,
     home: tuple[str, str] | None = None,
     partitions: frozenset[tuple[str, str]] = frozenset(),
+    generated: frozenset[str] | None = None,
 ) -> Route:
     """Return the route of ``relation``: to the table of its name, or to ``home`` instead.
 
-    ``partitions`` are the tables of the source that go to ``home`` together.
+    ``partitions`` are the tables of the source that go to ``home`` together, ``generated`` the
+    columns that the source computes, None where they are not known.
     Raises StateError when the target has no such table, or the table lacks a column or has one of
-    a type that does not take the source's values.
+    a type that does not take the source's values, or one that it computes by itself alone.
     """
     table = tables.get(home or (relation.schema, relation.name))
     if table is None:
@@ -29,7 +31,7 @@ def make_route(
             f"target: table {relation.schema}.{relation.name} does not exist",
             hint="create it there as it is on the source, then go on with --resume",
         )
-    found = _differences(relation, table)
+    found = _differences(relation, table, generated)
     if found:
         raise StateError(
             f"table {table.schema}.{table.name} of the source has changed, and the target's has"
@@ -69,7 +71,9 @@ def tables_to_truncate(routes: Sequence[Route]) -> list[TargetTable]:
     return list(dict.fromkeys(route.table for route in routes))
 
 
-def _differences(relation: Relation, table: TargetTable) -> list[str]:
+def _differences(
+    relation: Relation, table: TargetTable, generated: frozenset[str] | None
+) -> list[str]:
     """Say what the target's table needs before it can take the relation's rows."""
     modifiers = relation.modifiers or (None,) * len(relation.columns)
     found = []
@@ -80,6 +84,8 @@ def _differences(relation: Relation, table: TargetTable) -> list[str]:
         elif not takes(column, kind, modifier):
             other = "" if kind not in column.type_names else " with another length or precision"
             found.append(f"column {name} is {column.type}, on the source {kind}{other}")
+        elif column.generated and generated is not None and name not in generated:
+            found.append(f"column {name} is generated, on the source it is not")
     return found
 
 
