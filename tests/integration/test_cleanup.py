@@ -9,7 +9,7 @@ import pytest
 from pgcopydb.demo import cluster
 from tests.integration.test_clone_failures import IN_THE_MIDDLE, MANY_OBJECTS, any_rows
 from tests.support.clock import wait_for
-from tests.support.commands import Finished, PgcopydbBackground
+from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground
 from tests.support.litter import assert_quiet, litter
 from tests.support.servers import Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
@@ -37,6 +37,16 @@ def slots(source: Database) -> list[str]:
 def set_up(stream: Stream, *options: str, status: int = 0) -> Finished:
     words = ["stream", "setup", "--create-slot", "--no-identity", "insert-only", *options]
     return stream.run(*words, status=status)
+
+
+def test_a_directory_that_is_not_there_is_not_made(
+    source_target: SourceTarget, tmp_path: Path, pgcopydb_command: Pgcopydb
+) -> None:
+    mistyped = tmp_path / "wrok"
+    finished = pgcopydb_command("stream", "cleanup", *source_target.options, "--dir", mistyped)
+    assert finished.status == 3
+    assert f"there is no work directory at {mistyped}" in finished.stderr
+    assert not mistyped.exists()
 
 
 def test_a_publication_that_was_never_made_here_stays(stream: Stream) -> None:

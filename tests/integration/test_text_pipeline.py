@@ -422,6 +422,28 @@ def test_a_slow_reader_does_not_end_the_stream(
     assert out.count(b'"action":"I"') == 9000
 
 
+def test_receive_stops_also_while_its_reader_stands_still(
+    databases: SourceTarget, tmp_path: Path
+) -> None:
+    """A full pipe keeps it from ending between transactions; it does not wait for ever."""
+    source = databases.source
+    pipe = Pipe(source, databases.target, Plugin.PGOUTPUT, tmp_path)
+    work_on(source, ["insert into public.plain select generate_series(1, 9000)"])
+    program = str(Path(sys.executable).with_name("pgcopydb"))
+    with subprocess.Popen(
+        [program, *pipe.receive],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=pipe.environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1000)  # the transaction is being printed
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+        assert process.stderr is not None
+        assert b"ERROR: stopped on request" in process.stderr.read()
+
+
 def test_receive_lets_its_source_shut_down(
     make_cluster: MakeCluster, tmp_path: Path, pgcopydb_background: PgcopydbBackground
 ) -> None:

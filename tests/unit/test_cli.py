@@ -377,6 +377,19 @@ def test_a_reader_that_left_is_no_error(tmp_path: Path) -> None:
     assert (finished.returncode, finished.stderr) == (141, b"")
 
 
+def test_a_command_without_standard_files_is_no_defect(tmp_path: Path) -> None:
+    """As some schedulers start it: clone failed with status 12 before it looked at a server."""
+    clone = ["clone", "--source", "host=/nowhere", "--target", "host=/nowhere", "--dir", "work"]
+    finished = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "pgcopydb", *clone],
+        env=clean_environment(tmp_path),
+        cwd=tmp_path,
+        check=False,
+        timeout=60,
+    )
+    assert finished.returncode == 2  # neither server is there
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
 def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:

@@ -88,6 +88,12 @@ def test_a_long_purpose_fits_the_servers_limit() -> None:
     assert len(str(made["application_name"])) == 63
 
 
+def test_a_missing_right_comes_with_what_to_do() -> None:
+    made = translate(source(""), errors.InsufficientPrivilege("no"), doing="reading tables")
+    assert made.hint is not None
+    assert made.hint.startswith("grant the role what it lacks")
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "retryable"),
     [

@@ -151,6 +151,15 @@ def test_libraries_speak_for_warnings_only(capsys: pytest.CaptureFixture[str]) -
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["shown"]
 
 
+def test_what_the_driver_leaves_undone_is_for_those_who_look_closer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogOptions())
+    logging.getLogger("psycopg").warning("error ignored in rollback")
+    logging.getLogger("asyncio").warning("shown")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["shown"]
+
+
 def test_json_lines_carry_fields(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(logs.from_environment({"PGCOPYDB_LOG_JSON": "on"}))
     log.info("copied", extra={"table": "public.t", "rows": 3})

@@ -71,10 +71,29 @@ click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s version %
 
 def main() -> NoReturn:
     """Run the command line of this process, and end the process with its status."""
+    _open_standard_files()
     status = run(sys.argv[1:])
     # Python looks for garbage once more as it ends, in all that was imported: for 0.1 s of CPU.
     gc.freeze()
     sys.exit(status)
+
+
+def _open_standard_files() -> None:
+    """Let /dev/null be what this process was started without of stdin, stdout and stderr.
+
+    Else what it opens first, or a program that it starts, would get that number, and whatever is
+    printed would go there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(descriptor, True)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -349,6 +349,8 @@ def configure(options: LogOptions) -> None:
     # Libraries speak up for warnings only; the level chosen is for this program's own records.
     root.setLevel(max(options.level, logging.WARNING))
     logging.getLogger("pgcopydb").setLevel(options.level)
+    # It warns of what it leaves undone on a connection that is given up, with the driver's words.
+    logging.getLogger("psycopg").setLevel(logging.NOTSET if options.detailed else logging.ERROR)
     _current = options
 
 

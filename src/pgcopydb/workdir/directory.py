@@ -191,11 +191,7 @@ def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
     Raises StateError when there is none, or it is not safe to use.
     """
     path = options.directory or default_directory()
-    if not path.exists():
-        raise StateError(
-            f"there is no work directory at {path}",
-            hint="give the --dir of the migration",
-        )
+    require_directory(options)
     _refuse_unsafe(path)
     work = WorkDirectory(path=path)
     if not work.catalogue.exists():
@@ -204,6 +200,16 @@ def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
             hint="give the --dir of the migration",
         )
     yield work
+
+
+def require_directory(options: WorkOptions) -> None:
+    """Raise StateError where no directory is, for a command that is not to make one."""
+    path = options.directory or default_directory()
+    if not path.exists():
+        raise StateError(
+            f"there is no work directory at {path}",
+            hint="give the --dir of the migration",
+        )
 
 
 def _make_private(path: Path) -> None:

@@ -62,6 +62,8 @@ _XLOG_DATA: Final = 0x77
 _KEEPALIVE: Final = 0x6B
 
 _WAIT: Final = 0.1
+_STANDSTILL: Final = 5.0
+"""Seconds for which a reader that takes nothing keeps a command from stopping."""
 _STATUS_EVERY: Final = 1.0
 """Seconds between unsolicited status messages; far below any sane wal_sender_timeout."""
 
@@ -250,9 +252,18 @@ class Output:
         self._waiting = []
         self._bytes = 0
         while view:
-            while not self._poll.poll(_WAIT * 1000):
-                self.idle()
+            self._wait_for_room()
             view = view[os.write(self._descriptor, view[: self._step]) :]
+
+    def _wait_for_room(self) -> None:
+        """Wait for the reader; raises Interrupted when it stands still and a signal says stop."""
+        given_up: float | None = None
+        while not self._poll.poll(_WAIT * 1000):
+            self.idle()
+            if given_up is None and signals.stop_requested():
+                given_up = time.monotonic() + _STANDSTILL
+            if given_up is not None and time.monotonic() > given_up:
+                signals.raise_if_stopped()
 
 
 class _Nothing:
