@@ -1,5 +1,6 @@
 """What happens on the source in the middle of a follow, and what becomes of the rows."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pgcopydb.model.endpoint import Side
 from pgcopydb.model.options import FollowOptions, WorkOptions
 from pgcopydb.workdir.directory import open_directory
 from tests.support.clock import wait_for
+from tests.support.commands import PgcopydbBackground
 from tests.support.litter import litter
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
@@ -141,6 +143,26 @@ def test_a_slot_that_waits_too_long_is_given_up_and_leaves_nothing(
     source.execute("rollback prepared 'for''gotten'")
     create()
     assert set(litter(source)) - set(before) >= {"slot pgcopydb", "publication pgcopydb"}
+
+
+def test_one_signal_stops_the_wait_for_a_slot_and_leaves_nothing(
+    source_target: SourceTarget, tmp_path: Path, pgcopydb_background: PgcopydbBackground
+) -> None:
+    source = source_target.source
+    source.execute("create table item (id integer primary key)")
+    before = litter(source)
+    clone = ["clone", "--follow", *source_target.options, "--dir", str(tmp_path / "work")]
+    with source.connect() as other:
+        other.execute("begin; insert into item values (1)")
+        with pgcopydb_background(*clone) as running:
+            waits = f"pid {other.info.backend_pid} ("
+            assert wait_for(lambda: waits in running.stderr), running.stderr
+            running.send_signal(signal.SIGINT)
+            finished = running.wait(8)
+        other.execute("rollback")
+    assert finished.status == 130
+    assert "is left" not in finished.stderr
+    assert litter(source) == before
 
 
 @pytest.mark.parametrize("plugin", ["pgoutput", "wal2json", "test_decoding"])

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,6 +15,7 @@ from pgcopydb.lsn import format_lsn, parse_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.rules.holdback import Holdback
+from pgcopydb.runtime import signals
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,9 @@ Connection = psycopg.Connection[Any]
 
 _FIRST_WORD: Final = 3.0
 """Seconds that creating a slot may take before the transactions it waits for are named."""
+
+_LOOK_EVERY: Final = 0.2
+"""Seconds between looks whether somebody wants it to stop."""
 
 
 class Slot(Struct, frozen=True, kw_only=True):
@@ -158,27 +163,36 @@ def naming_blockers(endpoint: Endpoint, waiting: Connection, *, limit: float) ->
     A slot starts where no transaction older than it is left, so that one forgotten or prepared
     transaction makes it wait for ever without a word. After ``limit`` seconds the statement is
     cancelled, the server leaves no slot behind (correctness M19), and the side's error names them.
+    It is cancelled too, and Interrupted raised, when a signal asks to stop.
     """
     done = threading.Event()
     pid = waiting.info.backend_pid
     given_up: list[str] = []
 
     def watch() -> None:
-        if done.wait(_FIRST_WORD):
-            return
-        log.warning(
-            "creating the replication slot waits for older transactions on the source: %s",
-            _names_of_blockers(endpoint, pid),
-        )
-        if not done.wait(limit - _FIRST_WORD):
-            given_up.append(_names_of_blockers(endpoint, pid))
-            waiting.cancel_safe()
+        begun = time.monotonic()
+        told = False
+        while not done.wait(_LOOK_EVERY):
+            waited = time.monotonic() - begun
+            if signals.stop_requested():
+                waiting.cancel_safe()
+            elif waited >= limit:
+                given_up.append(_names_of_blockers(endpoint, pid))
+                waiting.cancel_safe()
+                return
+            elif waited >= _FIRST_WORD and not told:
+                told = True
+                log.warning(
+                    "creating the replication slot waits for older transactions on the source: %s",
+                    _names_of_blockers(endpoint, pid),
+                )
 
     thread = threading.Thread(target=watch, name="slot watch", daemon=True)
     thread.start()
     try:
         yield
     except PgcopydbError as error:
+        signals.raise_if_stopped()
         if not given_up:
             raise
         raise endpoint.error(
