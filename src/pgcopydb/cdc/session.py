@@ -46,7 +46,7 @@ class ApplySession:
         self._target = target
         self._header = header
         self._capture = capture
-        self._followed = capture.names()
+        self._followed = {(table.schema, table.name): table for table in capture.tables}
         self._in_transaction = False
         self.position = 0
         self.independent = False
@@ -86,7 +86,8 @@ class ApplySession:
                 hint="everything before that is applied: create it on the target as it is on the"
                 " source, then go on with --resume",
             )
-        generated = self._capture.generated(*name)
+        followed = self._followed.get(name)
+        generated = None if followed is None else frozenset(followed.generated)
         if name in self._tables:
             return make_route(relation, self._tables, generated=generated)
         above = (table for table in self._capture.ancestors(*name) if table in self._tables)

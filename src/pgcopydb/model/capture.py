@@ -74,13 +74,6 @@ class Capture(Struct, frozen=True, kw_only=True):
             (),
         )
 
-    def generated(self, schema: str, name: str) -> frozenset[str] | None:
-        """Return the columns of a followed table that the server computes, None for another."""
-        for table in self.tables:
-            if (table.schema, table.name) == (schema, name):
-                return frozenset(table.generated)
-        return None
-
     def partitions(self, ancestor: tuple[str, str]) -> frozenset[tuple[str, str]]:
         """Return the followed tables that hold the rows of a partitioned one."""
         return frozenset(
