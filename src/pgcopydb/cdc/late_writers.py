@@ -42,13 +42,28 @@ _Rows = list[tuple[str, bytes]]
 def tell_late_writers(work: WorkDirectory, source: Endpoint) -> None:
     """Warn when a transaction that changed a followed table committed after endpos.
 
-    The slot is only looked into. Where it cannot be, nothing is said: nothing rests on it.
+    Where that is not known nothing is said: nothing rests on it.
+    """
+    late = first_late_commit(work, source)
+    if late:
+        log.warning(
+            "source: followed tables were changed after the end position, by transactions of"
+            " which the first ends at %s: they are not on the target; does somebody still write"
+            " there?",
+            format_lsn(late),
+        )
+
+
+def first_late_commit(work: WorkDirectory, source: Endpoint) -> int | None:
+    """Return where the first transaction ends that changed a followed table after endpos.
+
+    0 when there is none, None when it is not known. The slot is only looked into.
     """
     with work.store() as store:
         endpos = require_sentinel(store).endpos
     header = work.header()
     if not endpos or header is None or header.slot_name is None:
-        return
+        return None
     capture = read_capture(work)
     plugin = Plugin(header.plugin or Plugin.PGOUTPUT.value)
     try:
@@ -67,15 +82,8 @@ def tell_late_writers(work: WorkDirectory, source: Endpoint) -> None:
         raise
     except PgcopydbError as error:
         log.debug("whether the source was written to after endpos is not known: %s", error.message)
-        return
-    if late:
-        log.warning(
-            "source: followed tables were changed after the end position %s, by transactions of"
-            " which the first ends at %s: they are not on the target; does somebody still write"
-            " there?",
-            format_lsn(endpos),
-            format_lsn(late),
-        )
+        return None
+    return late if late or len(rows) < _ENOUGH else None
 
 
 def _peek(connection: psycopg.Connection[Any], slot: str, options: list[str]) -> _Rows:
