@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pgcopydb.errors import SourceError, SqlError, TargetError, UsageError
 from pgcopydb.model.endpoint import Endpoint, Side
-from pgcopydb.postgres.connect import redacted, translate
+from pgcopydb.postgres.connect import _unreachable, redacted, translate
 from pgcopydb.postgres.parameters import complete, parse
 from pgcopydb.postgres.resolve import ResolvedServer
 
@@ -130,3 +130,10 @@ def test_a_resolved_server_travels_between_processes_and_hides_its_secrets() -> 
     server = ResolvedServer(source("password=s3cret"), {"password": "s3cret"}, True)
     assert "s3cret" not in repr(server)
     assert pickle.loads(pickle.dumps(server)) == server
+
+
+def test_a_server_that_shuts_down_while_a_connection_is_made_is_tried_again() -> None:
+    error = psycopg.OperationalError(
+        "connection failed: FATAL:  terminating connection due to administrator command"
+    )
+    assert _unreachable(source("host=x"), error).retryable

@@ -72,7 +72,11 @@ class _Refusal(Struct, frozen=True):
 
 _REFUSALS: Final = (
     _Refusal(
-        re.compile(r"FATAL:.*(starting up|shutting down|recovery|not (yet )?accepting)"),
+        # A shutdown may also meet a connection that is just being made.
+        re.compile(
+            r"FATAL:.*(starting up|shutting down|recovery|not (yet )?accepting"
+            r"|terminating connection)"
+        ),
         "the server is not ready yet; try again in a moment",
         retryable=True,
     ),
