@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pgcopydb.clone.planning import copies
 from pgcopydb.model.options import CopyOptions
 from tests.integration.test_clone import TWO_JOBS, run_clone
 from tests.support.equality import differences
@@ -151,3 +152,23 @@ def test_small_tables_need_no_vacuum(source_target: SourceTarget, tmp_path: Path
         " from pg_class as c join pg_stat_user_tables as s on s.relid = c.oid order by 1"
     )
     assert looks == [("by_domain", 0, 1, True), ("keyed", 1, 1, True), ("without_key", 0, 1, True)]
+
+
+TINY = """
+create table first (id integer primary key); insert into first values (1), (2);
+create table second (t text); insert into second values ('a');
+"""
+
+
+@pytest.mark.parametrize("source_target", [(15, 15, TINY)], indirect=True)
+def test_of_many_tables_even_tiny_ones_need_no_vacuum_on_an_older_target(
+    source_target: SourceTarget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(copies, "_MANY_TABLES", 2)
+    run_clone(source_target, tmp_path / "work", TWO_JOBS)
+    assert differences(source_target.source, source_target.target) == []
+    looks = source_target.target.rows(
+        "select vacuum_count, analyze_count, relallvisible > 0"
+        " from pg_class as c join pg_stat_user_tables as s on s.relid = c.oid"
+    )
+    assert looks == [(0, 1, True)] * 2

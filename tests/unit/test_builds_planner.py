@@ -76,8 +76,9 @@ def test_a_vacuum_reads_no_more_than_its_table_where_the_target_can_be_told(
 
 
 def test_of_many_tables_all_are_loaded_frozen_where_each_vacuum_would_read_all() -> None:
-    old, new = (replace(SERVER, version_num=number) for number in (150004, 160001))
+    oldest, old, new = (replace(SERVER, version_num=number) for number in (130004, 150004, 160001))
     assert frozen_from(old, 999) == frozen_from(new, 100_000) == FROZEN_FROM
+    assert frozen_from(oldest, 100_000) == FROZEN_FROM  # which are vacuumed all the same
     assert frozen_from(old, 1_000) == 0
     many = [table(f"t {oid}", oid=oid, bytes=8192) for oid in range(1, 4)]
     plans = [

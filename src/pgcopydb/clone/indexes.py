@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from psycopg import Connection
 
-from pgcopydb.clone.planning.builds import counts_database_by_itself
+from pgcopydb.clone.planning.builds import may_skip_database
 from pgcopydb.clone.planning.jobs import Build, Step, Upkeep
 from pgcopydb.clone.statistics import SourceStatistics
 from pgcopydb.model.endpoint import Endpoint
@@ -61,7 +61,7 @@ def build(
 
 def count_database(target: Endpoint, facts: ServerFacts, options: CopyOptions) -> None:
     """Do once what each VACUUM of a table was told to leave out; raises the target's error."""
-    if options.skip_vacuum or not counts_database_by_itself(facts):
+    if options.skip_vacuum or not may_skip_database(facts):
         return
     with (
         short_session(target, purpose="vacuum") as session,

@@ -220,7 +220,7 @@ def knows_only(target: ServerFacts) -> bool:
     return target.version_num >= 180000
 
 
-def counts_database_by_itself(target: ServerFacts) -> bool:
+def may_skip_database(target: ServerFacts) -> bool:
     """Tell whether VACUUM can be kept from reading all of pg_class for each table.
 
     With 20,000 tables, and as many indexes and TOAST tables, a VACUUM of one takes 32 ms, and 0.8
@@ -248,12 +248,11 @@ def upkeep_of(
     vacuum = not visible or table.bytes >= VACUUMED_FROM
     at_once = vacuum and analyze and not take_over
     only = knows_only(target)
-    of_database = not counts_database_by_itself(target)
+    of_database = not may_skip_database(target)
     name = (table.schema, table.name)
+    vacuuming = ddl.vacuum(*name, analyze=at_once, only=only, of_database=of_database)
     return Upkeep(
-        vacuum=ddl.vacuum(*name, analyze=at_once, only=only, of_database=of_database)
-        if vacuum
-        else None,
+        vacuum=vacuuming if vacuum else None,
         analyze=ddl.analyze(*name, only=only) if analyze and not at_once else None,
         may_be_taken_over=analyze and take_over,
         is_counted=not visible,

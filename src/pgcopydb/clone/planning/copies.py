@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from pgcopydb.clone.context import COPY
-from pgcopydb.clone.planning.builds import counts_database_by_itself
+from pgcopydb.clone.planning.builds import may_skip_database
 from pgcopydb.clone.planning.jobs import copy_unit, encode
 from pgcopydb.model.objects import ServerFacts, Table
 from pgcopydb.model.options import CopyOptions
@@ -24,7 +24,7 @@ The TRUNCATE costs new files, and its transaction a flush. 2,000 rows in 21 page
 
 _MANY_TABLES: Final = 1_000
 """Tables from which a VACUUM of each takes longer than three new files for it: see
-``builds.counts_database_by_itself`` for what it takes."""
+``builds.may_skip_database`` for what it takes."""
 
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
 
@@ -52,23 +52,27 @@ def cut_tables(
     )
 
 
-def is_frozen(table: Table, parts: Sequence[Part], frozen_from: int) -> bool:
+def is_frozen(table: Table, parts: Sequence[Part], least: int) -> bool:
     """Tell whether ``table`` is loaded frozen: by the one transaction that empties it.
 
-    ``frozen_from`` is the bytes from which it is.
+    ``least`` is the bytes from which it is.
     """
-    return len(parts) == 1 and table.bytes >= frozen_from
+    return len(parts) == 1 and table.bytes >= least
+
+
+def is_visible_when_frozen(target: ServerFacts) -> bool:
+    """Tell whether COPY FREEZE marks the pages as visible to all, as VACUUM would."""
+    return target.version_num >= 140000
 
 
 def frozen_from(target: ServerFacts, tables: int) -> int:
     """Return the bytes from which tables are loaded frozen, of which a copy has so many.
 
-    A table that is loaded frozen needs no VACUUM, of which each reads all of pg_class on a target
-    that cannot be told to leave that: where tables are many, all are loaded so.
+    Each VACUUM reads all of pg_class on a target that cannot be told to leave that. Where tables
+    are many, all are loaded frozen there, if that makes a VACUUM needless.
     """
-    if counts_database_by_itself(target) or tables < _MANY_TABLES:
-        return FROZEN_FROM
-    return 0
+    spares_vacuum = is_visible_when_frozen(target) and not may_skip_database(target)
+    return 0 if spares_vacuum and tables >= _MANY_TABLES else FROZEN_FROM
 
 
 def copy_jobs(

@@ -34,6 +34,7 @@ from pgcopydb.clone.planning.copies import (
     copy_jobs,
     cut_tables,
     is_frozen,
+    is_visible_when_frozen,
 )
 from pgcopydb.clone.planning.foreign_keys import foreign_key_job
 from pgcopydb.clone.planning.jobs import (
@@ -55,9 +56,6 @@ from pgcopydb.model.objects import (
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.sql import ddl
 from pgcopydb.workdir.jobs import NewJob
-
-_FIRST_VISIBLE_WHEN_FROZEN_VERSION: Final = 140000
-"""The server version whose COPY FREEZE marks the pages as visible to all, as VACUUM would."""
 
 _FIRST_TAKING_STATISTICS_VERSION: Final = 180000
 """The server version from which the planner's statistics can be set from outside."""
@@ -122,8 +120,7 @@ class BuildsPlanner:
         self._empty = empty
         self._gapped = gapped
         self._left_out = empty | gapped
-        freezes_visible = target.version_num >= _FIRST_VISIBLE_WHEN_FROZEN_VERSION
-        self._visible = frozen if freezes_visible else frozenset()
+        self._visible = frozen if is_visible_when_frozen(target) else frozenset()
         self._takes_statistics = (
             same_types
             and not options.no_statistics
