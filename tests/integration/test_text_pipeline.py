@@ -149,6 +149,16 @@ class Pipe:
     def apply(self) -> list[str]:
         return ["stream", "apply", "--target", self.target.conninfo, "--origin", self.origin]
 
+    def receiving(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start to receive into a pipe, of which the test is the reader."""
+        program = str(Path(sys.executable).with_name("pgcopydb"))
+        return subprocess.Popen(
+            [program, *self.receive, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+        )
+
     def run(self, *, receive: Sequence[str] = (), apply: Sequence[str] = ()) -> list[Finished]:
         """Run the pipeline to its end; return how the three commands ended."""
         commands = [
@@ -407,11 +417,7 @@ def test_a_slow_reader_does_not_end_the_stream(
         source,
         ["insert into public.plain select g, repeat('x', 500) from generate_series(1, 9000) g"],
     )
-    program = str(Path(sys.executable).with_name("pgcopydb"))
-    command = [program, *pipe.receive, "--endpos", flush_position(source)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=pipe.environment
-    ) as process:
+    with pipe.receiving("--endpos", flush_position(source)) as process:
         assert process.stdout is not None
         assert process.stdout.read(100)
         # twice the time in which the server must hear something; there is nothing else to see
@@ -429,13 +435,7 @@ def test_receive_stops_also_while_its_reader_stands_still(
     source = databases.source
     pipe = Pipe(source, databases.target, Plugin.PGOUTPUT, tmp_path)
     work_on(source, ["insert into public.plain select generate_series(1, 9000)"])
-    program = str(Path(sys.executable).with_name("pgcopydb"))
-    with subprocess.Popen(
-        [program, *pipe.receive],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=pipe.environment,
-    ) as process:
+    with pipe.receiving() as process:
         assert process.stdout is not None
         assert process.stdout.read(1000)  # the transaction is being printed
         process.send_signal(signal.SIGTERM)
@@ -816,13 +816,7 @@ def test_a_reader_that_leaves_ends_receive(databases: SourceTarget, tmp_path: Pa
     source = databases.source
     pipe = Pipe(source, databases.target, Plugin.PGOUTPUT, tmp_path)
     work_on(source, ["insert into public.plain select generate_series(1, 5000)"])
-    program = str(Path(sys.executable).with_name("pgcopydb"))
-    with subprocess.Popen(
-        [program, *pipe.receive],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=pipe.environment,
-    ) as process:
+    with pipe.receiving() as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline()

@@ -1,5 +1,7 @@
 """How often something is looked at that may take long."""
 
+from contextlib import suppress
+
 from pgcopydb.cdc.pace import Pace
 
 
@@ -32,12 +34,9 @@ def test_a_short_look_is_due_again_by_the_clock_and_a_long_one_later() -> None:
 def test_a_look_that_failed_counts_as_well() -> None:
     clock = _Clock()
     pace = Pace(10.0, clock=clock)
-    try:
-        with pace.looking():
-            clock.now += 1.0
-            raise ConnectionError
-    except ConnectionError:
-        pass
+    with suppress(ConnectionError), pace.looking():
+        clock.now += 1.0
+        raise ConnectionError
     clock.now = 119.9
     assert not pace.is_due()
     clock.now = 120.0

@@ -135,9 +135,7 @@ def differing_tables(
         return _explained(found)
 
 
-def _rewritten(
-    header: RunHeader, capture: Capture, tables: Iterable[Table]
-) -> frozenset[tuple[str, str]]:
+def _rewritten(header: RunHeader, capture: Capture, tables: Iterable[Table]) -> frozenset[Name]:
     """Return the followed tables that may have been unlogged for a while.
 
     None can be while it is named by a publication, as those are that are made here.

@@ -65,10 +65,8 @@ def list_archive(
 
 
 def _listing(pg_restore: Path, archive: Path, chosen: tuple[str, ...]) -> str:
-    if not archive.exists():
-        return _list(pg_restore, archive, chosen)
-    there = archive.stat()
-    if there.st_size > _SMALL:
+    there = archive.stat() if archive.exists() else None
+    if there is None or there.st_size > _SMALL:
         return _list(pg_restore, archive, chosen)
     return _small_listing(pg_restore, archive, chosen, there.st_mtime_ns)
 

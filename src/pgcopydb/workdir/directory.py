@@ -190,8 +190,7 @@ def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
 
     Raises StateError when there is none, or it is not safe to use.
     """
-    path = options.directory or default_directory()
-    require_directory(options)
+    path = require_directory(options)
     _refuse_unsafe(path)
     work = WorkDirectory(path=path)
     if not work.catalogue.exists():
@@ -202,14 +201,18 @@ def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
     yield work
 
 
-def require_directory(options: WorkOptions) -> None:
-    """Raise StateError where no directory is, for a command that is not to make one."""
+def require_directory(options: WorkOptions) -> Path:
+    """Return where the work directory is, for a command that makes none.
+
+    Raises StateError when there is none.
+    """
     path = options.directory or default_directory()
     if not path.exists():
         raise StateError(
             f"there is no work directory at {path}",
             hint="give the --dir of the migration",
         )
+    return path
 
 
 def _make_private(path: Path) -> None:
