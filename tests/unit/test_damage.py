@@ -22,6 +22,7 @@ from pgcopydb.workdir.jobs import JobQueue, NewJob
 from pgcopydb.workdir.sentinel import create_sentinel, read_sentinel, update_sentinel
 from pgcopydb.workdir.store import (
     RunHeader,
+    connect_sqlite,
     open_store,
     read_fact,
     read_header,
@@ -138,6 +139,46 @@ def test_of_damaged_segments_nothing_false_is_read(tmp_path: Path, damaged: str)
         outcomes["the same" if known_end == end else "less"] += 1
     # SQLite itself leaves out what follows a damaged place of its log.
     assert outcomes["refused" if damaged == "*" else "less"] > DAMAGES / 4, outcomes
+
+
+def change_letter(path: Path, written: bytes, instead: bytes) -> None:
+    content = path.read_bytes()
+    assert written in content
+    path.write_bytes(content.replace(written, instead))
+
+
+def test_a_changed_letter_of_a_schema_is_noticed(tmp_path: Path) -> None:
+    """SQLite would hold rows against such a constraint, or fill in such a default."""
+    catalogue, directory = tmp_path / "catalogue.db", tmp_path / "cdc"
+    write_catalogue(catalogue)
+    change_letter(catalogue, b"'running'", b"'runnine'")
+    with pytest.raises(StateError, match="its schema is damaged"):
+        known(catalogue)
+    store_changes(directory, Random(SEED))
+    for path in directory.glob("*.db"):
+        change_letter(path, b"default 0", b"default 8")
+    with pytest.raises(StateError, match="its schema is damaged"):
+        everything(directory, 0)
+
+
+def test_stored_changes_that_are_null_are_refused(tmp_path: Path) -> None:
+    store_changes(tmp_path / "cdc", Random(SEED))
+    first = min((tmp_path / "cdc").glob("*.db"))
+    with connect_sqlite(first) as segment:
+        segment.execute("pragma writable_schema = on")
+        segment.execute(
+            "update sqlite_master set sql = replace(sql, 'frames blob not null', 'frames blob')"
+        )
+    segment.close()
+    with connect_sqlite(first) as segment:
+        segment.execute("update chunk set frames = null where id = 1")
+        segment.execute("pragma writable_schema = on")
+        segment.execute(
+            "update sqlite_master set sql = replace(sql, 'frames blob', 'frames blob not null')"
+        )
+    segment.close()
+    with pytest.raises(StateError, match="a checksum is wrong"):
+        everything(tmp_path / "cdc", 0)
 
 
 def write_catalogue(path: Path) -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from pgcopydb.errors import StateError
 from pgcopydb.model.capture import OwnPublication
 from pgcopydb.workdir.jobs import JOBS_SCHEMA
+from pgcopydb.workdir.schema import schema_difference
 from pgcopydb.workdir.sentinel import SENTINEL_SCHEMA, read_sentinel
 from pgcopydb.workdir.transaction import transaction
 from pgcopydb.workdir.waiting import LOOK_EVERY, WaitingConnection
@@ -62,6 +63,8 @@ create table if not exists conflict (
   primary key (lsn, ordinal)
 ) strict, without rowid;
 """
+
+_WHOLE_SCHEMA = _SCHEMA + JOBS_SCHEMA + SENTINEL_SCHEMA
 
 
 class RunHeader(Struct, frozen=True, kw_only=True):
@@ -114,7 +117,7 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
         connection = connect_sqlite(path)
         version = connection.execute("pragma user_version").fetchone()[0]
         if version == 0:
-            connection.executescript(_SCHEMA + JOBS_SCHEMA + SENTINEL_SCHEMA)
+            connection.executescript(_WHOLE_SCHEMA)
             connection.execute(f"pragma user_version = {_SCHEMA_VERSION:d}")
         elif version != _SCHEMA_VERSION:
             connection.close()
@@ -123,7 +126,7 @@ def open_store(path: Path) -> Iterator[sqlite3.Connection]:
                 hint="finish that migration with the version that began it, or use another --dir",
             )
         else:
-            _refuse_incomplete(path, connection)
+            _refuse_other_schema(path, connection)
     except sqlite3.DatabaseError as error:
         refuse_full_disk(path, error)
         if _is_of_damage(error):
@@ -158,15 +161,11 @@ def _is_of_damage(error: sqlite3.Error) -> bool:
     return undecodable or _primary_code(error) in _DAMAGED
 
 
-_NEEDED: Final = frozenset({"header", "fact", "command_run"})
-
-
-def _refuse_incomplete(path: Path, connection: sqlite3.Connection) -> None:
-    rows = connection.execute("select name from sqlite_master where type = 'table'")
-    lacking = _NEEDED - {name for (name,) in rows}
-    if lacking:
+def _refuse_other_schema(path: Path, connection: sqlite3.Connection) -> None:
+    difference = schema_difference(connection, _WHOLE_SCHEMA)
+    if difference is not None:
         connection.close()
-        raise _unusable(path, f"it has no table {', '.join(sorted(lacking))}")
+        raise _unusable(path, difference)
 
 
 def refuse_damaged(path: Path, connection: sqlite3.Connection) -> None:

@@ -165,18 +165,19 @@ class ChangelogReader:
             if row[0] != self._next_id:
                 raise damaged_file(self._path, f"chunk {self._next_id} is not there")
             *numbers, checksum, frames = row
-            if len(frames) == MOST_BYTES:
+            if isinstance(frames, bytes) and len(frames) == MOST_BYTES:
                 frames = b"".join((frames, *self._parts(row[0])))
         self._compare(checksum, numbers, frames)
         self._next_id += 1
         return Chunk(row[0], row[1], row[2], bool(row[3]), row[4], row[6], frames)
 
     def _parts(self, chunk: int) -> Iterator[bytes]:
+        """Return the rest of a chunk, without damaged parts: its checksum tells those."""
         assert self._segment is not None
         parts = self._segment.execute(
             "select frames from chunk_part where chunk = ? order by part", (chunk,)
         )
-        return (frames for (frames,) in parts)
+        return (frames for (frames,) in parts if isinstance(frames, bytes))
 
 
 def first_after(files: Sequence[Path], position: int) -> int:
@@ -201,4 +202,8 @@ def first_slice(files: Sequence[Path], chunk: int) -> int:
     holder = [path for path in files if int(path.stem) <= chunk][-1]
     with closing(open_segment(holder)) as segment, noticing_damage(holder):
         row = segment.execute("select slice from chunk where id = ?", (chunk,)).fetchone()
-    return chunk if row is None or row[0] is None else chunk - int(row[0])
+    if row is None or row[0] is None:
+        return chunk
+    if not isinstance(row[0], int):
+        raise damaged_file(holder, "a number is none")
+    return chunk - row[0]

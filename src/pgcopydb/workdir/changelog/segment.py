@@ -9,6 +9,7 @@ from typing import Final
 
 from pgcopydb.errors import StateError
 from pgcopydb.workdir.changelog.chunk import Frame, checksum
+from pgcopydb.workdir.schema import schema_difference
 from pgcopydb.workdir.store import connect_sqlite, refuse_full_disk
 from pgcopydb.workdir.transaction import transaction
 
@@ -166,15 +167,17 @@ def open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
 
     Without ``durable`` commits do not wait for the disk.
     """
-    problem = "it was never completed"
+    problem: str | None = "it was never completed"
     try:
         segment = connect_sqlite(path, create=False)
         if not durable:
             segment.execute("pragma synchronous = normal")
         version = segment.execute("pragma user_version").fetchone()[0]
         if version == _FORMAT:
-            return segment
-        if version:
+            problem = schema_difference(segment, _SCHEMA)
+            if problem is None:
+                return segment
+        elif version:
             problem = f"another version of pgcopydb wrote it (format {version})"
         segment.close()
     except sqlite3.DatabaseError as error:
