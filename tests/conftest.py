@@ -1,6 +1,7 @@
 """Fixtures for all tests, and the rules of a test session."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,9 @@ pytest_plugins = (
 
 
 def pytest_configure() -> None:
-    """Let no test see the PostgreSQL settings of the person who runs it."""
+    """Let no test see the PostgreSQL settings of the person who runs it, nor their nohup."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # which commands would inherit, and heed
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name in list(os.environ):
         if name.startswith("PG") and not name.startswith("PGCOPYDB_TEST_"):
             del os.environ[name]
