@@ -633,6 +633,125 @@ def test_rights_that_others_gave_and_objects_in_schemas_of_others(
     ) == [("t", owner), ("u", other), ("v", member)]
 
 
+OWNED = {
+    "domain s.one": "create domain s.one as integer",
+    "type s.one": "create type s.one as enum ('one')",
+    "collation s.one": "create collation s.one (locale = 'C')",
+    "conversion s.one": "create conversion s.one for 'LATIN1' to 'UTF8' from iso8859_1_to_utf8",
+    "operator s.=== (integer, integer)": "create operator s.==="
+    " (leftarg = integer, rightarg = integer, function = int4eq)",
+    "aggregate s.one(integer)": "create aggregate s.one(integer) (sfunc = int4pl, stype = integer)",
+    "function s.one()": "create function s.one() returns integer language sql as 'select 1'",
+    "text search dictionary s.one": "create text search dictionary s.one (template = simple)",
+    "text search configuration s.one": "create text search configuration s.one (copy = simple)",
+    "statistics s.one": "create statistics s.one on a, b from public.t",
+    "sequence s.one": "create sequence s.one",
+    "view s.one": "create view s.one as select 1",
+    "server one": "create server one foreign data wrapper wrapped",
+    "event trigger one": "create event trigger one on ddl_command_end execute function notice()",
+    "publication one": "create publication one",
+    "schema one": "create schema one",
+}
+"""Objects by their names, and what makes nothing else that has an owner."""
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_the_owner_of_anything_is_seen(
+    servers: Servers, make_database: MakeDatabase, major: int
+) -> None:
+    """Of what the cluster's first role owns no catalogue has a list."""
+    source = make_database(servers.get(major, "source"))
+    owner, first = f"owner_{source.name}", "postgres"
+    source.execute(
+        f"create role {owner} superuser; set role {owner}; create schema s;"
+        " create table t (a integer, b integer); create foreign data wrapper wrapped;"
+        " create function notice() returns event_trigger language plpgsql as 'begin end'"
+    )
+    for name, statement in OWNED.items():
+        assert _owners(source) == ((owner,), set()), name
+        source.execute(statement)
+        shared = {("s", owner, first)} if " s." in name else set()
+        assert _owners(source) == ((owner, first), shared), name
+        source.execute(f"drop {name}")
+    source.rows("select lo_create(4711)")
+    assert _owners(source) == ((owner, first), set())
+    unwanted = replace(COPIED, copy=CopyOptions(skip_large_objects=True))
+    assert _owners(source, unwanted) == ((owner,), set())
+
+
+def _owners(
+    source: Database, intent: Intent = COPIED
+) -> tuple[tuple[str, ...], set[tuple[str, str, str]]]:
+    """Return who is to own something, and the schemas of one role that hold another's."""
+    endpoint = source.endpoint(Side.SOURCE)
+    with connect(endpoint, purpose="check") as connection:
+        facts = read_source(endpoint, connection, intent)
+    return facts.owners, {(one.schema, one.owner, one.other) for one in facts.shared_schemas}
+
+
+@pytest.mark.parametrize("source_target", [(16, 18), (15, 15)], indirect=True)
+def test_ranges_of_another_owner_than_their_first(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """The functions that make its values stay with the first owner, and are in no dump."""
+    source, target = source_target.source, source_target.target
+    owner, mover = f"owner_{source.name}", f"mover_{target.name}"
+    scene = Scene(source, target, as_target=role(target, mover))
+    source.execute(
+        f"create role {owner}; create schema s authorization {owner};"
+        " create type s.span as range (subtype = integer);"
+        f" alter type s.span owner to {owner}; create table s.t (id integer primary key, r s.span);"
+        f" alter table s.t owner to {owner}; insert into s.t values (1, s.span(1, 2))"
+    )
+    target.execute(
+        f"create role {owner}; grant {owner} to {mover};"
+        f" alter database {target.name} owner to {mover}"
+    )
+    assert checks(scene.look(COPIED).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select r::text from s.t") == [("[1,2)",)]
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_roles_that_only_what_is_left_out_wants(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    mover = f"mover_{target.name}"
+    owner, reader, named, typist, elsewhere, passing = (
+        f"{one}_{source.name}"
+        for one in ("owner", "reader", "named", "typist", "elsewhere", "passing")
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    for one in (owner, reader, named, typist, elsewhere, passing):
+        source.execute(f"create role {one} superuser")
+    source.execute(
+        "create schema s; create table s.t (id integer primary key);"
+        f" create table s.gone (id integer primary key); alter table s.gone owner to {owner};"
+        f" grant select on s.gone to {reader}; create policy p on s.gone to {named} using (true);"
+        f" create schema away; create type away.one as enum ('1'); create type away.two as enum ();"
+        f" alter type away.one owner to {typist}; alter schema away owner to {elsewhere}"
+    )
+    target.execute(f"alter database {target.name} owner to {mover}; grant postgres to {mover}")
+    filters = tmp_path / "filters.ini"
+    filters.write_text("[exclude-schema]\naway\n[exclude-table]\ns.gone\n")
+    parsed = parse_filters(filters.read_text(), origin="f")
+    with source.connect() as connection:
+        connection.execute(f"set role {passing}".encode())
+        connection.execute("create temporary table passing (id integer)")
+        assert checks(scene.look(replace(COPIED, filters=parsed)).fatal) == set()
+        told = [one.message for one in scene.look(COPIED).fatal if one.check == "roles"]
+    for one in (owner, reader, named, elsewhere, typist):
+        assert f'"{one}"' in " ".join(told)
+    assert passing not in " ".join(told)
+    options = ["--source", source.conninfo, "--target", scene.as_target, "--filters", filters]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows("select tablename::text from pg_tables where schemaname = 's'") == [("t",)]
+
+
 def test_only_the_roles_that_are_needed_have_to_be_there(
     servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:

@@ -206,6 +206,7 @@ def source(**changes: Any) -> SourceFacts:
         roles=(),
         named_roles=(),
         owners=("own'er",),
+        owners_in_public=frozenset(),
         superusers=frozenset({"postgres"}),
         tablespaces=(),
         wal_bytes_per_second=None,

@@ -895,7 +895,7 @@ TARGET_CASES = [
         '"o"dd", "own\'er"',
         'GRANT CREATE ON SCHEMA public TO "o""dd";',
         'GRANT CREATE ON SCHEMA public TO "own\'er";',
-        source=source(tables=(table("t", schema="public"),)),
+        source=source(owners_in_public=frozenset({"own'er"})),
         status=7,
     ),
 ]

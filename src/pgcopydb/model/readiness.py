@@ -375,6 +375,8 @@ class SourceFacts(SourceServer, frozen=True, kw_only=True):
     named_roles: tuple[str, ...]
     """Those of policies and user mappings."""
     owners: tuple[str, ...]
+    owners_in_public: frozenset[str]
+    """Those of what the schema public holds."""
     superusers: frozenset[str]
     tablespaces: tuple[str, ...]
     blockers: tuple[Blocker, ...]

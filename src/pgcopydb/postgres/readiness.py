@@ -4,6 +4,7 @@ The functions raise the side's error where the server cannot be asked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -82,6 +83,19 @@ _PATIENCE: Final = 5.0
 _NOTHING_ASKED: Final = Questions()
 
 
+class _RequiredRole(Struct, frozen=True, kw_only=True):
+    """A role that something wants: its object, or all of a schema where no filter asks."""
+
+    catalog: int | None
+    oid: int | None
+    schema: str | None
+    schema_owner: str | None
+    name: str
+    owns: bool
+    has_rights: bool
+    is_named: bool
+
+
 class _NeedingObjects(Struct, frozen=True, kw_only=True):
     """Objects that are copied, and that not everybody may create."""
 
@@ -158,12 +172,10 @@ def read_source(
         captured = tuple(publishable(tables, filters, facts.version_num))
         roles = list(discover.records(connection, "roles"))
         usable = {role["name"] for role in roles if role["usable"]}
-        required = list(discover.records(connection, "required_roles"))
+        required = _required_roles(connection, source, intent)
         (large_objects,) = discover.records(connection, "large_object_access")
         needing = _needing_objects(connection, source, filters)
-        own_publications = set[str]()
-        if follow is not None:
-            own_publications = {follow.publication, insert_publication(follow.publication)}
+        own_publications = _own_publications(follow)
         return SourceFacts(
             facts=facts,
             pooling=server.pooling,
@@ -192,9 +204,10 @@ def read_source(
             collations=_collations(connection, facts),
             build_needs=_build_needs(connection, filters),
             subscriptions=_subscriptions(connection),
-            roles=tuple(role["name"] for role in required if role["has_rights"]),
-            named_roles=tuple(role["name"] for role in required if role["is_named"]),
-            owners=tuple(role["name"] for role in required if role["owns"]),
+            roles=_names(one for one in required if one.has_rights),
+            named_roles=_names(one for one in required if one.is_named),
+            owners=_names(one for one in required if one.owns),
+            owners_in_public=frozenset(_names(one for one in required if one.schema == "public")),
             superusers=_superusers(roles),
             tablespaces=_tablespaces(connection, used=True),
             blockers=_read(connection, "blockers", Blocker),
@@ -212,11 +225,7 @@ def read_source(
             strange_grants=needing.strange_grants,
             given_up=needing.given_up,
             restricted_languages=_restricted_languages(connection),
-            shared_schemas=tuple(
-                one
-                for one in _read(connection, "schema_owners", SharedSchema)
-                if filters.selects_schema(one.schema)
-            ),
+            shared_schemas=tuple(_shared_schemas(required)),
             system_rights=_read(connection, "system_rights", SystemRight),
         )
 
@@ -373,6 +382,59 @@ def _built_without(connection: Connection) -> frozenset[BuildOption]:
     except psycopg.errors.FeatureNotSupported:
         lacking.add(BuildOption.LIBXML)
     return frozenset(lacking)
+
+
+def _required_roles(
+    connection: Connection, source: Endpoint, intent: Intent
+) -> list[_RequiredRole]:
+    """Return the roles that what is copied wants, and for what."""
+    copy, filters = intent.copy, intent.filters
+    without = [
+        catalog
+        for catalog, skipped in (
+            ("pg_catalog.pg_largeobject", copy is not None and copy.skip_large_objects),
+            ("pg_catalog.pg_collation", copy is not None and copy.skip_collations),
+        )
+        if skipped
+    ]
+    publications = sorted(_own_publications(intent.follow))
+    asked = partial(
+        discover.records,
+        connection,
+        "required_roles",
+        without=without,
+        publications=publications,
+    )
+    found = [_RequiredRole(**record) for record in asked(each=False)]
+    if filters.selects_all or not found:
+        return found
+    left_out = read_selection(source, connection, filters).left_out
+    each = (_RequiredRole(**record) for record in asked(each=True))
+    return [one for one in each if (one.catalog, one.oid) not in left_out]
+
+
+def _own_publications(follow: FollowOptions | None) -> frozenset[str]:
+    """Return the publications that this program makes, and does not copy."""
+    if follow is None:
+        return frozenset()
+    return frozenset({follow.publication, insert_publication(follow.publication)})
+
+
+def _names(required: Iterable[_RequiredRole]) -> tuple[str, ...]:
+    return tuple(sorted({one.name for one in required}))
+
+
+def _shared_schemas(required: Iterable[_RequiredRole]) -> Iterator[SharedSchema]:
+    """Give the schemas that hold something of another role than their owner."""
+    seen = {
+        SharedSchema(schema=one.schema, owner=one.schema_owner, other=one.name)
+        for one in required
+        if one.schema is not None
+        and one.schema != "public"
+        and one.schema_owner is not None
+        and one.schema_owner != one.name
+    }
+    yield from sorted(seen)
 
 
 def _needing_objects(connection: Connection, source: Endpoint, filters: Filters) -> _NeedingObjects:

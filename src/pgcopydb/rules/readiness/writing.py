@@ -126,10 +126,9 @@ def public_schema(source: SourceFacts, target: TargetFacts, intent: Intent) -> I
     have created the object.
     """
     copy, role = intent.copy, target.facts.role
-    public = [table for table in source.tables if table.schema == "public"]
-    if copy is None or not public or target.facts.is_superuser:
+    if copy is None or not source.owners_in_public or target.facts.is_superuser:
         return
-    owners = set() if copy.no_owner else {table.owner for table in public} & set(target.roles)
+    owners = set() if copy.no_owner else source.owners_in_public & set(target.roles)
     wanted = sorted(({role} | owners) - target.creators_in_public)
     if not wanted:
         return
