@@ -19,6 +19,7 @@ from pgcopydb.model.readiness import Intent
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.readiness import may_create_kind, read_source
 from pgcopydb.postgres.selection import resolve_filters
+from pgcopydb.preflight.text import statement_text
 from pgcopydb.rules.filters import parse_filters
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
@@ -746,7 +747,7 @@ def test_roles_that_only_what_is_left_out_wants(
     for one in (owner, reader, named, elsewhere, typist):
         assert f'"{one}"' in " ".join(told)
     assert passing not in " ".join(told)
-    options = ["--source", source.conninfo, "--target", scene.as_target, "--filters", filters]
+    options = ["--source", source.conninfo, "--target", scene.as_target, "--filters", str(filters)]
     finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
     assert finished.status == 0, finished.stderr
     assert target.rows("select tablename::text from pg_tables where schemaname = 's'") == [("t",)]
@@ -864,6 +865,74 @@ def test_roles_that_only_a_superuser_may_create(
     finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
     assert finished.status == 0, finished.stderr
     assert target.rows("select from pg_roles where rolname = 'plain'") == [()]
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_memberships_that_the_role_may_not_grant(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    mover = f"mover_{target.name}"
+    new, there, chief, member = (f"{one}_{source.name}" for one in ("new", "there", "chief", "one"))
+    source.execute(
+        f"create role {new}; create role {there}; create role {chief}; create role {member};"
+        f" grant pg_read_all_data, {there}, {chief} to {new}; grant {new} to {member};"
+        " create schema s; create table s.t (id integer primary key)"
+    )
+    scene = Scene(source, target, as_target=role(target, mover))
+    target.execute(
+        f"alter database {target.name} owner to {mover}; alter role {mover} createrole;"
+        f" create role {there}; create role {chief} superuser"
+    )
+    copy = CopyOptions(roles=True, no_owner=True, no_role_passwords=True)
+    intent = Intent(copy=copy, follow=None)
+    (found,) = scene.look(intent).fatal
+    assert found.check == "role-memberships"
+    for one in ("pg_read_all_data", there, chief):
+        assert f'granting role "{one}" to "{new}" failed' in found.message
+    assert member not in found.message
+    assert [statement_text(one) for one in found.statements] == [
+        f'GRANT "{one}" TO "{mover}" WITH ADMIN OPTION;' for one in ("pg_read_all_data", there)
+    ]
+    assert target.rows(f"select to_regrole('{new}')") == [(None,)]
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    options += ["--no-owner", "--roles", "--no-role-passwords"]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "refused"), *options)
+    assert finished.status == 7, finished.stderr
+    assert "may not grant all memberships" in finished.stderr
+    assert target.rows("select from pg_namespace where nspname = 's'") == []
+
+    scene.mend([found])
+    source.execute(f"revoke {chief} from {new}")  # which only a superuser grants
+    assert checks(scene.look(intent).fatal) == set()
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows(
+        f"select pg_has_role('{new}', 'pg_read_all_data', 'member'),"
+        f" pg_has_role('{member}', '{there}', 'member')"
+    ) == [(True, True)]
+    target.execute(f"drop role {member}; drop role {new}")  # before who granted
+
+
+def test_passwords_that_may_not_be_read(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    source.execute("create table t (id integer primary key)")
+    reader = f"reader_{source.name}"
+    scene = Scene(source, target, as_source=role(source, reader))
+    source.execute(f"grant select on t to {reader}")
+    intent = replace(COPIED, copy=CopyOptions(roles=True))
+    (found,) = scene.look(intent).fatal
+    assert (found.check, found.side) == ("role-passwords", Side.SOURCE)
+    assert "--no-role-passwords" in str(found.advice)
+    options = ["--source", scene.as_source, "--target", target.conninfo, "--roles"]
+    refused = pgcopydb_command("clone", "--dir", str(tmp_path / "refused"), *options)
+    assert refused.status == 2, refused.stderr
+    assert "may not read the passwords of the roles" in refused.stderr
+    assert target.rows("select from pg_tables where schemaname = 'public'") == []
+    without = replace(COPIED, copy=CopyOptions(roles=True, no_role_passwords=True))
+    assert checks(scene.look(without).fatal) == set()
 
 
 def _kept(scene: Scene, intent: Intent) -> set[str]:

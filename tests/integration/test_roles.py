@@ -1,6 +1,7 @@
 """Roles and the properties of a database reach the other server; secrets reach nobody else."""
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,67 @@ def test_a_clone_with_roles_and_properties(phases: Phases, tmp_path: Path) -> No
     assert not any(
         "work_mem" in str(row) for row in target.rows("select setconfig from pg_db_role_setting")
     )
+
+
+MEMBERS = """
+    select roleid::regrole::text, member::regrole::text, grantor::regrole::text,
+      admin_option, inherit_option, set_option
+    from pg_auth_members where roleid >= 16384 order by 1, 2, 3
+"""
+
+
+@pytest.fixture
+def members(phases: Phases) -> Iterator[Phases]:
+    """The same, with roles that granted dropped after those to whom they did."""
+    yield phases
+    for database in (phases.pair.source, phases.pair.target):
+        for role in ("sub", "app", "team", "mover", "boss"):
+            database.execute(f"drop role if exists {role}")
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_memberships_that_a_creator_of_roles_may_not_grant_as_they_were(members: Phases) -> None:
+    """It administers what it creates, as on the source, and may not grant as another role."""
+    source, target = members.pair.source, members.pair.target
+    source.execute(
+        """
+        create role mover login createrole; create role boss createrole;
+        set role mover; create role app; create role sub; grant app to sub;
+        grant app to mover with inherit false, set true; reset role;
+        set role boss; create role team; grant team to sub with inherit false;
+        grant team to mover with admin true; reset role;
+        grant team to sub with set false, inherit true
+        """
+    )
+    target.execute("create role mover login createrole")
+    as_mover = target.cluster.conninfo(target.name, user="mover")
+    options = ["--dir", str(members.directory), "--source", source.conninfo, "--target", as_mover]
+    copied = members.command("copy", "roles", "--no-role-passwords", *options)
+    assert copied.status == 0, copied.stderr
+    assert target.rows(MEMBERS) == [
+        ("app", "mover", "mover", False, False, True),
+        ("app", "mover", "postgres", True, False, False),
+        ("app", "sub", "mover", False, True, True),
+        ("boss", "mover", "postgres", True, False, False),
+        ("sub", "mover", "postgres", True, False, False),
+        ("team", "boss", "mover", True, False, False),
+        ("team", "mover", "mover", False, True, True),
+        ("team", "mover", "postgres", True, False, False),
+        ("team", "sub", "mover", False, True, True),
+    ]
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_a_grantor_that_may_not_grant_on_the_target(members: Phases) -> None:
+    """Among roles that are there nothing is granted, so that it may be no admin of the role."""
+    source, target = members.pair.source, members.pair.target
+    source.execute(
+        "create role boss createrole; set role boss; create role app; create role sub;"
+        " grant app to sub"
+    )
+    target.execute("create role boss; create role app")
+    members.run("copy", "roles", "--no-role-passwords")
+    assert [row[:3] for row in target.rows(MEMBERS)] == [
+        ("app", "sub", "postgres"),
+        ("sub", "boss", "postgres"),
+    ]

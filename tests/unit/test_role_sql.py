@@ -1,6 +1,7 @@
 """Roles, memberships and settings become SQL."""
 
 import pytest
+from msgspec.structs import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +9,7 @@ from pgcopydb.model.objects import Database
 from pgcopydb.model.roles import Membership
 from pgcopydb.sql.database import create_database
 from pgcopydb.sql.quote import quote_identifier
-from pgcopydb.sql.roles import grant_membership, in_order
+from pgcopydb.sql.roles import by_one_grantor, grant_membership, in_order
 from pgcopydb.sql.settings import set_clause, split_list
 
 NAMES = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1)
@@ -44,7 +45,25 @@ def test_a_grantor_comes_after_what_made_it_one() -> None:
     second = membership("shared", "b", admin=True, by="a")
     first = membership("shared", "a", admin=True)
     assert list(in_order([last, second, first])) == [first, second, last]
-    assert list(in_order([last])) == [last]
+    assert list(in_order([last])) == [membership("shared", "c")]
+    assert list(in_order([last], [("shared", "b")])) == [last]
+
+
+def test_what_several_granted_is_granted_by_one() -> None:
+    by_one = membership("shared", "c", by="a")
+    by_another = replace(by_one, may_set=True, inherits=False, grantor="b")
+    own = membership("new", "me", admin=True)
+    of_15 = replace(own, inherits=None, may_set=None)
+    bare = replace(own, inherits=False)
+
+    def granted(*given: Membership, version_num: int = 160000) -> list[Membership]:
+        return list(by_one_grantor(given, role="me", created={"new"}, version_num=version_num))
+
+    assert granted(by_one, by_another) == [replace(by_one, may_set=True, grantor=None)]
+    assert granted(own) == [replace(own, may_admin=False)]
+    assert granted(of_15) == [replace(of_15, may_admin=False)]
+    assert granted(bare) == []
+    assert granted(bare, version_num=150000) == [bare]
 
 
 def test_a_grant_says_what_the_version_knows() -> None:

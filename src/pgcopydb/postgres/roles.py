@@ -6,7 +6,7 @@ role may say so, not in the target server's log either.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, Final
 
 import psycopg
@@ -33,6 +33,13 @@ _KEEP_OUT_OF_LOGS: Final = (
 )
 
 
+_ADMINS: Final = (
+    "select g.rolname::text, u.rolname::text from pg_catalog.pg_auth_members as m"
+    " join pg_catalog.pg_roles as g on g.oid = m.roleid"
+    " join pg_catalog.pg_roles as u on u.oid = m.member where m.admin_option"
+)
+
+
 def read_roles(source: Endpoint, connection: Session, *, passwords: bool) -> Roles:
     """Return the roles of the source. Raises ConfigurationError where passwords may not be read."""
     hashes = _passwords(source, connection) if passwords else {}
@@ -56,9 +63,7 @@ def create_roles(
     Memberships are granted where one of the two roles is new. Raises the target's error, naming
     the role.
     """
-    with reporting(target, "reading the roles"):
-        known = {row[0] for row in connection.execute("select rolname from pg_catalog.pg_roles")}
-        version = connection.info.server_version
+    known = _known(target, connection)
     created = [role for role in wanted.roles if role.name not in known]
     names = {role.name for role in created}
     with connection.transaction():
@@ -69,9 +74,8 @@ def create_roles(
                 connection.execute(statements.create_role(role).encode())
         for role in created:
             _describe(target, connection, role, comments=comments)
-        for one in statements.in_order(wanted.memberships):
-            if one.member in names or one.role in names:
-                _grant(target, connection, one, known | names, version)
+        for one in _to_grant(target, connection, wanted, names):
+            _grant(target, connection, one, known | names)
     return sorted(names)
 
 
@@ -80,8 +84,7 @@ def refused_roles(target: Endpoint, connection: Session, wanted: Roles) -> list[
 
     Each is tried, with its settings, in a transaction that is rolled back.
     """
-    with reporting(target, "reading the roles"):
-        known = {row[0] for row in connection.execute("select rolname from pg_catalog.pg_roles")}
+    known = _known(target, connection)
     refused = []
     for role in wanted.roles:
         if role.name in known:
@@ -94,6 +97,39 @@ def refused_roles(target: Endpoint, connection: Session, wanted: Roles) -> list[
         except (TargetError, SqlError) as error:
             refused.append(error.message.removeprefix(f"{target.side}: "))
     return refused
+
+
+def refused_memberships(
+    target: Endpoint, connection: Session, wanted: Roles
+) -> list[tuple[Membership, str]]:
+    """Return at which memberships ``create_roles`` would end, each with why.
+
+    All are tried in a transaction that is rolled back, among the roles that can be created.
+    """
+    known = _known(target, connection)
+    created, refused = set(), []
+    with connection.transaction(force_rollback=True):
+        for role in wanted.roles:
+            if role.name not in known and _tried(target, connection, role):
+                created.add(role.name)
+        for one in _to_grant(target, connection, wanted, created):
+            if not {one.role, one.member} <= known | created:
+                continue  # which is told with a warning, or is what cannot be created
+            try:
+                with connection.transaction():
+                    _grant(target, connection, one, known | created)
+            except (TargetError, SqlError) as error:
+                refused.append((one, error.message.removeprefix(f"{target.side}: ")))
+    return refused
+
+
+def may_read_passwords(connection: Session) -> bool:
+    """Tell whether the role may read the passwords of the others."""
+    row = connection.execute(
+        "select pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolname', 'select')"
+        " and pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'select')"
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 def statements_for(wanted: Roles, *, version_num: int) -> Iterator[str]:
@@ -119,6 +155,39 @@ def try_setting(target: Endpoint, connection: Session, statement: str, setting: 
         log.warning("target: there is no parameter %s, its setting is left out", name)
 
 
+def _known(target: Endpoint, connection: Session) -> set[str]:
+    with reporting(target, "reading the roles"):
+        rows = connection.execute("select rolname::text from pg_catalog.pg_roles")
+        return {name for (name,) in rows}
+
+
+def _tried(target: Endpoint, connection: Session, role: Role) -> bool:
+    """Create a role, if that is possible."""
+    try:
+        with connection.transaction(), reporting(target, f'creating role "{role.name}"'):
+            connection.execute(statements.create_role(role).encode())
+    except (TargetError, SqlError):
+        return False
+    return True
+
+
+def _to_grant(
+    target: Endpoint, connection: Session, wanted: Roles, created: Set[str]
+) -> list[Membership]:
+    """Return the memberships of ``created`` roles as this session may grant them, in order."""
+    with reporting(target, "reading the roles"):
+        admins = connection.execute(_ADMINS).fetchall()
+        row = connection.execute(
+            "select rolname::text, rolsuper from pg_catalog.pg_roles where rolname = current_user"
+        ).fetchone()
+    role, is_superuser = row or ("", False)
+    chosen = (one for one in wanted.memberships if one.member in created or one.role in created)
+    if is_superuser:
+        return list(statements.in_order(chosen, [(name, member) for name, member in admins]))
+    version = connection.info.server_version
+    return list(statements.by_one_grantor(chosen, role=role, created=created, version_num=version))
+
+
 def _describe(target: Endpoint, connection: Session, role: Role, *, comments: bool) -> None:
     for setting in role.settings:
         statement = statements.set_of_role(role.name, setting)
@@ -128,9 +197,8 @@ def _describe(target: Endpoint, connection: Session, role: Role, *, comments: bo
             connection.execute(statements.comment_on_role(role).encode())
 
 
-def _grant(
-    target: Endpoint, connection: Session, one: Membership, known: set[str], version: int
-) -> None:
+def _grant(target: Endpoint, connection: Session, one: Membership, known: set[str]) -> None:
+    version = connection.info.server_version
     if one.role not in known or one.member not in known:
         log.warning('target: "%s" cannot be granted to "%s": it is not there', one.role, one.member)
         return

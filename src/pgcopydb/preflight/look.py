@@ -80,7 +80,7 @@ def look(
         if intent.copy is not None and not intent.copy.skip_db_properties:
             findings += judge_properties(source, target, target_facts, intent.copy)
         if intent.copy is not None and intent.copy.roles:
-            findings += judge_roles(source, target, target_facts)
+            findings += judge_roles(source, target, target_facts, intent.copy)
         if intent.copy is not None and source_facts.facts.major != target_facts.facts.major:
             findings += judge_system_names(source, target, target_facts, intent.filters)
         if intent.copy is not None and target_facts.facts.major < source_facts.facts.major:

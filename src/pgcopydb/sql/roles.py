@@ -1,7 +1,9 @@
 """Roles and their memberships become SQL."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
+
+from msgspec.structs import replace
 
 from pgcopydb.model.roles import Membership, Role
 from pgcopydb.sql.quote import quote_identifier, quote_literal
@@ -63,17 +65,53 @@ def grant_membership(membership: Membership, *, version_num: int) -> str:
     return grant
 
 
-def in_order(memberships: Iterable[Membership]) -> Iterator[Membership]:
+def by_one_grantor(
+    memberships: Iterable[Membership], *, role: str, created: Container[str], version_num: int
+) -> Iterator[Membership]:
+    """Yield ``memberships`` as ``role`` may grant them, no superuser, after it ``created`` roles.
+
+    It grants as itself: to do so as another it would need that one's rights. Who has a role from
+    several grantors gets all that they gave. From server 16 on it administers what it created, and
+    nobody may grant that back to it.
+    """
+    joined: dict[tuple[str, str], Membership] = {}
+    for one in memberships:
+        other = joined.get((one.role, one.member), one)
+        joined[one.role, one.member] = replace(
+            one,
+            may_admin=one.may_admin or other.may_admin,
+            inherits=_either(one.inherits, other.inherits),
+            may_set=_either(one.may_set, other.may_set),
+            grantor=None,
+        )
+    for one in joined.values():
+        if version_num < FIRST_WITH_OPTIONS or one.member != role or one.role not in created:
+            yield one
+        elif one.may_set is None or one.inherits or one.may_set:
+            yield replace(one, may_admin=False)
+
+
+def _either(one: bool | None, other: bool | None) -> bool | None:
+    return None if one is None else one or bool(other)
+
+
+def in_order(
+    memberships: Iterable[Membership], admins: Iterable[tuple[str, str]] = ()
+) -> Iterator[Membership]:
     """Yield ``memberships`` so that a grantor may administer the role before granting it.
 
-    A grantor that never may comes last, for the server to refuse by name.
+    ``admins`` are those who may already, each a role and its member. One that never may comes last,
+    as granted by a superuser.
     """
     waiting = list(memberships)
-    admins: set[tuple[str, str]] = set()
+    may = set(admins)
     while waiting:
-        ready = [one for one in waiting if one.grantor is None or (one.role, one.grantor) in admins]
-        for one in ready or waiting:
+        ready = [one for one in waiting if one.grantor is None or (one.role, one.grantor) in may]
+        for one in ready:
             yield one
             if one.may_admin:
-                admins.add((one.role, one.member))
-        waiting = [one for one in waiting if one not in ready] if ready else []
+                may.add((one.role, one.member))
+        if not ready:
+            yield from (replace(one, grantor=None) for one in waiting)
+            return
+        waiting = [one for one in waiting if one not in ready]
