@@ -1,9 +1,9 @@
 """Roles, memberships and settings become SQL."""
 
 import pytest
-from msgspec.structs import replace
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pgcopydb.model.objects import Database
 from pgcopydb.model.roles import Membership

@@ -292,7 +292,10 @@ def given_up(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterat
         check="given-up",
         message=f"PostgreSQL {target.facts.major} cannot make {some_of([o.name for o in gone])}"
         " any more",
-        advice="first drop them on the source; aggregates and operators on arrays can be made anew"
+        advice="first drop them on the source; columns of partitions keep their values with ALTER"
+        " COLUMN ... DROP IDENTITY, those that are generated in a child only with DROP EXPRESSION"
+        " between NO INHERIT and INHERIT (DETACH and ATTACH of a partition); aggregates and"
+        " operators on arrays can be made anew"
         " on the target with anycompatiblearray and anycompatible, operators that follow their"
         " operand as functions",
     )

@@ -1,8 +1,9 @@
 -- The columns of the same relations.
 -- attstattarget is -1 for none up to 16 and null from 17 on; attcompression is there from 14 on;
 -- regcollation from 13 on; newer minor versions stamp pg_attver on columns, which no statement can set.
+-- From 17 on partitions have the identity columns of their table, of which nothing can make others.
 with relation as materialized (
-  select c.oid, c.relkind, c.relowner, n.nspname, c.relname
+  select c.oid, c.relkind, c.relispartition, c.relowner, n.nspname, c.relname
   from pg_catalog.pg_class as c
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -28,7 +29,12 @@ select
     where k.oid = a.attcollation
   ) end as collation,
   case when a.attnotnull then 'yes' else 'no' end as "not null",
-  case a.attidentity when 'a' then 'always' when 'd' then 'by default' end as identity_column,
+  case
+    when r.relispartition
+      and pg_catalog.current_setting('server_version_num')::integer >= 170000 then null
+    when a.attidentity = 'a' then 'always'
+    when a.attidentity = 'd' then 'by default'
+  end as identity_column,
   case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end as generated,
   pg_catalog.pg_get_expr(d.adbin, d.adrelid) as "default",
   case when a.attstorage <> t.typstorage then
