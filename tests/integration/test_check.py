@@ -715,6 +715,37 @@ def test_ranges_of_another_owner_than_their_first(
     assert target.rows("select r::text from s.t") == [("[1,2)",)]
 
 
+@pytest.mark.parametrize("source_target", [(16, 18), (15, 15)], indirect=True)
+def test_a_schema_public_of_the_first_superuser(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """As before 15, and after an upgrade from there; others own what is in it, here no table."""
+    source, target = source_target.source, source_target.target
+    owner, mover = f"owner_{source.name}", f"mover_{target.name}"
+    scene = Scene(source, target, as_target=role(target, mover))
+    source.execute(
+        f"alter schema public owner to postgres; create role {owner};"
+        " create domain small as integer; grant usage on schema public to pg_monitor;"
+        f" alter domain small owner to {owner}"
+    )
+    target.execute(
+        f"create role {owner}; grant {owner} to {mover};"
+        f" alter database {target.name} owner to {mover}"
+    )
+    found = scene.look(COPIED).fatal
+    assert checks(found) == {"target create-in-public"}
+    scene.mend(found)
+    assert checks(scene.look(COPIED).fatal) == set()
+    options = ["--source", source.conninfo, "--target", scene.as_target]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
+    assert finished.status == 0, finished.stderr
+    assert target.rows(
+        "select pg_get_userbyid(typowner)::text, nspowner::regrole::text,"
+        " nspacl::text ~ 'pg_monitor=U' from pg_type join pg_namespace as n on n.oid = typnamespace"
+        " where typname = 'small'"
+    ) == [(owner, "pg_database_owner", True)]
+
+
 @pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
 def test_roles_that_only_what_is_left_out_wants(
     source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path

@@ -265,7 +265,14 @@ def before_data(run: Restoring) -> list[tuple[TocEntry, bool]]:
     left_out = _left_out(
         options.skip_extensions, options.skip_ext_comments, options.skip_collations
     )
-    return [(entry, entry.dump_id not in filtered and not left_out(entry)) for entry in entries]
+    # All that restoring this schema does is to give it to a role that only a superuser may become.
+    usual = dumped.first_owns_public and not run.target_facts.is_superuser
+
+    def remains(entry: TocEntry) -> bool:
+        is_public = entry.kind == "SCHEMA" and entry.name == "public"
+        return entry.dump_id not in filtered and not left_out(entry) and not (usual and is_public)
+
+    return [(entry, remains(entry)) for entry in entries]
 
 
 def after_data(run: Restoring) -> list[TocEntry]:

@@ -50,6 +50,9 @@ _OWN_PUBLICATIONS: Final = (
 
 _SPACED_ROLES: Final = "select rolname::text from pg_catalog.pg_roles where rolname ~ '[ \\n\\r]'"
 
+_FIRST_OWNS_PUBLIC: Final = (
+    "select from pg_catalog.pg_namespace as n where n.nspname = 'public' and n.nspowner = 10"
+)
 
 _RELATIONS: Final = (
     "select c.relkind::text, n.nspname::text, c.relname::text"
@@ -92,6 +95,8 @@ class Dumped(Struct, frozen=True, kw_only=True):
     """Of the archive: most of it is definitions in plain text, which pg_restore believes."""
     spaced_roles: tuple[str, ...] = ()
     """Roles whose names hold spaces, without which a list of the dump is not read right."""
+    first_owns_public: bool = False
+    """Whether the schema public is the first superuser's, as it was made before 15."""
 
 
 class Dumpable(Struct, frozen=True, kw_only=True):
@@ -101,6 +106,7 @@ class Dumpable(Struct, frozen=True, kw_only=True):
     extensions: tuple[Extension, ...]
     publications: tuple[tuple[int, int], ...]
     spaced_roles: tuple[str, ...]
+    first_owns_public: bool
 
 
 def dump(
@@ -144,6 +150,7 @@ def read_dumpable(work: WorkDirectory, source: Endpoint, session: Session) -> Du
             extensions=tuple(discover.list_extensions(session)),
             publications=_own_publications(work, session),
             spaced_roles=tuple(row[0] for row in session.execute(_SPACED_ROLES)),
+            first_owns_public=session.execute(_FIRST_OWNS_PUBLIC).rowcount > 0,
         )
 
 
@@ -209,6 +216,7 @@ def note_dump(
             publications=found.publications,
             checksum=checksum_of(archive(work)),
             spaced_roles=found.spaced_roles,
+            first_owns_public=found.first_owns_public,
         )
         write_fact(store, _DUMPED, dumped)
 
