@@ -831,6 +831,41 @@ def test_only_the_roles_that_are_needed_have_to_be_there(
     assert target.rows("select usename::text from pg_user_mappings") == [(mapped,)]
 
 
+def test_rights_on_what_extensions_bring(
+    servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """A dump has them, but not those that an extension gives itself."""
+    source = make_database(servers.get(15, "source"), "create extension pgcrypto")
+    target = make_database(servers.get(15, "target"))
+    user, giver, mover = (f"{one}_{source.name}" for one in ("user", "giver", "mover"))
+    source.execute(
+        f"create role {user}; create role {giver}; grant execute on function gen_salt(text)"
+        f" to {user}; grant usage on language plpgsql to {giver} with grant option;"
+        f" set role {giver}; grant usage on language plpgsql to {user}"
+    )
+    scene = Scene(source, target)
+    (found,) = scene.look(COPIED).fatal
+    assert found.check == "roles"
+    for one in (user, giver):
+        assert f'"{one}"' in found.message
+    filters = parse_filters("[exclude-extension]\npgcrypto\n", origin="f")
+    less = replace(COPIED, copy=CopyOptions(no_acl=True), filters=filters)
+    assert checks(scene.look(less).fatal) == set()
+    scene.mend([found])
+    assert checks(scene.look(COPIED).fatal) == set()
+    finished = pgcopydb_command(
+        "clone", "--dir", str(tmp_path / "w"), "--source", source.conninfo,
+        "--target", target.conninfo,
+    )  # fmt: skip
+    assert finished.status == 0, finished.stderr
+    granted = "select lanacl::text from pg_language where lanname = 'plpgsql'"
+    assert target.rows(granted) == source.rows(granted)
+
+    scene.as_target = role(target, mover)
+    told = [one.message for one in scene.look(COPIED).fatal if one.check == "grantors"]
+    assert [one.rpartition(" of ")[2] for one in told] == ["language plpgsql"]
+
+
 def test_rights_on_a_language_that_the_role_may_not_use(
     servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:

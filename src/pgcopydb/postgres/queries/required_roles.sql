@@ -1,7 +1,8 @@
 -- Roles that own something in this database, have rights on it, or are named by a policy or a user
--- mapping, by the schemas that hold what they own, and by object where that is asked for. Not the
--- rights of extensions, nor what a type makes for itself: the functions that make ranges of one
--- keep the owner that it had first, and no dump names them.
+-- mapping, by the schemas that hold what they own, and by object where that is asked for. What an
+-- extension brings is its own, but a dump has the rights that others were given on it. Nor is here
+-- what a type makes for itself: the functions that make ranges of one keep the owner that it had
+-- first, and no dump names them.
 with owned as (
   select 'pg_catalog.pg_class'::regclass as catalog, c.oid, c.relnamespace as namespace,
     c.relowner as owner, c.relacl as rights
@@ -129,7 +130,7 @@ where pg_catalog.pg_get_userbyid(r.role) !~ '^pg_'
   and not exists (
     select from pg_catalog.pg_depend as d
     where d.classid = r.catalog and d.objid = r.oid and d.objsubid = 0
-      and (d.deptype = 'e' or (d.deptype = 'i' and r.catalog in
+      and ((d.deptype = 'e' and not r.has_rights) or (d.deptype = 'i' and r.catalog in
         ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_type'::regclass)))
   )
 group by 1, 2, 3, 4, 5

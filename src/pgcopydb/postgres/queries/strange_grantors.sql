@@ -1,4 +1,5 @@
--- Rights that somebody else than an object's owner has given: a dump gives them as that role.
+-- Rights that somebody else than an object's owner has given: a dump gives them as that role, also
+-- on what an extension brings, as the language PL/pgSQL.
 select o.catalog::oid::bigint as catalog, o.oid::bigint as oid, i.type || ' ' || i.identity as name,
   o.grantors
 from (
@@ -23,6 +24,12 @@ from (
     union all
     select 'pg_catalog.pg_foreign_server'::regclass, s.oid, s.srvowner, s.srvacl
     from pg_catalog.pg_foreign_server as s where s.srvacl is not null
+    union all
+    select 'pg_catalog.pg_foreign_data_wrapper'::regclass, w.oid, w.fdwowner, w.fdwacl
+    from pg_catalog.pg_foreign_data_wrapper as w where w.fdwacl is not null
+    union all
+    select 'pg_catalog.pg_language'::regclass, l.oid, l.lanowner, l.lanacl
+    from pg_catalog.pg_language as l where l.lanacl is not null
   ) as r
   cross join lateral pg_catalog.aclexplode(r.rights) as a
   join pg_catalog.pg_roles as g on g.oid = a.grantor
@@ -30,7 +37,10 @@ from (
   group by r.catalog, r.oid
 ) as o,
 pg_catalog.pg_identify_object(o.catalog, o.oid, 0) as i
-where (o.oid >= 16384 or i.identity = 'public')  -- FirstNormalObjectId: initdb made the others
+where (
+    o.oid >= 16384  -- FirstNormalObjectId: initdb made the others
+    or i.identity = 'public' or o.catalog = 'pg_catalog.pg_language'::regclass
+  )
   and (i.schema is null or (
     i.schema not in ('pg_catalog', 'information_schema', 'pgcopydb')
     and i.schema !~ '^pg_(toast|temp_|toast_temp_)'
@@ -38,6 +48,6 @@ where (o.oid >= 16384 or i.identity = 'public')  -- FirstNormalObjectId: initdb 
   and i.identity <> 'pgcopydb'
   and not exists (
     select from pg_catalog.pg_depend as d
-    where d.classid = o.catalog and d.objid = o.oid and d.objsubid = 0 and d.deptype in ('e', 'i')
+    where d.classid = o.catalog and d.objid = o.oid and d.objsubid = 0 and d.deptype = 'i'
   )
 order by 3
