@@ -851,6 +851,8 @@ def test_rights_on_what_extensions_bring(
     filters = parse_filters("[exclude-extension]\npgcrypto\n", origin="f")
     less = replace(COPIED, copy=CopyOptions(no_acl=True), filters=filters)
     assert checks(scene.look(less).fatal) == set()
+    dblink = parse_filters("[exclude-extension]\ndblink\n", origin="f")
+    filtered = replace(COPIED, filters=dblink)
     scene.mend([found])
     assert checks(scene.look(COPIED).fatal) == set()
     finished = pgcopydb_command(
@@ -864,6 +866,21 @@ def test_rights_on_what_extensions_bring(
     scene.as_target = role(target, mover)
     told = [one.message for one in scene.look(COPIED).fatal if one.check == "grantors"]
     assert [one.rpartition(" of ")[2] for one in told] == ["language plpgsql"]
+
+    source.execute(
+        f"revoke usage on language plpgsql from {giver} cascade;"
+        f" revoke execute on function gen_salt(text) from public, {user}; create extension dblink;"
+        f" grant execute on function dblink_connect_u(text) to {user}"
+    )
+    target.execute("create extension dblink")
+    told = [one.message for one in scene.look(COPIED).fatal if one.check == "system-rights"]
+    assert [one.rpartition(" on ")[2] for one in told] == [
+        "function public.dblink_connect_u(pg_catalog.text)"
+    ]
+    (seen,) = (
+        one.severity for one in scene.look(filtered).findings if one.check == "system-rights"
+    )
+    assert seen is Severity.WARNING
 
 
 def test_rights_on_a_language_that_the_role_may_not_use(

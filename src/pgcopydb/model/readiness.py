@@ -261,12 +261,14 @@ class ForeignDataWrapper(Struct, frozen=True, kw_only=True):
 
 
 class SystemRight(Struct, frozen=True, kw_only=True):
-    """A function or relation of pg_catalog, as pg_identify_object names it.
+    """A function or relation of pg_catalog or an extension, as pg_identify_object names it.
 
-    ``is_open``: the role has some right on it; ``is_changed``: initdb gave other rights.
+    ``is_open``: the role has some right on it; ``is_changed``: initdb, or the extension, gave other
+    rights.
     """
 
     name: str
+    extension: str | None = None
     is_open: bool
     is_changed: bool
 

@@ -372,14 +372,19 @@ def _new_owner(owner: str, target: TargetFacts, copy: CopyOptions) -> set[str]:
 
 
 def system_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
-    """Whether rights on the server's own functions and relations can be carried over.
+    """Whether rights on functions and relations of the server and extensions can be carried over.
 
     A server refuses a GRANT by somebody who has no right at all on the object, and to others says
     that nothing was granted.
     """
-    if intent.copy is None or intent.copy.no_acl or target.facts.is_superuser:
+    copy = intent.copy
+    if copy is None or copy.no_acl or target.facts.is_superuser:
         return
-    changed = [one.name for one in source.system_rights if one.is_changed]
+    own = {one.name for one in target.extensions if one.owned}
+    copied = {None} if copy.skip_extensions else {None, *(one.name for one in source.extensions)}
+    changed = [
+        one.name for one in source.system_rights if one.is_changed and one.extension in copied - own
+    ]
     closed = {one.name for one in target.system_rights if not one.is_open}
     refused = [name for name in changed if name in closed]
     if not changed:
@@ -391,7 +396,8 @@ def system_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> I
         message=f'role "{target.facts.role}" may not give the rights that the source has on'
         f" {some_of(refused)}"
         if refused
-        else "the rights that the source has on what belongs to the server are not carried:"
+        else "the rights that the source has on what belongs to the server or to others' extensions"
+        " are not carried:"
         f" {some_of(changed)}",
         advice="use a superuser" + (", or leave all rights out with --no-acl" if refused else ""),
         status=7,
