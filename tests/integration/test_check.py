@@ -1239,6 +1239,26 @@ def test_both_sides_are_one(pg16: Cluster, make_database: MakeDatabase) -> None:
 # -- the command -----------------------------------------------------------------------------------
 
 
+def test_a_work_directory_that_clone_would_refuse(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir(mode=0o755)
+    (here / "file").write_text("")
+    (here / "link").symlink_to(tmp_path)
+    for name in ("file", "link", "file/work", "x" * 300, ""):
+        options = [*source_target.options, "--dir", str(here / name)]
+        finished = pgcopydb_command("check", "--follow", "--json", *options)
+        assert finished.status == 3, finished.stderr
+        (fatal,) = [
+            one for one in json.loads(finished.stdout)["findings"] if one["severity"] == "fatal"
+        ]
+        assert fatal["check"] == "work-directory"
+        refused = pgcopydb_command("clone", *options)
+        assert (refused.status, fatal["message"] in refused.stderr) == (3, True), refused.stderr
+    assert sorted(one.name for one in here.iterdir()) == ["file", "link"]
+
+
 def test_the_command_tells_everything_and_creates_nothing(
     source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:

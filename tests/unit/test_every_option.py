@@ -20,6 +20,7 @@ import pytest
 
 from pgcopydb.cli import main
 from pgcopydb.cli.verbosity import VERBOSITY
+from pgcopydb.workdir.filters import read_filters
 from pgcopydb.workdir.store import open_store
 
 NOWHERE = "postgres://joe:s3cret@127.0.0.1:1/db"
@@ -39,8 +40,8 @@ WRONG: dict[str, tuple[str, ...]] = {
         "\u0660/\u0661",
         "80000000/0",
     ),
-    "size": ("", "0", "-1", "1 XB", "MB", "1e3", "0x10", "\u0661", "nan", "-1GB", "1GB2"),
-    "count": ("", "0", "-1", "1.5", "many", "\u0661", "\u00b2", "0x1", "1 2"),
+    "size": ("", "0", "-1", "1 XB", "MB", "1e3", "0x10", "\u0661", "nan", "-1GB", "9" * 310),
+    "count": ("", "0", "-1", "1.5", "many", "\u0661", "\u00b2", "0x1", "1 2", "9" * 10),
     "seconds": ("", "-1", "nan", "inf", "soon", "1s"),
     "choice": ("", "nonsense", "PGOUTPUT "),
     "path": ("",),
@@ -285,6 +286,26 @@ def test_a_malformed_file(command: Command, flag: str, run: Run, tmp_path: Path)
 # -- the work directory ----------------------------------------------------------------------------
 
 
+def test_a_file_that_is_a_pipe_is_read_once_and_known_twice() -> None:
+    """As of --filters <(...): the second time there would be no filters, and nothing left out."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(b"[exclude-table]\r\npublic.b\r\n")
+    path = Path(f"/dev/fd/{reading}")
+    first = read_filters(path)
+    assert not first.selects_all
+    assert read_filters(path) == first
+    os.close(reading)
+
+
+def test_a_file_without_an_end(run: Run) -> None:
+    for words in (
+        ("list", "tables", "--filters", "/dev/zero"),
+        ("clone", "--requirements", "/dev/zero"),
+    ):
+        assert_refused(run(*words), 2, *words)
+
+
 def not_sqlite(path: Path) -> None:
     (path / "catalogue.db").write_bytes(b"not a database at all\n" * 100)
 
@@ -338,6 +359,11 @@ def as_a_link(path: Path) -> None:
     path.symlink_to(path.parent / "real")
 
 
+def of_other_files(path: Path) -> None:
+    (path / "thesis").write_text("ten years")
+    path.chmod(0o755)
+
+
 def as_a_file(path: Path) -> None:
     path.rmdir()
     path.write_text("")
@@ -365,6 +391,7 @@ STATES: list[Callable[[Path], None]] = [
     with_a_link_for_lock,
     as_a_link,
     as_a_file,
+    of_other_files,
     open_to_everybody,
     of_somebody_else,
 ]
@@ -390,7 +417,7 @@ def test_a_work_directory_that_is_not_one(
     path = tmp_path / "work"
     path.mkdir(mode=0o700)
     state(path)
-    before = snapshot_of(tmp_path)
+    before, mode = snapshot_of(tmp_path), path.lstat().st_mode
     arguments = [*command.words, *servers(command), "--dir", str(path)]
     told = run(*arguments, *positional(command, tmp_path))
     # Commands that do not write there may get on to servers, which are not there.
@@ -403,6 +430,24 @@ def test_a_work_directory_that_is_not_one(
     if state not in {with_a_link_for_lock, with_a_broken_header}:
         assert told.status != 6 or "snapshot" not in command.words, told
     assert snapshot_of(tmp_path, names=before) == before
+    assert path.lstat().st_mode == mode
+
+
+@pytest.mark.parametrize("command", WITH_DIRECTORY, ids=str)
+@pytest.mark.parametrize("name", ["x" * 300, "file/work"], ids=["too long", "below a file"])
+def test_a_work_directory_that_cannot_be_there(
+    command: Command, name: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = [*command.words, *servers(command), "--dir", str(tmp_path / name)]
+    told = run(*arguments, *positional(command, tmp_path))
+    assert told.status in {1, 3, 6, 7}, told  # those that need none get on to servers
+    assert_refused(told, told.status, *command.words)
+
+
+def test_where_no_directory_can_be_nothing_is_received_to_stdout(run: Run) -> None:
+    words = ("stream", "receive", "--to-stdout", "--source", NOWHERE, "--dir", "x" * 300)
+    assert_refused(run(*words), 3)
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EBADF], ids=os.strerror)

@@ -923,6 +923,14 @@ HERE_CASES = [
         )
         for version in ((17, 5), (16, 9), (15, 13), (14, 18), (13, 21), (12, 22))
     ),
+    Case(
+        "work-directory",
+        FATAL,
+        None,
+        Scene(source=BUSY, here=here(directory_error=("/w is no directory", "choose another"))),
+        ("/w is no directory", "choose another"),
+        status=3,
+    ),
     Case("disk", NOTE, None, Scene(source=BUSY), ("1.0 TB are free", "4 GB", "12 d")),
     Case(
         "disk",

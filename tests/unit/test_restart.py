@@ -1,5 +1,6 @@
 """``--restart``: what a previous run left is gone when the new one has begun, and not before."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -146,3 +147,85 @@ def test_changes_of_a_foreign_slot_that_are_applied_may_go(path: Path) -> None:
     begin(path, ADOPTED, flushed=200, applied=200)
     restart(path, "stream receive")
     assert stored(path) == []
+
+
+def theirs(path: Path) -> dict[str, str]:
+    """Put files of somebody's own into ``path``, and return them."""
+    (path / "project").mkdir()
+    files = {"project/thesis": "ten years", "notes.db": "mine", "x.lock": ""}
+    for name, text in files.items():
+        (path / name).write_text(text)
+    return {str(path / name): text for name, text in files.items()}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_of_others_beside_a_run_stay(path: Path, *, fails: bool) -> None:
+    begin(path, CAPTURED)
+    kept = theirs(path)
+    with suppress(SourceError):
+        restart(path, "clone --follow", fail=fails)
+    assert {file: Path(file).read_text() for file in kept} == kept
+    assert run_of(path) == ("first" if fails else None)
+
+
+def test_where_no_run_is_nothing_is_removed(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    kept = theirs(path)
+    with open_directory(WorkOptions(directory=path, restart=True), command="clone") as work:
+        assert work.previous == ()
+    assert {file: Path(file).read_text() for file in kept} == kept
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("folder", ["schema", "cdc", "databases", "previous-run"])
+def test_a_folder_of_a_name_of_ours_that_is_not_ours_is_refused(
+    path: Path, folder: str, *, restarts: bool
+) -> None:
+    (path / folder).mkdir(parents=True)
+    path.chmod(0o700)
+    (path / folder / "theirs").write_text("precious")
+    options = WorkOptions(directory=path, restart=restarts)
+    with (
+        pytest.raises(StateError, match=rf"{folder}, and no catalogue of a migration"),
+        open_directory(options, command="clone"),
+    ):
+        pass
+    assert (path / folder / "theirs").read_text() == "precious"
+    assert [one.name for one in path.iterdir()] == [folder]
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o711])
+def test_a_directory_that_holds_something_else_is_not_closed_to_others(
+    path: Path, mode: int
+) -> None:
+    """Whose home, or root directory, it is: others would be locked out."""
+    path.mkdir()
+    (path / "thesis").write_text("ten years")
+    path.chmod(mode)
+    for restarts in (False, True):
+        options = WorkOptions(directory=path, restart=restarts)
+        with (
+            pytest.raises(StateError, match="holds other files, and others may"),
+            open_directory(options, command="clone"),
+        ):
+            pass
+    assert path.stat().st_mode & 0o7777 == mode
+    assert [one.name for one in path.iterdir()] == ["thesis"]
+
+
+def test_an_empty_directory_and_that_of_a_migration_are_closed_to_others(path: Path) -> None:
+    path.mkdir(mode=0o775)
+    path.chmod(0o775)
+    begin(path, CAPTURED)
+    assert path.stat().st_mode & 0o7777 == 0o700
+    path.chmod(0o755)
+    assert run_of(path) == "first"
+    with open_directory(WorkOptions(directory=path), command="stream prefetch"):
+        assert path.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_migration_in_a_directory_that_a_group_may_write_to_is_refused(path: Path) -> None:
+    begin(path, CAPTURED)
+    path.chmod(0o770)
+    with pytest.raises(StateError, match="others may write to"):
+        run_of(path)

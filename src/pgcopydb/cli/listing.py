@@ -87,10 +87,10 @@ def catalogue(server: Endpoint, what: str) -> "Iterator[Connection[tuple[Any, ..
 
 def given_filters(scope: Scope) -> "Filters":
     """Return the filters of the file, else those of the migration in the work directory."""
-    from pgcopydb.workdir.directory import attach_directory
+    from pgcopydb.workdir.directory import attach_directory, is_missing
     from pgcopydb.workdir.filters import effective_filters
 
-    if scope.directory is None or not scope.directory.exists():
+    if scope.directory is None or is_missing(scope.directory):
         return effective_filters(None, scope.filters)
     with attach_directory(WorkOptions(directory=scope.directory)) as work:
         return effective_filters(work, scope.filters)

@@ -176,10 +176,10 @@ def receive(
 @contextmanager
 def _existing_directory(options: WorkOptions) -> "Iterator[WorkDirectory | None]":
     """Open the directory of a migration that may say which slot is meant; None without one."""
-    from pgcopydb.workdir.directory import attach_directory, default_directory
+    from pgcopydb.workdir.directory import attach_directory, default_directory, is_missing
 
     place = options.directory or default_directory()
-    if not (place / "catalogue.db").exists():
+    if is_missing(place / "catalogue.db"):
         yield None
         return
     with attach_directory(options) as directory:

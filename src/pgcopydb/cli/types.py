@@ -17,6 +17,12 @@ else:
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 
+_LONGEST: Final = 9
+"""Digits of a count: nothing that is counted here comes near to a thousand million."""
+
+_LARGEST: Final = (1 << 63) - 1
+"""Bytes: what a 64-bit number holds, and more than any disk."""
+
 _UNITS: Final = {
     "": 1,
     "b": 1,
@@ -53,24 +59,28 @@ def parse_size(text: str) -> int:
     unit = _UNITS.get(match.group(2).lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f'"{text}" is not a size: expected a form like 1GB or "200 MB"')
-    size = int(float(match.group(1)) * unit)
-    if size <= 0:
-        raise ValueError(f'"{text}" is not a size above zero')
-    return size
+    size = float(match.group(1)) * unit
+    if not 1 <= size < _LARGEST:
+        raise ValueError(f'"{text}" is not a size above zero and below 8192 PB')
+    return int(size)
 
 
 def parse_count(text: str) -> int:
     """Return the whole number above zero that ``text`` is; raise ValueError if it is none."""
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+    if not _is_number(text) or int(text) == 0:
         raise ValueError(f'"{text}" is not a whole number above zero')
     return int(text)
 
 
 def parse_count_or_zero(text: str) -> int:
     """Return the whole number that ``text`` is, zero or more; raise ValueError if it is none."""
-    if not (text.isascii() and text.isdigit()):
+    if not _is_number(text):
         raise ValueError(f'"{text}" is not a whole number')
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _LONGEST
 
 
 def parse_seconds(text: str) -> float:

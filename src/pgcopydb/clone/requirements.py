@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.rules.requirements import parse_requirements
+from pgcopydb.workdir.given_files import read_given
 
 
 def required_versions(copy: CopyOptions) -> Mapping[str, str]:
@@ -15,11 +15,5 @@ def required_versions(copy: CopyOptions) -> Mapping[str, str]:
 
 def read_requirements(path: Path) -> Mapping[str, str]:
     """Return the versions that a file names; raises ConfigurationError when it cannot be read."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"the requirements {path} cannot be read: {error.strerror}",
-            hint="name an existing file with --requirements",
-        ) from None
+    text = read_given(path, what="requirements", option="--requirements")
     return parse_requirements(text, origin=str(path))

@@ -462,10 +462,12 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
 class LocalFacts(Struct, frozen=True, kw_only=True):
     """This machine: the programs, and the disk of the work directory.
 
-    ``tools_error`` is why no pg_dump and pg_restore fit, ``tools`` their names and versions.
+    ``tools_error`` is why no pg_dump and pg_restore fit, ``tools`` their names and versions;
+    ``directory_error`` why the work directory cannot be one. Errors come with their hints.
     """
 
     tools: tuple[tuple[str, tuple[int, int]], ...]
     tools_error: tuple[str, str | None] | None
     directory: str
     free_bytes: int
+    directory_error: tuple[str, str | None] | None = None

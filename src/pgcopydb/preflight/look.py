@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from pgcopydb.errors import ConfigurationError, Interrupted, PgcopydbError, UsageError
+from pgcopydb.errors import ConfigurationError, Interrupted, PgcopydbError, StateError, UsageError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.findings import Finding, Report, Severity
 from pgcopydb.model.objects import Table
@@ -43,6 +43,7 @@ from pgcopydb.rules.readiness import (
     judge_source,
     judge_target,
 )
+from pgcopydb.workdir.directory import refuse_unusable
 
 _ORDER: Final = tuple(Severity)
 
@@ -184,14 +185,18 @@ def _read_target(target: Endpoint, intent: Intent, source: SourceFacts | None) -
 def _read_machine(
     source: SourceFacts | None, target: TargetFacts | None, directory: Path
 ) -> LocalFacts:
-    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    refused: tuple[str, str | None] | None = None
+    try:
+        refuse_unusable(directory)
+    except StateError as caught:
+        refused = (caught.message, caught.hint)
     error: tuple[str, str | None] | None = None
     programs: tuple[tuple[str, tuple[int, int]], ...] = ()
     if source is not None and target is not None:
         try:
             found = find_tools(source.facts.version_num, target.facts.version_num)
-        except ConfigurationError as caught:
-            error = (caught.message, caught.hint)
+        except ConfigurationError as missing:
+            error = (missing.message, missing.hint)
         else:
             programs = (
                 ("pg_dump", found.pg_dump_version),
@@ -201,8 +206,14 @@ def _read_machine(
         tools=programs,
         tools_error=error,
         directory=str(directory),
-        free_bytes=shutil.disk_usage(there).free,
+        free_bytes=_free_bytes(directory) if refused is None else 0,
+        directory_error=refused,
     )
+
+
+def _free_bytes(directory: Path) -> int:
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def _sorted(findings: list[Finding]) -> Report:

@@ -25,6 +25,11 @@ from pgcopydb.errors import StateError
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.workdir import store
 from pgcopydb.workdir.locks import lock
+from pgcopydb.workdir.own_files import (
+    CATALOGUE,
+    refuse_files_of_others,
+    refuse_prepared_by_others,
+)
 from pgcopydb.workdir.restart import (
     discard_previous,
     remembered,
@@ -109,7 +114,7 @@ class WorkDirectory(Struct, frozen=True):
     @property
     def catalogue(self) -> Path:
         """The SQLite catalogue."""
-        return self.path / "catalogue.db"
+        return self.path / CATALOGUE
 
     @property
     def schema(self) -> Path:
@@ -201,18 +206,52 @@ def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
     yield work
 
 
+def is_missing(path: Path) -> bool:
+    """Tell whether nothing is at ``path``; what cannot be looked at may be there."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
 def require_directory(options: WorkOptions) -> Path:
     """Return where the work directory is, for a command that makes none.
 
     Raises StateError when there is none.
     """
     path = options.directory or default_directory()
-    if not path.exists():
+    try:
+        path.stat()
+    except OSError as error:
+        why = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
         raise StateError(
-            f"there is no work directory at {path}",
+            f"there is no work directory at {path}{why}",
             hint="give the --dir of the migration",
-        )
+        ) from None
     return path
+
+
+def refuse_unusable(path: Path) -> None:
+    """Raise StateError where no command could open ``path``, as far as that shows by looking."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        parent = next(one for one in path.absolute().parents if one.exists())
+        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+            return
+        raise _not_created(path, f"{parent} cannot be written to") from None
+    except OSError as error:
+        raise _not_created(path, error.strerror) from None
+    _refuse_unsafe(path)
+    refuse_files_of_others(path)
+
+
+def _not_created(path: Path, why: str | None) -> StateError:
+    return StateError(
+        f"the work directory {path} cannot be created: {why}",
+        hint="choose another place with --dir",
+    )
 
 
 def _make_private(path: Path) -> None:
@@ -221,11 +260,9 @@ def _make_private(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         _refuse_unsafe(path)
+        refuse_files_of_others(path)
     except OSError as error:
-        raise StateError(
-            f"the work directory {path} cannot be created: {error.strerror}",
-            hint="choose another place with --dir",
-        ) from error
+        raise _not_created(path, error.strerror) from error
     else:
         return
     if stat.S_IMODE(path.stat().st_mode) != 0o700:
@@ -244,11 +281,7 @@ def _refuse_unsafe(path: Path) -> None:
             f"the work directory {path} belongs to another user",
             hint="choose another place with --dir",
         )
-    if status.st_mode & stat.S_IWOTH and any(path.iterdir()):
-        raise StateError(
-            f"the work directory {path} is open to everybody and not empty",
-            hint="choose another place with --dir",
-        )
+    refuse_prepared_by_others(path, stat.S_IMODE(status.st_mode))
 
 
 @contextmanager

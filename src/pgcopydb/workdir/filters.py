@@ -9,6 +9,7 @@ from pgcopydb.errors import ConfigurationError, StateError
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.rules.filters import parse_filters
 from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.given_files import read_given
 from pgcopydb.workdir.store import has_begun, read_fact, read_header, write_fact
 
 _FACT: Final = "filters"
@@ -72,12 +73,8 @@ class _File(Struct, frozen=True):
 
 def _read(path: Path) -> _File:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the filters {path} cannot be read: {error.strerror}",
-            hint="name an existing file with --filters",
-        ) from None
+        text = read_given(path, what="filters", option="--filters").decode()
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"the filters {path} are not text in UTF-8 (byte {error.start})",

@@ -18,15 +18,11 @@ from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.workdir import store
 from pgcopydb.workdir.locks import is_held, lock
+from pgcopydb.workdir.own_files import CATALOGUE, SET_ASIDE, own_files
 from pgcopydb.workdir.sentinel import Sentinel, read_sentinel
 from pgcopydb.workdir.store import RunHeader
 
 log = logging.getLogger(__name__)
-
-_CATALOGUE: Final = "catalogue.db"
-
-_SET_ASIDE: Final = "previous-run"
-"""The folder that holds a previous run until the new one has begun."""
 
 _RESTARTING: Final = "restart"
 """The role of whoever has set a previous run aside."""
@@ -67,7 +63,7 @@ def started_over(
         for role in others:
             if role != _SNAPSHOT:
                 locks.enter_context(lock(path, role, _RESTARTING))
-        headers, sentinel = _salvage(path / _CATALOGUE)
+        headers, sentinel = _salvage(path / CATALOGUE)
         if _SNAPSHOT in others and is_held(path, _SNAPSHOT):
             raise StateError(
                 f"the work directory {path} is in use by a running snapshot command",
@@ -88,13 +84,13 @@ def started_over(
 
 def settle_interrupted(path: Path) -> None:
     """Put back, or remove, what a command that was killed while it started over set aside."""
-    if (path / _SET_ASIDE).exists() and not is_held(path, _RESTARTING):
+    if (path / SET_ASIDE).exists() and not is_held(path, _RESTARTING):
         _settle(path, keep=not _has_begun(path))
 
 
 def discard_previous(path: Path) -> None:
     """Remove what was set aside for good: from here on nothing leads back to it."""
-    shutil.rmtree(path / _SET_ASIDE, ignore_errors=True)
+    shutil.rmtree(path / SET_ASIDE, ignore_errors=True)
 
 
 def _refuse_loss(path: Path, command: str, header: RunHeader, sentinel: Sentinel | None) -> None:
@@ -131,19 +127,19 @@ def _refuse_losing_changes(path: Path, sentinel: Sentinel) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    aside = path / _SET_ASIDE
+    aside = path / SET_ASIDE
     aside.mkdir(mode=0o700)
-    for entry in _content(path):
+    for entry in list(own_files(path)):
         entry.rename(aside / entry.name)
 
 
 def _settle(path: Path, *, keep: bool) -> None:
     """Put back what is set aside (``keep``), in the place of what is there, or remove it."""
-    aside = path / _SET_ASIDE
+    aside = path / SET_ASIDE
     if not aside.exists():
         return
     if keep:
-        for entry in _content(path):
+        for entry in list(own_files(path)):
             _remove(entry)
         for entry in aside.iterdir():
             entry.rename(path / entry.name)
@@ -151,18 +147,11 @@ def _settle(path: Path, *, keep: bool) -> None:
 
 
 def _has_begun(path: Path) -> bool:
-    catalogue = path / _CATALOGUE
+    catalogue = path / CATALOGUE
     if not catalogue.exists():
         return False
     with store.open_store(catalogue) as connection:
         return store.has_begun(connection)
-
-
-def _content(path: Path) -> list[Path]:
-    """Return what a run keeps in ``path``: everything but the locks, which outlive it."""
-    return [
-        entry for entry in path.iterdir() if entry.suffix != ".lock" and entry.name != _SET_ASIDE
-    ]
 
 
 def _remove(entry: Path) -> None:
@@ -188,7 +177,7 @@ def _salvage(catalogue: Path) -> tuple[tuple[RunHeader, ...], Sentinel | None]:
 
 def remembered(path: Path, removed: tuple[RunHeader, ...]) -> tuple[RunHeader, ...]:
     """Write down the headers of the runs that are started over now, or return those of before."""
-    catalogue = path / _CATALOGUE
+    catalogue = path / CATALOGUE
     if not removed and not catalogue.exists():
         return ()
     with store.open_store(catalogue) as connection:

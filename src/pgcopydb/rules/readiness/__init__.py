@@ -124,6 +124,7 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
 )
 
 MACHINE_CHECKS: Final[tuple[MachineCheck, ...]] = (
+    machine.directory,
     machine.tools,
     machine.old_tools,
     machine.room,

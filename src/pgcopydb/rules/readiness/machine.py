@@ -16,6 +16,22 @@ _SHORT: Final = 3600.0
 """Seconds that the work directory should last for, when nothing is applied meanwhile."""
 
 
+def directory(local: LocalFacts, source: SourceFacts | None, intent: Intent) -> Iterator[Finding]:
+    """Whether a migration can be kept in the work directory."""
+    del source, intent
+    if local.directory_error is None:
+        return
+    message, hint = local.directory_error
+    yield Finding(
+        severity=Severity.FATAL,
+        side=None,
+        check="work-directory",
+        message=message,
+        advice=hint,
+        status=3,
+    )
+
+
 def tools(local: LocalFacts, source: SourceFacts | None, intent: Intent) -> Iterator[Finding]:
     """Whether pg_dump and pg_restore are there for these servers."""
     del source
@@ -47,6 +63,8 @@ def old_tools(local: LocalFacts, source: SourceFacts | None, intent: Intent) -> 
 def room(local: LocalFacts, source: SourceFacts | None, intent: Intent) -> Iterator[Finding]:
     """How long the disk of the work directory lasts for changes that are stored."""
     if intent.follow is None or source is None or not source.wal_bytes_per_second:
+        return
+    if local.directory_error is not None:
         return
     rate = source.wal_bytes_per_second
     lasts = local.free_bytes / rate
