@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from pgcopydb.demo.cluster import Cluster
 from pgcopydb.errors import ConfigurationError, PgcopydbError, SourceError
 from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.postgres import tls
 from pgcopydb.postgres.connect import connect, pin, resolve
 from pgcopydb.postgres.resolve import ResolvedServer
 from tests.support.connections import KINDS, Known, bulk_rows, known
@@ -222,6 +223,25 @@ def test_bulk_connections_verify_what_libpq_verifies(
         asyncio.run(bulk_rows(changed, "select 1"))
     with pytest.raises(SourceError):
         connect(Endpoint(Side.SOURCE, changed.conninfo()), purpose="test")
+
+
+@pytest.mark.parametrize(
+    ("host", "mode", "encrypts"),
+    [
+        ("localhost", "require", True),
+        ("localhost", "verify-full", True),
+        ("localhost", "prefer", False),
+        ("/run/postgresql", "require", False),
+    ],
+)
+def test_bulk_connections_are_encrypted_where_libpq_may_do_without_tls(
+    certificates: Path, host: str, mode: str, *, encrypts: bool
+) -> None:
+    """With GSSAPI libpq encrypts by that in every sslmode; and on a Unix socket not at all."""
+    root = str(certificates / "ca.crt")
+    parameters = {"host": host, "port": "1", "sslmode": mode, "sslrootcert": root}
+    server = ResolvedServer(Endpoint(Side.SOURCE, ""), parameters, encrypted=False)
+    assert (tls.context(server) is not None) == encrypts
 
 
 @dataclass(frozen=True)

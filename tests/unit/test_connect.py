@@ -27,6 +27,7 @@ def source(conninfo: str) -> Endpoint:
         "postgresql://user:s3cret@[::1/db",
         "postgresql://user:pw@host/db?s3cret=1",
         "password=my s3cret host=x",
+        "password=s3cret host=x replication=database",
         "host=x s3cret=x",
         "host=x port=s3cret",
         "host=x password='s3cret",

@@ -43,6 +43,10 @@ WRONG: dict[str, tuple[str, ...]] = {
     "size": ("", "0", "-1", "1 XB", "MB", "1e3", "0x10", "\u0661", "nan", "-1GB", "9" * 310),
     "count": ("", "0", "-1", "1.5", "many", "\u0661", "\u00b2", "0x1", "1 2", "9" * 10),
     "seconds": ("", "-1", "nan", "inf", "soon", "1s"),
+    "slot": ("", "UPPER", "a b", "a-b", "\u00e9", "x" * 64, "a\n"),
+    "name": ("", "x" * 64, "\u00e9" * 32, "a\nb", "\udcff"),
+    "origin": ("", "none", "ANY", "pg_x", "x" * 513, "a\nb"),
+    "snapshot": ("", "nonsense", "'; drop table t;--", "00000003", "1-2\n"),
     "choice": ("", "nonsense", "PGOUTPUT "),
     "path": ("",),
     "integer": ("", "x", "1.5"),
@@ -284,6 +288,17 @@ def test_a_malformed_file(command: Command, flag: str, run: Run, tmp_path: Path)
 
 
 # -- the work directory ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_more_at_the_same_time_than_any_machine_bears(command: Command, run: Run) -> None:
+    """Each is a thread or a process: ten million took all memory of the machine."""
+    for option in command.options:
+        flag = max(option.opts, key=len)
+        if flag.endswith("jobs"):
+            told = run(*command.words, f"{flag}=1001")
+            assert_refused(told, 1, *command.words, flag)
+            assert "more than 1000 at the same time" in told.stderr
 
 
 def test_a_file_that_is_a_pipe_is_read_once_and_known_twice() -> None:

@@ -27,7 +27,7 @@ from pgcopydb.cli.options import (
     flag,
     value,
 )
-from pgcopydb.cli.types import COUNT
+from pgcopydb.cli.types import AT_ONCE
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 
@@ -44,7 +44,7 @@ _REQUIREMENTS: Final = flag(
 )
 _TABLE_JOBS: Final = value(
     "--table-jobs",
-    kind=COUNT,
+    kind=AT_ONCE,
     default=CopyOptions().table_jobs,
     env="PGCOPYDB_TABLE_JOBS",
     help="Tables, or parts of them, that are to be copied at the same time.",

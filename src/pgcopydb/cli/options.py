@@ -10,7 +10,20 @@ import click
 from click.core import ParameterSource
 
 from pgcopydb.cli.files import FILTERS_FILE, REQUIREMENTS_FILE
-from pgcopydb.cli.types import COUNT, COUNT_OR_ZERO, LSN, PATH, SIZE, ParamType, one_of
+from pgcopydb.cli.types import (
+    AT_ONCE,
+    COUNT,
+    COUNT_OR_ZERO,
+    LSN,
+    NAME,
+    ORIGIN_NAME,
+    PATH,
+    SIZE,
+    SLOT,
+    SNAPSHOT_ID,
+    ParamType,
+    one_of,
+)
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.model.options import (
     ApplyMode,
@@ -109,6 +122,7 @@ NOT_CONSISTENT: Final = flag(
 SNAPSHOT: Final = value(
     "--snapshot",
     "-N",
+    kind=SNAPSHOT_ID,
     metavar="ID",
     env="PGCOPYDB_SNAPSHOT",
     help="Copy from a snapshot that another session exported.",
@@ -125,27 +139,27 @@ FILTERS: Final = value(
 TABLE_JOBS: Final = value(
     "--table-jobs",
     "-J",
-    kind=COUNT,
+    kind=AT_ONCE,
     env="PGCOPYDB_TABLE_JOBS",
     help="Tables, or parts of them, that are copied at the same time. Default: 4.",
 )
 INDEX_JOBS: Final = value(
     "--index-jobs",
     "-I",
-    kind=COUNT,
+    kind=AT_ONCE,
     env="PGCOPYDB_INDEX_JOBS",
     help="Indexes that are built at the same time. Default: 4.",
 )
-JOBS: Final = value("--jobs", kind=COUNT, help="Sets both --table-jobs and --index-jobs.")
+JOBS: Final = value("--jobs", kind=AT_ONCE, help="Sets both --table-jobs and --index-jobs.")
 RESTORE_JOBS: Final = value(
     "--restore-jobs",
-    kind=COUNT,
+    kind=AT_ONCE,
     env="PGCOPYDB_RESTORE_JOBS",
     help="Jobs of pg_restore. Default: as --index-jobs.",
 )
 LARGE_OBJECTS_JOBS: Final = value(
     "--large-objects-jobs",
-    kind=COUNT,
+    kind=AT_ONCE,
     default=DEFAULT_JOBS,
     env="PGCOPYDB_LARGE_OBJECTS_JOBS",
     help="Connections that copy large objects at the same time.",
@@ -275,16 +289,22 @@ WAL2JSON_NUMERIC_AS_STRING: Final = flag(
     help="Accepted for existing scripts: numbers keep every digit with any plugin.",
 )
 SLOT_NAME: Final = value(
-    "--slot-name", metavar="NAME", default="pgcopydb", help="Replication slot on the source."
+    "--slot-name",
+    kind=SLOT,
+    metavar="NAME",
+    default="pgcopydb",
+    help="Replication slot on the source.",
 )
 PUBLICATION: Final = value(
     "--publication",
+    kind=NAME,
     metavar="NAME",
     default="pgcopydb",
     help="Publication on the source, for the plugin pgoutput.",
 )
 ORIGIN: Final = value(
     "--origin",
+    kind=ORIGIN_NAME,
     metavar="NAME",
     default="pgcopydb",
     help="Replication origin on the target, which records what is applied.",
@@ -349,7 +369,7 @@ COMPARE_JOBS: Final = value(
     "--jobs",
     "--table-jobs",
     "jobs",
-    kind=COUNT,
+    kind=AT_ONCE,
     default=DEFAULT_JOBS,
     env="PGCOPYDB_TABLE_JOBS",
     help="Sessions that read at the same time, on each side.",

@@ -20,6 +20,17 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 _LONGEST: Final = 9
 """Digits of a count: nothing that is counted here comes near to a thousand million."""
 
+_LONGEST_NAME: Final = 63
+"""Bytes that servers keep of an identifier."""
+
+_LONGEST_ORIGIN: Final = 512
+"""Bytes that servers from 18 on take as the name of a replication origin."""
+
+_SLOT_NAME: Final = re.compile(rf"[a-z0-9_]{{1,{_LONGEST_NAME}}}")
+_SNAPSHOT: Final = re.compile(r"[0-9A-F]+(-[0-9A-F]+)+")
+
+_MOST_JOBS: Final = 1000
+
 _LARGEST: Final = (1 << 63) - 1
 """Bytes: what a 64-bit number holds, and more than any disk."""
 
@@ -72,6 +83,17 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_jobs(text: str) -> int:
+    """Return how many shall work at the same time; raise ValueError for what no machine bears.
+
+    Each is a process, or a thread, and a session on either server.
+    """
+    jobs = parse_count(text)
+    if jobs > _MOST_JOBS:
+        raise ValueError(f'"{text}" is more than {_MOST_JOBS} at the same time')
+    return jobs
+
+
 def parse_count_or_zero(text: str) -> int:
     """Return the whole number that ``text`` is, zero or more; raise ValueError if it is none."""
     if not _is_number(text):
@@ -109,6 +131,45 @@ def parse_place(text: str) -> Path | Literal["-"]:
     return "-" if text == "-" else parse_path(text)
 
 
+def parse_slot_name(text: str) -> str:
+    """Return the name of a replication slot; raise ValueError for one that no server takes."""
+    if not _SLOT_NAME.fullmatch(text):
+        raise ValueError(
+            f'"{text}" is no name of a slot: expected are 1 to {_LONGEST_NAME} lower case letters,'
+            " digits and underscores"
+        )
+    return text
+
+
+def parse_name(text: str) -> str:
+    """Return an SQL identifier; raise ValueError when it is empty, or would be cut off."""
+    return _of_length(text, _LONGEST_NAME)
+
+
+def parse_origin(text: str) -> str:
+    """Return the name of a replication origin; raise ValueError for one that no server takes."""
+    if text.lower() in {"none", "any"} or text.startswith("pg_"):
+        raise ValueError(f'"{text}" is reserved: none, any, and what begins with pg_')
+    return _of_length(text, _LONGEST_ORIGIN)
+
+
+def parse_snapshot(text: str) -> str:
+    """Return the identifier of an exported snapshot; raise ValueError for what looks like none."""
+    if not _SNAPSHOT.fullmatch(text):
+        raise ValueError(f'"{text}" is no snapshot: expected a form like 00000003-0000001B-1')
+    return text
+
+
+def _of_length(text: str, longest: int) -> str:
+    if not text:
+        raise ValueError("the name is empty")
+    if len(text.encode("utf-8", "surrogateescape")) > longest:
+        raise ValueError(f'"{text[:20]}..." is longer than {longest} bytes')
+    if not text.isprintable():
+        raise ValueError(f"{text!a} has characters that cannot be printed")
+    return text
+
+
 def one_of(choices: type[StrEnum]) -> ParamType:
     """Return the type of an option that takes one of the values of ``choices``."""
 
@@ -124,6 +185,11 @@ def one_of(choices: type[StrEnum]) -> ParamType:
 LSN: Final = _Parsed("lsn", parse_lsn)
 SIZE: Final = _Parsed("size", parse_size)
 COUNT: Final = _Parsed("count", parse_count)
+AT_ONCE: Final = _Parsed("count", parse_jobs)
+SLOT: Final = _Parsed("slot", parse_slot_name)
+NAME: Final = _Parsed("name", parse_name)
+ORIGIN_NAME: Final = _Parsed("origin", parse_origin)
+SNAPSHOT_ID: Final = _Parsed("snapshot", parse_snapshot)
 COUNT_OR_ZERO: Final = _Parsed("count", parse_count_or_zero)
 SECONDS: Final = _Parsed("seconds", parse_seconds)
 PATH: Final = _Parsed("path", parse_path)

@@ -59,6 +59,11 @@ def parse(endpoint: Endpoint) -> dict[str, str]:
         raise UsageError(
             f"the {endpoint.side} connection string has a malformed port", hint=_ENCODE
         )
+    if "replication" in given:
+        raise UsageError(
+            f"the {endpoint.side} connection string has the parameter replication",
+            hint="leave it out: pgcopydb sets it for the one session that needs it",
+        )
     if "@" in given.get("host", "")[1:]:  # a leading @ is an abstract socket
         raise UsageError(
             f"the {endpoint.side} connection string has a malformed host name", hint=_ENCODE

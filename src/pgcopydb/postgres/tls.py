@@ -1,6 +1,7 @@
 """TLS for the driver that is not libpq, by libpq's rules (manual, "SSL Support").
 
-Whether to encrypt is what libpq's own connection did; what to verify is derived as libpq derives
+Whether to encrypt is what libpq's own connection did, and what was asked for where that one was
+encrypted by GSSAPI, which asyncpg does not do; what to verify is derived as libpq derives
 it: a root certificate that is there is used in every mode, host names only with verify-full.
 """
 
@@ -11,6 +12,7 @@ from typing import Any, Final
 from pgcopydb.errors import ConfigurationError
 from pgcopydb.postgres.resolve import ResolvedServer
 
+_STRICT: Final = frozenset({"require", "verify-ca", "verify-full"})
 _HOME: Final = ".postgresql"
 _VERSIONS: Final = {
     "TLSv1": ssl.TLSVersion.TLSv1,
@@ -34,11 +36,11 @@ class _NamedContext(ssl.SSLContext):
 
 
 def context(server: ResolvedServer) -> ssl.SSLContext | None:
-    """Return the TLS context for ``server``, or None when libpq's connection is not encrypted.
+    """Return the TLS context for ``server``, or None when its connections need no encryption.
 
     Raises ConfigurationError when a file that the parameters name cannot be used.
     """
-    if not server.encrypted:
+    if not (server.encrypted or _must_be_encrypted(server)):
         return None
     made = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
     made.host = server.parameters["host"]
@@ -53,6 +55,10 @@ def context(server: ResolvedServer) -> ssl.SSLContext | None:
             hint="check sslrootcert, sslcert, sslkey, sslpassword, sslcrl and the TLS versions",
         ) from None
     return made
+
+
+def _must_be_encrypted(server: ResolvedServer) -> bool:
+    return server.parameters["sslmode"] in _STRICT and not server.parameters["host"].startswith("/")
 
 
 def _set_versions(made: ssl.SSLContext, server: ResolvedServer) -> None:
