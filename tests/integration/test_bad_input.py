@@ -271,6 +271,36 @@ def pooler_before_the_source_of_a_prefetch(bench: Bench) -> Iterator[Refusal]:
         yield Refusal(words, 2, ("source: a pooler",))
 
 
+@case
+def pooler_before_the_source_of_a_comparison(bench: Bench) -> Iterator[Refusal]:
+    with pooler(bench.pair.source, "transaction") as through:
+        words = ["compare", "data", "--source", through, "--target", bench.pair.target.conninfo]
+        yield Refusal(words, 2, ("source: a pooler",))
+
+
+@case
+def pooler_before_the_target_of_a_copy_of_data(bench: Bench) -> Iterator[Refusal]:
+    bench.pair.target.execute(TABLE.partition("insert")[0])
+    with pooler(bench.pair.target, "transaction") as through:
+        yield Refusal(bench.words("copy", "data", target=through), 2, ("target: a pooler",))
+
+
+@case
+def pooler_before_the_source_of_a_snapshot(bench: Bench) -> Iterator[Refusal]:
+    with pooler(bench.pair.source, "transaction") as through:
+        words = ["snapshot", "--source", through, "--dir", str(bench.directory)]
+        yield Refusal(words, 2, ("source: a pooler",))
+
+
+@case
+def pooler_before_the_target_of_restored_schema(bench: Bench) -> Iterator[Refusal]:
+    bench.run("dump", "schema")
+    with pooler(bench.pair.target, "transaction") as through:
+        directory = ["--dir", str(bench.directory)]
+        words = ["restore", "pre-data", "--target", through, *directory]
+        yield Refusal(words, 2, ("target: a pooler",))
+
+
 # -- slots, publications and origins ---------------------------------------------------------------
 
 
@@ -484,6 +514,10 @@ CASES: tuple[Case, ...] = (
     target_role_of_a_follow_may_not_create,
     pooler_before_the_target_of_a_follow,
     pooler_before_the_source_of_a_prefetch,
+    pooler_before_the_source_of_a_comparison,
+    pooler_before_the_target_of_a_copy_of_data,
+    pooler_before_the_source_of_a_snapshot,
+    pooler_before_the_target_of_restored_schema,
     no_capture_to_follow,
     missing_slot,
     missing_slot_of_a_follow,

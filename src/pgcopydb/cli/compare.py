@@ -96,7 +96,9 @@ def _compare(
 ) -> None:
     """Print what ``compare`` finds; raise DifferencesFound when there is any."""
     from pgcopydb.cli.render_comparison import comparison
+    from pgcopydb.preflight.poolers import refuse_poolers
 
+    refuse_poolers(source, target)
     if all_databases:
         _compare_all(compare, source, target, work, as_json=as_json)
         return

@@ -47,7 +47,13 @@ def extensions(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: C
     """Create the extensions that the target lacks, and copy what users put into their tables."""
     from pgcopydb.clone.extensions import copy_extensions
 
-    run_phase("copy extensions", work, lambda here: copy_extensions(here, source, target, copy))
+    run_phase(
+        "copy extensions",
+        work,
+        lambda here: copy_extensions(here, source, target, copy),
+        source,
+        target,
+    )
 
 
 @command("schema", *_SIDES, COPY_SCHEMA)
@@ -60,7 +66,13 @@ def schema(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyO
     """
     from pgcopydb.clone.schema_phases import copy_schema
 
-    run_phase("copy schema", work, lambda here: copy_schema(here, source, target, copy))
+    run_phase(
+        "copy schema",
+        work,
+        lambda here: copy_schema(here, source, target, copy),
+        source,
+        target,
+    )
 
 
 @command("data", *_SIDES, COPY_DATA)
@@ -72,7 +84,14 @@ def data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOpt
     """
     from pgcopydb.clone.phases import copy_data
 
-    run_phase("copy data", work, lambda here: copy_data(here, source, target, copy), lanes=True)
+    run_phase(
+        "copy data",
+        work,
+        lambda here: copy_data(here, source, target, copy),
+        source,
+        target,
+        lanes=True,
+    )
 
 
 @command("table-data", *_SIDES, COPY_TABLE_DATA)
@@ -84,6 +103,8 @@ def table_data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: C
         "copy table-data",
         work,
         lambda here: copy_table_data(here, source, target, copy),
+        source,
+        target,
         lanes=True,
     )
 
@@ -96,7 +117,13 @@ def blobs(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOp
     """
     from pgcopydb.clone.phases import copy_large_objects
 
-    run_phase("copy blobs", work, lambda here: copy_large_objects(here, source, target, copy))
+    run_phase(
+        "copy blobs",
+        work,
+        lambda here: copy_large_objects(here, source, target, copy),
+        source,
+        target,
+    )
 
 
 @command("sequences", *_SIDES, COPY_SEQUENCES)
@@ -107,7 +134,13 @@ def sequences(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: Co
     """
     from pgcopydb.clone.phases import copy_sequences
 
-    run_phase("copy sequences", work, lambda here: copy_sequences(here, source, target, copy))
+    run_phase(
+        "copy sequences",
+        work,
+        lambda here: copy_sequences(here, source, target, copy),
+        source,
+        target,
+    )
 
 
 @command("indexes", *_SIDES, COPY_INDEXES)
@@ -115,7 +148,13 @@ def indexes(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: Copy
     """Build all indexes of the source on the target, those of key constraints among them."""
     from pgcopydb.clone.phases import copy_indexes
 
-    run_phase("copy indexes", work, lambda here: copy_indexes(here, source, target, copy))
+    run_phase(
+        "copy indexes",
+        work,
+        lambda here: copy_indexes(here, source, target, copy),
+        source,
+        target,
+    )
 
 
 @command("constraints", *_SIDES, COPY_INDEXES)
@@ -129,6 +168,8 @@ def constraints(
         "copy constraints",
         work,
         lambda here: copy_constraints(here, source, target, copy),
+        source,
+        target,
     )
 
 

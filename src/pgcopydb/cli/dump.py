@@ -18,7 +18,7 @@ def schema(
     """
     from pgcopydb.clone.schema_phases import dump_schema
 
-    run_phase("dump schema", work, lambda here: dump_schema(here, source, copy, target))
+    run_phase("dump schema", work, lambda here: dump_schema(here, source, copy, target), source)
 
 
 @command("roles", SOURCE, WORK, DUMP_ROLES)

@@ -16,7 +16,7 @@ def schema(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
     """Create the whole schema of a dump: 'restore pre-data', then 'restore post-data'."""
     from pgcopydb.clone.schema_phases import restore_schema
 
-    run_phase("restore schema", work, lambda here: restore_schema(here, target, copy))
+    run_phase("restore schema", work, lambda here: restore_schema(here, target, copy), target)
 
 
 @command("pre-data", *_PARTS)
@@ -24,7 +24,12 @@ def pre_data(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
     """Create what comes before the data: everything up to the empty tables."""
     from pgcopydb.clone.schema_phases import restore_before_data
 
-    run_phase("restore pre-data", work, lambda here: restore_before_data(here, target, copy))
+    run_phase(
+        "restore pre-data",
+        work,
+        lambda here: restore_before_data(here, target, copy),
+        target,
+    )
 
 
 @command("post-data", *_PARTS)
@@ -36,7 +41,12 @@ def post_data(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None
     """
     from pgcopydb.clone.schema_phases import restore_after_data
 
-    run_phase("restore post-data", work, lambda here: restore_after_data(here, target, copy))
+    run_phase(
+        "restore post-data",
+        work,
+        lambda here: restore_after_data(here, target, copy),
+        target,
+    )
 
 
 @command("roles", TARGET_ALONE, DUMPED_WORK, RESTORE_ROLES)

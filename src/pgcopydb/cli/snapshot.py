@@ -19,9 +19,11 @@ def snapshot(
     a copy of it and the captured changes fit together without a gap.
     """
     from pgcopydb.cdc.snapshot import export_snapshot
+    from pgcopydb.preflight.poolers import refuse_poolers
     from pgcopydb.workdir.directory import open_directory
 
     with open_directory(work, command="snapshot") as directory:
+        refuse_poolers(source)
         export_snapshot(directory, source, copy, follow, announce=_announce)
 
 
