@@ -5,7 +5,7 @@ settings is something else; and they would reach whoever gets that session of th
 """
 
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.findings import Report
+from pgcopydb.model.findings import Finding, Report
 from pgcopydb.postgres.pooling import find_pooling
 from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.refuse import refuse_unfit
@@ -14,7 +14,7 @@ from pgcopydb.rules.readiness import servers
 
 def refuse_poolers(*endpoints: Endpoint) -> None:
     """Raise ConfigurationError where a pooler hands out sessions by transaction."""
-    findings = []
+    findings: list[Finding] = []
     for endpoint in endpoints:
         with short_session(endpoint, purpose="check") as connection:
             pooling = find_pooling(endpoint, connection)
