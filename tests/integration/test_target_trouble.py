@@ -272,3 +272,74 @@ def test_a_deadlock_of_pg_restore_is_got_over(stream: Stream) -> None:
     assert "made again, one after the other" in finished.stderr
     rules = "select rulename::text from pg_rules where schemaname = 'public'"
     assert target.rows(rules) == [("as well",)]
+
+
+NARROWED = """
+create table item (id integer primary key, label text, price numeric, at timestamptz, x float8);
+create table other (id integer primary key, n numeric);
+"""
+
+
+NARROWER = """
+alter table item alter label type char(8), alter price type numeric(5,1),
+  alter at type timestamptz(0), alter x type float4
+"""
+
+AS_IT_WAS = """
+alter table item alter label type text, alter price type numeric,
+  alter at type timestamptz, alter x type float8
+"""
+
+
+def test_columns_that_are_narrowed_while_changes_are_applied_are_told_and_not_exit_0(
+    stream: Stream,
+) -> None:
+    """The session that applies knows the columns as they were when it began."""
+    row = "'abc ', 1.25, '2026-01-02 03:04:05.678+00', 0.1"
+    stream.both(NARROWED)
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        stream.pair.source.execute(f"insert into item values (1, {row})")
+        assert wait_for(lambda: stream.count("item") == 1), running.stderr
+        stream.pair.target.execute(NARROWER)
+        stream.pair.source.execute(f"insert into item values (2, {row})")
+        assert wait_for(lambda: "public.item was altered" in running.stderr, seconds=20)
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 3, finished.stderr
+    for narrowed in (
+        "label is character(8), on the source text",
+        "price is numeric(5,1), on the source numeric",
+        "at is timestamp(0) with time zone, on the source timestamp with time zone",
+        "x is real, on the source double precision",
+    ):
+        assert f"column {narrowed}" in finished.stderr
+    stream.pair.target.execute(AS_IT_WAS)
+    assert "rows are not the same" in stream.run("stream", "replay", "--resume", status=3).stderr
+    stream.pair.target.execute(f"delete from item; insert into item values (1, {row}), (2, {row})")
+    assert "altered" in stream.run("stream", "replay", "--resume").stderr
+    assert "altered" not in stream.run("stream", "replay", "--resume").stderr
+    stream.assert_equal()
+
+
+def test_what_else_is_altered_on_the_target_keeps_no_follow_from_its_end(stream: Stream) -> None:
+    """Neither what the source's values fit into, nor what touches no value."""
+    stream.both(NARROWED)
+    stream.set_up()
+    with stream.start("stream", "replay") as running:
+        stream.pair.source.execute("insert into item values (1, 'abc', 1.25)")
+        assert wait_for(lambda: stream.count("item") == 1), running.stderr
+        stream.pair.target.execute(
+            "alter table item alter label set default 'x', alter label set not null,"
+            " add column mine integer default 1; alter table other alter n set statistics 50;"
+            " truncate other"
+        )
+        stream.pair.target.execute("vacuum full item")
+        stream.pair.source.execute("insert into item values (2, 'def', 2.5)")
+        assert wait_for(lambda: stream.count("item") == 2), running.stderr
+        stream.set_endpos()
+        finished = running.wait(60)
+    assert finished.status == 0, finished.stderr
+    assert stream.pair.target.rows("select id, label, price from item order by id") == (
+        stream.pair.source.rows("select id, label, price from item order by id")
+    )

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from pgcopydb.batching.plan import Batch, Planner
 from pgcopydb.cdc import machine_crash
+from pgcopydb.cdc.altered import note_shapes
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.conflicts import ConflictResolver
 from pgcopydb.cdc.patience import Patience
@@ -163,6 +164,7 @@ class _Applier:
             self._reader = ChangelogReader(work.cdc)
             stack.callback(self._reader.close)
             self._session = stack.enter_context(ApplySession(self._task.target, header, capture))
+            note_shapes(self._store, self._session.shapes, capture)
             self._sentinel = require_sentinel(self._store)
             proved = self._start(capture)
             self._transactions = TransactionReader(

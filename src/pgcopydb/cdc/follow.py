@@ -16,6 +16,7 @@ from typing import Final, Self, TypeAlias
 
 from msgspec.structs import replace
 
+from pgcopydb.cdc.altered import refuse_altered
 from pgcopydb.cdc.apply import DRAINED_FACT, LAST_LSN, ApplyTask, apply
 from pgcopydb.cdc.capture import read_capture, refuse_other_source
 from pgcopydb.cdc.conflicts import refuse_conflicts
@@ -415,6 +416,7 @@ def _refuse_untold(work: WorkDirectory, source: Endpoint, target: Endpoint) -> N
     large: only the end of a migration does that.
     """
     refuse_uncarried(work, source, target)
+    refuse_altered(work, source, target)
     refuse_fired(work, source, target)
     refuse_lost_numbers(work, source, target)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import psycopg
 from psycopg import pq
 
-from pgcopydb.cdc.targets import TargetTables, read_target_tables
+from pgcopydb.cdc.targets import TargetTables, read_shapes, read_target_tables
 from pgcopydb.errors import PgcopydbError, StateError
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.changes import Relation
@@ -39,7 +39,8 @@ class ApplySession:
 
     ``position`` is the end of the last source transaction that this session or an earlier one has
     committed here. ``independent`` tells whether tables can be written in any order, because
-    neither triggers nor foreign keys fire or are there yet.
+    neither triggers nor foreign keys fire or are there yet. ``shapes`` are the target's tables as
+    the session knows them.
     """
 
     def __init__(self, target: Endpoint, header: RunHeader, capture: Capture) -> None:
@@ -56,6 +57,8 @@ class ApplySession:
             purpose = f"apply {self._header.run_id[:8]}"
             # closed as it is: leaving psycopg's own block would commit a transaction under way
             self._connection = stack.enter_context(closing(connect(self._target, purpose=purpose)))
+            # Before the tables that it goes by: what is altered in between is noticed at the end.
+            self.shapes = read_shapes(self._connection, self._target)
             self._tables: TargetTables = read_target_tables(self._connection, self._target)
             silent = set_up_session(self._connection, self._target, self._header)
             self.independent = silent or self._header.constraints_deferred

@@ -6,7 +6,7 @@ import psycopg
 
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Column, Table, TableKind
-from pgcopydb.model.targets import TargetColumn, TargetTable
+from pgcopydb.model.targets import TableShape, TargetColumn, TargetTable
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.sql.statements import is_exact
@@ -29,6 +29,12 @@ def read_target_tables(connection: psycopg.Connection[Any], target: Endpoint) ->
         for table in tables
         if table.kind in {TableKind.TABLE, TableKind.PARTITIONED}
     }
+
+
+def read_shapes(connection: psycopg.Connection[Any], target: Endpoint) -> list[TableShape]:
+    """Return what tells later whether the target's tables were altered."""
+    with reporting(target, "reading the columns of the target's tables"):
+        return discover.table_shapes(connection)
 
 
 def _target_table(table: Table, *, ordered: bool) -> TargetTable:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Self
 
 import psycopg
 
+from pgcopydb.cdc.altered import find_altered
 from pgcopydb.cdc.capture import read_capture
 from pgcopydb.cdc.drift import find_drift
 from pgcopydb.cdc.pace import Pace
@@ -96,7 +97,8 @@ class _Watch(ABC):
 class TargetWatch(_Watch):
     """Says for which table a session of this program waits on the target, and who holds it.
 
-    And which triggers were made there meanwhile, that do again what the source has done.
+    And which triggers were made there meanwhile, that do again what the source has done, and
+    which tables were altered under what is applied to them.
     """
 
     _every = _LOOK_FOR_LOCKS_EVERY
@@ -105,6 +107,8 @@ class TargetWatch(_Watch):
         super().__init__(target)
         self._work = work
         self._triggers = Pace(_EVERY)
+        self._tables = Pace(_EVERY)
+        self._altered: dict[tuple[str, str], str] = {}
         self._waiting: set[tuple[Any, ...]] = set()
         self._told: set[tuple[Any, ...]] = set()
 
@@ -113,6 +117,21 @@ class TargetWatch(_Watch):
         if self._triggers.is_due():
             with self._triggers.looking():
                 self._look_at_triggers(connection)
+        if self._tables.is_due():
+            with self._tables.looking():
+                self._look_at_tables(connection)
+
+    def _look_at_tables(self, connection: psycopg.Connection[Any]) -> None:
+        found = find_altered(self._work, connection, self._endpoint)
+        for name, what in found.items():
+            if self._altered.get(name) != what:
+                log.warning(
+                    "target: %s was altered while changes are applied to it: %s; what is applied"
+                    " may be rounded or cut: at the end it must be as on the source",
+                    ".".join(name),
+                    what,
+                )
+        self._altered = found
 
     def _look_at_triggers(self, connection: psycopg.Connection[Any]) -> None:
         fired = note_fired(self._work, connection, self._endpoint)

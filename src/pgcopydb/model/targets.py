@@ -42,6 +42,23 @@ class TargetTable:
     ordered: bool = False
 
 
+class TableShape(Struct, frozen=True, kw_only=True):
+    """The columns of a target table, to tell later whether they were altered.
+
+    ``columns``, ``types`` (as SQL prints them), ``numbers`` and ``versions`` go together; a version
+    changes when its column is altered, even to the same type. ``filenode`` changes when the rows
+    are written anew, and is 0 for a partitioned table.
+    """
+
+    schema: str
+    name: str
+    filenode: int
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    numbers: tuple[int, ...]
+    versions: tuple[str, ...]
+
+
 class Route(Struct, frozen=True):
     """Where the rows of one relation of the stream go, by positions in the relation's columns.
 

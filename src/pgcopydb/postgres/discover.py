@@ -36,6 +36,7 @@ from pgcopydb.model.objects import (
     TableKind,
     UnwritableTable,
 )
+from pgcopydb.model.targets import TableShape
 from pgcopydb.postgres.queries import query
 from pgcopydb.postgres.session import read_tables_only
 
@@ -92,6 +93,11 @@ def list_tables(
         )
         for record in records(connection, "tables", sized=with_sizes, estimated=estimate_sizes)
     ]
+
+
+def table_shapes(connection: Connection[tuple[Any, ...]]) -> list[TableShape]:
+    """Return the columns of all tables, in less time than :func:`list_tables` takes."""
+    return [TableShape(**record) for record in records(connection, "table_shapes")]
 
 
 def type_contents(connection: Connection[tuple[Any, ...]]) -> dict[int, tuple[str, ...]]:
