@@ -365,6 +365,48 @@ def test_a_table_taken_out_of_the_publication_is_named(migration: Migration) -> 
     assert "public.item is not in the publication any more; 21 rows on the source" in log
 
 
+@embedded
+@pytest.mark.parametrize(
+    ("away", "again", "table", "change", "why"),
+    [
+        (
+            "drop table item",
+            "add table only item",
+            "item",
+            "insert into item values (300, 'not carried', 1)",
+            "was taken out of the publication for a while; 21 rows on the source",
+        ),
+        (
+            "drop table measured",
+            "add table measured",
+            "measured_1",
+            "insert into measured values (2, '2026-01-06', 6)",
+            "was taken out of the publication for a while; 2 rows on the source",
+        ),
+        (
+            "set (publish = 'insert')",
+            "set (publish = 'insert, update, delete, truncate')",
+            "item",
+            "update item set label = 'not carried' where id = 1",
+            "is in a publication that was altered; its 20 rows are not the same",
+        ),
+    ],
+    ids=["table", "partitioned table", "actions"],
+)
+def test_a_publication_that_was_other_for_a_moment_is_not_exit_0(
+    migration: Migration, away: str, again: str, table: str, change: str, why: str
+) -> None:
+    """Sooner put back than anybody looked."""
+    source = migration.pair.source
+    with migration.running() as running:
+        source.execute(f"alter publication pgcopydb {away}")
+        source.execute(change)
+        source.execute(f"alter publication pgcopydb {again}")
+        migration.end()
+        log = finished(running, status=3)
+    assert f"public.{table} {why}" in log
+
+
 @pytest.mark.parametrize(
     ("source_target", "migration"),
     [((16, 18, KEYLESS), ("--no-identity", "insert-only"))],

@@ -5,16 +5,18 @@ from itertools import chain
 from typing import Any
 
 import psycopg
+from msgspec.structs import replace
 from psycopg import sql
 
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
-from pgcopydb.model.capture import Capture, FollowedTable
+from pgcopydb.model.capture import Capture, FollowedTable, OwnPublication
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import Column, ReplicaIdentity, ServerFacts, Table, TableKind
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.publication import read_published
 from pgcopydb.postgres.slot import wal_end
 from pgcopydb.rules.publication import is_followed, plan_publication, publishable
 from pgcopydb.workdir.directory import WorkDirectory
@@ -61,9 +63,16 @@ def identify(facts: ServerFacts) -> str:
 
 
 def capture_in_snapshot(
-    source: Endpoint, snapshot: str, start: int, filters: Filters = EVERYTHING
+    source: Endpoint,
+    snapshot: str,
+    start: int,
+    filters: Filters = EVERYTHING,
+    publications: Sequence[OwnPublication] = (),
 ) -> Capture:
-    """Return what is followed, as the slot's own snapshot shows it."""
+    """Return what is followed, as the slot's own snapshot shows it.
+
+    ``publications`` are those that were made for it.
+    """
     with connect(source, purpose="setup", autocommit=False) as connection:
         with reporting(source, "importing the slot's snapshot"):
             connection.execute("set transaction isolation level repeatable read, read only")
@@ -71,7 +80,9 @@ def capture_in_snapshot(
         facts = read_facts(connection, source)
         tables = read_tables(connection, source, filters)
         contents = read_contents(connection, source)
-    return make_capture(facts, tables, contents, start, filters)
+        published = read_published(connection, source, publications)
+    capture = make_capture(facts, tables, contents, start, filters)
+    return replace(capture, published=published)
 
 
 def make_capture(

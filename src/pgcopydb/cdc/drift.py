@@ -20,12 +20,19 @@ from pgcopydb.cdc.late_writers import first_late_commit
 from pgcopydb.cdc.source_setup import publications
 from pgcopydb.cdc.targets import TargetTables, read_target_tables
 from pgcopydb.errors import StateError
-from pgcopydb.model.capture import Capture, FollowedTable, changed_tables, rewritten_tables
+from pgcopydb.model.capture import (
+    Capture,
+    FollowedTable,
+    changed_tables,
+    published_otherwise,
+    rewritten_tables,
+)
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table, TableKind
 from pgcopydb.model.options import Plugin
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.digest import TableDigest, table_digest
+from pgcopydb.postgres.publication import read_published
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader
 
@@ -56,9 +63,7 @@ def _drift(
 ) -> dict[Name, str]:
     now = fingerprint(tables, read_contents(connection, source))
     unpublished = _unpublished(connection, source, header, capture, now)
-    return dict.fromkeys(unpublished, "is not in the publication any more") | changed_tables(
-        capture.tables, now
-    )
+    return unpublished | changed_tables(capture.tables, now)
 
 
 def _unpublished(
@@ -67,10 +72,12 @@ def _unpublished(
     header: RunHeader,
     capture: Capture,
     now: Iterable[FollowedTable],
-) -> frozenset[Name]:
-    """Return the followed tables that somebody took out of the publications made here."""
+) -> dict[Name, str]:
+    """Say what somebody did to the publications made here, by followed tables."""
     if header.plugin != Plugin.PGOUTPUT or not header.publication_created:
-        return frozenset()
+        return {}
+    published = read_published(connection, source, header.publications)
+    otherwise = published_otherwise(capture, published)
     with reporting(source, "reading what is published"):
         rows = connection.execute(
             "select schemaname::text, tablename::text from pg_catalog.pg_publication_tables"
@@ -78,7 +85,8 @@ def _unpublished(
             (list(publications(header, capture)),),
         ).fetchall()
     there = {(table.schema, table.name) for table in now}
-    return (capture.names() & there) - {(schema, name) for schema, name in rows}
+    missing = (capture.names() & there) - {(schema, name) for schema, name in rows}
+    return otherwise | dict.fromkeys(missing, "is not in the publication any more")
 
 
 def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) -> None:

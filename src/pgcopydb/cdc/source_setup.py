@@ -133,9 +133,9 @@ def _create_slot(step: _SourceSetup, header: RunHeader) -> Iterator[NewSlot]:
         step.undo.callback(_forget, work)
         step.undo.callback(drop_slot, step.connection, source, follow.slot_name)
         with work.store() as store:  # at once: reading the catalogue may take a while
-            update_header(store, slot_created=True, confirmed=start)
+            made = update_header(store, slot_created=True, confirmed=start).publications
         _refuse_past(start, follow.endpos)
-        capture = capture_in_snapshot(source, snapshot, start, step.filters)
+        capture = capture_in_snapshot(source, snapshot, start, step.filters, made)
         with work.store() as store:
             write_fact(store, CAPTURE_FACT, capture)
             create_sentinel(store, start, follow.endpos or 0)

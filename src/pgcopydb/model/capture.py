@@ -15,6 +15,19 @@ class OwnPublication(Struct, frozen=True):
     oid: int
 
 
+class PublishedTable(Struct, frozen=True):
+    """A table that a publication names, partitioned ones as such; see ``Capture.published``.
+
+    ``entry`` is the oid of its row in pg_publication_rel: another one after it was taken out and
+    put back. ``version`` changes when the publication itself is altered: what it publishes, say.
+    """
+
+    schema: str
+    name: str
+    entry: int
+    version: str
+
+
 class FollowedTable(Struct, frozen=True, kw_only=True):
     """A table whose changes are captured, with what must not change unnoticed (ruling 24)."""
 
@@ -55,6 +68,8 @@ class Capture(Struct, frozen=True, kw_only=True):
     """Materialised views, whose refresh test_decoding and wal2json may tell as changes."""
     filters: Filters = EVERYTHING
     """Which tables are followed; what the stream says of others is dropped."""
+    published: tuple[PublishedTable, ...] = ()
+    """What the publications name that were made for this capture."""
 
     def identities(self) -> Identities:
         """Return each table's replica identity, for the plugins that do not tell it."""
@@ -106,6 +121,31 @@ def changed_tables(
         name: difference for name in both if (difference := _difference(old[name], new[name]))
     }
     return dict(sorted(found.items()))
+
+
+def published_otherwise(
+    capture: Capture, now: Iterable[PublishedTable]
+) -> dict[tuple[str, str], str]:
+    """Say of each followed table why the publications may have left out changes of it.
+
+    Those that are not named any more are left out: a table may be published by its root instead.
+    """
+    there = {(one.schema, one.name): one for one in now}
+    found: dict[tuple[str, str], str] = {}
+    for one in capture.published:
+        name = (one.schema, one.name)
+        if one.entry != (after := there.get(name, one)).entry:
+            found[name] = "was taken out of the publication for a while"
+        elif one.version != after.version:
+            found[name] = "is in a publication that was altered"
+    if not found:  # as nearly always, and there may be many tables
+        return {}
+    return {
+        (table.schema, table.name): found[name]
+        for table in capture.tables
+        for name in ((table.schema, table.name), *table.ancestors)
+        if name in found
+    }
 
 
 def rewritten_tables(

@@ -1,6 +1,7 @@
 """Publications for pgoutput: made to measure, reused only when they fit exactly (ruling 16)."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -8,7 +9,7 @@ from msgspec import Struct
 from psycopg import sql
 
 from pgcopydb.errors import StateError
-from pgcopydb.model.capture import OwnPublication
+from pgcopydb.model.capture import OwnPublication, PublishedTable
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.queries import query
@@ -65,6 +66,24 @@ def read_publication(connection: Connection, endpoint: Endpoint, name: str) -> P
         restricted=restricted,
         tables=frozenset((schema, table) for schema, table in tables),
     )
+
+
+def read_published(
+    connection: Connection, endpoint: Endpoint, publications: Iterable[OwnPublication]
+) -> tuple[PublishedTable, ...]:
+    """Return what these publications name, as the transaction's snapshot shows it."""
+    with reporting(endpoint, "reading what is published"):
+        rows = connection.execute(
+            "select n.nspname::text, c.relname::text, r.oid::bigint, p.xmin::text"
+            " from pg_catalog.pg_publication_rel as r"
+            " join pg_catalog.pg_publication as p on p.oid = r.prpubid"
+            " join pg_catalog.pg_class as c on c.oid = r.prrelid"
+            " join pg_catalog.pg_namespace as n on n.oid = c.relnamespace"
+            " where p.oid = any(%s::oid[])"
+            " order by 1, 2",
+            ([one.oid for one in publications],),
+        ).fetchall()
+    return tuple(PublishedTable(*row) for row in rows)
 
 
 def drop_publication(connection: Connection, endpoint: Endpoint, own: OwnPublication) -> None:
