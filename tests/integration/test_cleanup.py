@@ -26,6 +26,9 @@ FOLLOWED = "select from pg_replication_origin where roname = 'pgcopydb'"
 STANDS = "select confirmed_flush_lsn from pg_replication_slots"
 
 
+NOWHERE = "host=/nowhere"
+
+
 def publications(source: Database) -> list[str]:
     return [name for (name,) in source.rows("select pubname from pg_publication order by 1")]
 
@@ -39,14 +42,39 @@ def set_up(stream: Stream, *options: str, status: int = 0) -> Finished:
     return stream.run(*words, status=status)
 
 
-def test_a_directory_that_is_not_there_is_not_made(
-    source_target: SourceTarget, tmp_path: Path, pgcopydb_command: Pgcopydb
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("follow",),
+        ("stream", "apply"),
+        ("stream", "catchup"),
+        ("stream", "cleanup"),
+        ("stream", "prefetch"),
+        ("stream", "replay"),
+        ("restore", "schema"),
+        ("restore", "roles"),
+        ("restore", "parse-list"),
+    ],
+    ids=" ".join,
+)
+def test_a_directory_that_is_no_migrations_is_neither_made_nor_changed(
+    words: tuple[str, ...], tmp_path: Path, pgcopydb_command: Pgcopydb
 ) -> None:
+    """With a mistyped --dir a command that goes on with something has nothing to do."""
+    sides = ["--source", NOWHERE, "--target", NOWHERE]
+    if words == ("stream", "apply") or words[0] == "restore":
+        sides = sides[2:]
     mistyped = tmp_path / "wrok"
-    finished = pgcopydb_command("stream", "cleanup", *source_target.options, "--dir", mistyped)
-    assert finished.status == 3
+    finished = pgcopydb_command(*words, *sides, "--dir", mistyped)
+    assert finished.status == 3, finished.stderr
     assert f"there is no work directory at {mistyped}" in finished.stderr
     assert not mistyped.exists()
+    mistyped.mkdir(mode=0o755)
+    finished = pgcopydb_command(*words, *sides, "--dir", mistyped)
+    assert finished.status == 3, finished.stderr
+    assert f"{mistyped} is not the work directory of a migration" in finished.stderr
+    assert list(mistyped.iterdir()) == []
+    assert mistyped.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_publication_that_was_never_made_here_stays(stream: Stream) -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.forked_commands
 def test_every_phase_by_itself(phases: Phases) -> None:
     for phase in ("restore pre-data", "restore parse-list"):
         refused = phases.run(*phase.split(), status=3)
-        assert "holds no schema dump" in refused.stderr
+        assert "there is no work directory" in refused.stderr
         assert "run pgcopydb dump schema first" in refused.stderr
     dumped = phases.run("dump", "schema")
     assert "tables and views dumped" in dumped.stdout

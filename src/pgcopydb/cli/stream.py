@@ -74,9 +74,8 @@ def cleanup(
     the target, as far as this migration created them.
     """
     from pgcopydb.cdc.setup import cleanup as clean_up
-    from pgcopydb.workdir.directory import open_directory, require_directory
+    from pgcopydb.workdir.directory import open_directory
 
-    require_directory(work)
     with open_directory(work, command="stream cleanup") as directory:
         clean_up(directory, source, target, follow)
 

@@ -31,7 +31,9 @@ from pgcopydb.workdir.own_files import (
     refuse_prepared_by_others,
 )
 from pgcopydb.workdir.restart import (
+    GOES_ON,
     discard_previous,
+    holds_run,
     remembered,
     settle_interrupted,
     started_over,
@@ -61,6 +63,18 @@ _SUPPLEMENTS = (
     "restore parse-list",
 )
 """Commands that only add what is missing: they may be repeated, and run beside any other's work."""
+
+_NEED_A_RUN = GOES_ON | {
+    "restore schema",
+    "restore pre-data",
+    "restore post-data",
+    "restore roles",
+    "restore parse-list",
+}
+"""Commands that have nothing to do in a directory in which nothing was begun or dumped."""
+
+_OTHER_DIRECTORY = "give the --dir of the migration"
+_DUMP_FIRST = "give the --dir of the dump, or run pgcopydb dump schema first"
 
 ROLES: dict[str, tuple[str, ...]] = {
     "clone": ("clone",),
@@ -161,9 +175,13 @@ def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirect
 
     Raises StateError when the directory is not safe to use, when another process works in it in
     the same role, or when it holds a previous run that neither ``--resume`` nor ``--restart``
-    was given for.
+    was given for. A command that goes on with something makes no directory, and leaves alone one
+    that holds nothing to go on with.
     """
     path = options.directory or default_directory()
+    if command in _NEED_A_RUN:
+        hint = _DUMP_FIRST if command.startswith("restore ") else _OTHER_DIRECTORY
+        _refuse_without_run(require_directory(options, hint=hint), hint)
     os.umask(0o077)  # everything that this process and its children write here is private
     _make_private(path)
     roles = ROLES.get(command, ())
@@ -199,10 +217,7 @@ def attach_directory(options: WorkOptions) -> Iterator[WorkDirectory]:
     _refuse_unsafe(path)
     work = WorkDirectory(path=path)
     if not work.catalogue.exists():
-        raise StateError(
-            f"{path} is not the work directory of a migration",
-            hint="give the --dir of the migration",
-        )
+        raise _no_migration(path, _OTHER_DIRECTORY)
     yield work
 
 
@@ -215,10 +230,20 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def require_directory(options: WorkOptions) -> Path:
+def _refuse_without_run(path: Path, hint: str) -> None:
+    _refuse_unsafe(path)
+    if not holds_run(path):
+        raise _no_migration(path, hint)
+
+
+def _no_migration(path: Path, hint: str) -> StateError:
+    return StateError(f"{path} is not the work directory of a migration", hint=hint)
+
+
+def require_directory(options: WorkOptions, *, hint: str = _OTHER_DIRECTORY) -> Path:
     """Return where the work directory is, for a command that makes none.
 
-    Raises StateError when there is none.
+    Raises StateError, with ``hint``, when there is none.
     """
     path = options.directory or default_directory()
     try:
@@ -227,7 +252,7 @@ def require_directory(options: WorkOptions) -> Path:
         why = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
         raise StateError(
             f"there is no work directory at {path}{why}",
-            hint="give the --dir of the migration",
+            hint=hint,
         ) from None
     return path
 

@@ -29,7 +29,7 @@ _RESTARTING: Final = "restart"
 
 _SNAPSHOT: Final = "snapshot"
 
-_GOES_ON: Final = frozenset(
+GOES_ON: Final = frozenset(
     {
         "follow",
         "stream apply",
@@ -82,6 +82,11 @@ def started_over(
             _settle(path, keep=not succeeded and not _has_begun(path))
 
 
+def holds_run(path: Path) -> bool:
+    """Tell whether a directory looks like one that a run worked in, or began to start over in."""
+    return any((path / name).exists() for name in (_CATALOGUE, _SET_ASIDE, "schema"))
+
+
 def settle_interrupted(path: Path) -> None:
     """Put back, or remove, what a command that was killed while it started over set aside."""
     if (path / SET_ASIDE).exists() and not is_held(path, _RESTARTING):
@@ -96,7 +101,7 @@ def discard_previous(path: Path) -> None:
 def _refuse_loss(path: Path, command: str, header: RunHeader, sentinel: Sentinel | None) -> None:
     """Raise StateError where --restart would destroy what it should not."""
     captured = header.consistent_point is not None
-    if captured and command in _GOES_ON:
+    if captured and command in GOES_ON:
         raise StateError(
             f"pgcopydb {command} goes on with the migration in {path}, which --restart would"
             " remove",
