@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pgcopydb.lsn import parse_lsn
+from pgcopydb.workdir.directory import WorkDirectory
+from pgcopydb.workdir.sentinel import update_sentinel
 from tests.support.clock import wait_for
 from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
 from tests.support.equality import differing_tables
@@ -337,6 +339,44 @@ def test_an_end_before_the_start_is_refused_before_anything_is_copied(steps: Ste
     assert "is in the past" in refused
     assert "copying" not in refused
     assert steps.pair.source.rows("select slot_name from pg_replication_slots") == []
+
+
+def test_an_end_in_the_past_is_refused_and_forgotten(steps: Steps) -> None:
+    """It was written down before it was refused, and the next command took it from there."""
+    steps.run("stream", "setup", "--create-slot")
+    start = steps.sentinel("get", "--startpos")
+    for words in (("set", "endpos", "0/1"), ("get", "--endpos")):
+        steps.run("stream", "sentinel", *words, status=3 if "set" in words else 0)
+    assert steps.sentinel("get", "--endpos") == "0/0"
+    for command in ("catchup", "prefetch", "replay", "apply"):
+        options = steps.pair.options[2:] if command == "apply" else steps.pair.options
+        words = ["stream", command, "--endpos", "0/1", "--dir", str(steps.directory)]
+        refused = steps.run_with(options, *words, status=3).stderr
+        assert f"endpos 0/1 is in the past: the capture begins at {start}" in refused
+        assert steps.sentinel("get", "--endpos") == "0/0"
+    steps.pair.source.execute("insert into item values (1, 'one')")
+    steps.set_endpos()
+    end = steps.sentinel("get", "--endpos")
+    steps.run("stream", "replay")
+    refused = steps.run("stream", "catchup", "--endpos", start, status=3).stderr
+    assert "is in the past: the target has already applied up to" in refused
+    assert steps.sentinel("get", "--endpos") == end
+    steps.run("stream", "catchup")
+
+
+def test_an_end_that_only_the_target_knows_to_be_past_is_forgotten_too(steps: Steps) -> None:
+    """A run that is killed has written down less than it has applied."""
+    steps.run("stream", "setup", "--create-slot")
+    steps.pair.source.execute("insert into item values (1, 'one')")
+    steps.set_endpos()
+    steps.run("stream", "replay")
+    work = WorkDirectory(path=steps.directory)
+    with work.store() as store:
+        update_sentinel(store, transform_lsn=0)
+    start = steps.sentinel("get", "--startpos")
+    refused = steps.run("stream", "catchup", "--endpos", start, status=3).stderr
+    assert "is in the past: the target has already applied up to" in refused
+    assert steps.sentinel("get", "--endpos") == "0/0"
 
 
 def test_a_cleanup_leaves_nothing_also_on_one_side_alone(steps: Steps) -> None:

@@ -42,6 +42,7 @@ from pgcopydb.workdir.conflicts import ConflictLog
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.sentinel import require_sentinel, update_sentinel
 from pgcopydb.workdir.store import refuse_full_disk, write_fact
+from pgcopydb.workdir.transaction import transaction
 
 log = logging.getLogger(__name__)
 
@@ -463,6 +464,10 @@ class _Applier:
     def _refuse_endpos_in_the_past(self) -> None:
         endpos = self._sentinel.endpos
         if endpos and endpos < self._session.position:
+            # Whoever set it did not know; the next run is not to come to the same end.
+            with transaction(self._store):
+                if require_sentinel(self._store).endpos == endpos:
+                    update_sentinel(self._store, endpos=0)
             raise StateError(
                 f"endpos {format_lsn(endpos)} is in the past: the target has already applied up to"
                 f" {format_lsn(self._session.position)}",

@@ -28,6 +28,7 @@ from pgcopydb.cdc.receive import ReceiveTask, distrust_lost, receive
 from pgcopydb.cdc.setup import enable_apply
 from pgcopydb.cdc.silence import give_back_triggers, refuse_fired
 from pgcopydb.cdc.special_numbers import refuse_lost_numbers
+from pgcopydb.cdc.steering import set_endpos
 from pgcopydb.cdc.target_setup import prepare_target
 from pgcopydb.cdc.watch import SourceWatch, TargetWatch
 from pgcopydb.errors import SourceError, StateError, some_of
@@ -43,7 +44,7 @@ from pgcopydb.runtime.signals import stop_on_signals, stopping_at_once
 from pgcopydb.runtime.workers import Worker, WorkerGroup
 from pgcopydb.workdir.commands import CommandState, last_command
 from pgcopydb.workdir.directory import WorkDirectory
-from pgcopydb.workdir.sentinel import Sentinel, require_sentinel, update_sentinel
+from pgcopydb.workdir.sentinel import Sentinel, require_sentinel
 from pgcopydb.workdir.store import RunHeader, read_fact, update_header
 
 log = logging.getLogger(__name__)
@@ -110,11 +111,9 @@ def _streaming(header: RunHeader) -> Streaming:
 
 
 def set_endpos_from(work: WorkDirectory, follow: FollowOptions) -> None:
-    """Write an ``--endpos`` of the command line into the sentinel."""
+    """Write an ``--endpos`` of the command line into the sentinel; see ``steering.set_endpos``."""
     if follow.endpos is not None:
-        with work.store() as store:
-            require_sentinel(store)
-            update_sentinel(store, endpos=follow.endpos)
+        set_endpos(work, None, follow.endpos)
 
 
 class Following:

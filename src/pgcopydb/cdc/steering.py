@@ -18,6 +18,7 @@ from pgcopydb.workdir.sentinel import (
     require_sentinel,
     update_sentinel,
 )
+from pgcopydb.workdir.store import read_header
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def get_sentinel(work: WorkDirectory) -> Sentinel:
 def set_endpos(work: WorkDirectory, source: Endpoint | None, lsn: int | None) -> int:
     """Set where the follow ends and return it; without ``lsn`` that is the source's present end.
 
-    Raises StateError for a position that is applied already.
+    Raises StateError for a position that is applied already, or before the capture's beginning.
     """
     if lsn is None:
         if source is None:
@@ -46,14 +47,19 @@ def set_endpos(work: WorkDirectory, source: Endpoint | None, lsn: int | None) ->
         lsn = mark_present_end(source)
     with work.store() as store:
         sentinel = require_sentinel(store)
+        header = read_header(store)
+        begun = 0 if header is None else header.consistent_point or 0
         if 0 < lsn < sentinel.transform_lsn:
-            raise StateError(
-                f"endpos {format_lsn(lsn)} is in the past: the target has already applied up to"
-                f" {format_lsn(sentinel.transform_lsn)}",
-                hint="set a later one, or --current",
-            )
-        update_sentinel(store, endpos=lsn)
-    return lsn
+            past = f"the target has already applied up to {format_lsn(sentinel.transform_lsn)}"
+        elif 0 < lsn < begun:
+            past = f"the capture begins at {format_lsn(begun)}"
+        else:
+            update_sentinel(store, endpos=lsn)
+            return lsn
+    raise StateError(
+        f"endpos {format_lsn(lsn)} is in the past: {past}",
+        hint="set a later one: pgcopydb stream sentinel set endpos --current",
+    )
 
 
 def mark_present_end(source: Endpoint) -> int:
