@@ -1,6 +1,6 @@
 """``python -m pgcopydb`` is the command ``pgcopydb``."""
 
-from pgcopydb.cli.main import main
+from pgcopydb.cli.start import main
 
 if __name__ == "__main__":
     main()

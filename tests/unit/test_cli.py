@@ -574,3 +574,38 @@ def test_several_fields_of_the_sentinel() -> None:
     values = {"startpos": 1, "apply": False}
     assert sentinel_fields(values, as_json=False) == "startpos  0/1\napply     disabled"
     assert sentinel_fields(values, as_json=True) == '{\n  "startpos": "0/1",\n  "apply": false\n}'
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_program_is_imported_ends_it_quietly(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    """As a Ctrl-C right after Enter: it came as a traceback of Python."""
+    here = tmp_path / "click.py"
+    here.write_text(f"import os, time; os.kill(os.getpid(), {int(number)}); time.sleep(60)")
+    finished = subprocess.run(
+        [sys.executable, "-m", "pgcopydb", "version"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert finished.returncode == status
+    assert finished.stdout + finished.stderr == ""
+
+
+def test_a_signal_that_is_ignored_stays_so_while_the_program_is_imported(tmp_path: Path) -> None:
+    """A shell's script starts what it puts into the background so."""
+    (tmp_path / "click.py").write_text(
+        "import os; os.kill(os.getpid(), 2); print('going on', flush=True); os._exit(0)"
+    )
+    finished = subprocess.run(
+        ["/bin/sh", "-c", f"trap '' INT; exec {sys.executable} -m pgcopydb version"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert finished.stdout == "going on\n"
