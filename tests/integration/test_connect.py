@@ -327,6 +327,38 @@ def test_a_password_file_that_others_may_read_is_not_used_by_any_kind_of_connect
         assert lines[-1].startswith("HINT: check the user and the password")
 
 
+@pytest.mark.parametrize(
+    ("script", "reason", "hint"),
+    [
+        ("create role barred", "not permitted to log in", "ALTER ROLE ... LOGIN"),
+        (
+            "create role barred login; revoke connect on database {} from public",
+            "permission denied for database",
+            "GRANT CONNECT ON DATABASE",
+        ),
+        (
+            "create role barred login; alter database {} allow_connections false",
+            "not currently accepting connections",
+            "ALLOW_CONNECTIONS true",
+        ),
+    ],
+)
+def test_a_role_that_is_not_let_in_is_told_with_what_lets_it_in(
+    pg18: Cluster, make_database: MakeDatabase, script: str, reason: str, hint: str
+) -> None:
+    database = make_database(pg18)
+    with psycopg.connect(pg18.conninfo("template1"), autocommit=True) as elsewhere:
+        elsewhere.execute(script.format(database.name).encode())
+        try:
+            barred = database.conninfo.replace("user=postgres", "user=barred")
+            with pytest.raises(TargetError, match=reason) as caught:
+                connect(Endpoint(Side.TARGET, barred), purpose="test", retry_for=30)
+            assert hint in (caught.value.hint or "")
+        finally:
+            elsewhere.execute(f"alter database {database.name} allow_connections true".encode())
+            elsewhere.execute("drop role barred")
+
+
 @pytest.mark.parametrize("side", list(Side))
 def test_a_password_that_is_not_utf8_is_refused_by_name(
     guarded: Cluster, tmp_path: Path, pgcopydb_command: Pgcopydb, side: Side

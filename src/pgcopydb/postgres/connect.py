@@ -95,6 +95,18 @@ _REFUSALS: Final = (
         "give the role the REPLICATION attribute: ALTER ROLE ... REPLICATION",
     ),
     _Refusal(
+        re.compile(r"not permitted to log in"),
+        "let that role log in there: ALTER ROLE ... LOGIN; or give another user",
+    ),
+    _Refusal(
+        re.compile(r"permission denied for database"),
+        "let that role connect to it: GRANT CONNECT ON DATABASE ... TO ...",
+    ),
+    _Refusal(
+        re.compile(r"not currently accepting connections"),
+        "let it be connected to: ALTER DATABASE ... ALLOW_CONNECTIONS true",
+    ),
+    _Refusal(
         re.compile(r"no password supplied|password authentication failed|empty password"),
         "check the user and the password (connection string, PGPASSWORD or the password file)",
     ),
