@@ -247,6 +247,20 @@ def test_a_table_that_was_unlogged_for_a_while_is_not_exit_0(migration: Migratio
 
 
 @embedded
+def test_a_column_of_the_targets_own_is_not_one_that_the_source_dropped(
+    migration: Migration,
+) -> None:
+    """Not even where its name begins the name of one that is there."""
+    source, target = migration.pair.source, migration.pair.target
+    source.execute('alter table item rename column label to "own label"')
+    with migration.running() as running:
+        target.execute("alter table item add column own text")
+        source.execute("alter table item alter price set default 0")
+        migration.end()
+        finished(running, status=0)
+
+
+@embedded
 def test_a_column_that_the_source_dropped_is_not_equal_on_the_target(migration: Migration) -> None:
     source, target = migration.pair.source, migration.pair.target
     with migration.running() as running:

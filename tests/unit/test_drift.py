@@ -137,6 +137,13 @@ def test_a_table_in_another_file_was_rewritten() -> None:
     assert rewritten_tables([BEFORE], {}) == frozenset()
 
 
+def test_a_column_is_known_by_its_whole_name() -> None:
+    """The text of a column begins with its name, which may have spaces."""
+    spaced = replace(BEFORE, columns=("a b text", "c integer"), names=("a b", "c"))
+    assert [name for name in ("a", "a b", "a b text", "c") if spaced.had(name)] == ["a b", "c"]
+    assert BEFORE.had("id")  # as an earlier version wrote it down, without the names
+
+
 def test_a_capture_without_versions_is_compared_by_the_rest() -> None:
     assert changed_tables([replace(BEFORE, versions=())], [BEFORE]) == {}
     assert changed_tables([], [BEFORE]) == {("s", "t"): "was made after the change capture began"}

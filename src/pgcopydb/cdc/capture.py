@@ -117,6 +117,7 @@ def fingerprint(tables: Sequence[Table], contents: Contents) -> tuple[FollowedTa
             schema=table.schema,
             name=table.name,
             columns=tuple(_column_text(column) for column in table.columns),
+            names=tuple(column.name for column in table.columns),
             identity=_identity_columns(table),
             full=table.replica_identity is ReplicaIdentity.FULL,
             keyless=table.oid in keyless,

@@ -49,9 +49,14 @@ class FollowedTable(Struct, frozen=True, kw_only=True):
     """The labels of enumerated types and the attributes of composite ones in its columns."""
     ancestors: tuple[tuple[str, str], ...] = ()
     """The partitioned tables that a partition is of, the nearest first."""
+    names: tuple[str, ...] = ()
+    """The names of the columns."""
 
     def had(self, column: str) -> bool:
         """Tell whether the table had a column of this name."""
+        if self.names:
+            return column in self.names
+        # Written down without them; a name with a space is then taken for one that ends before it.
         return any(text.startswith(f"{column} ") for text in self.columns)
 
 
