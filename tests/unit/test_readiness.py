@@ -728,6 +728,30 @@ TARGET_CASES = [
     at_target(
         "ownership",
         FATAL,
+        "the owner of anything, such as s a.a, s a.b, s a.c, s a.d, s a.e and 2 more|--no-owner",
+        'GRANT "own\'er" TO "o""dd" WITH INHERIT TRUE, SET TRUE;',
+        assumable_roles=frozenset(),
+        source=source(
+            owners=("own'er",),
+            tables=(
+                *(table(name, owner="own'er") for name in "abcdefg"),
+                table("h", owner="another"),
+            ),
+        ),
+        status=7,
+    ),
+    at_target(
+        "ownership",
+        FATAL,
+        "who will own what it has to fill, such as s a.a|--no-owner",
+        'GRANT "own\'er" TO "o""dd" WITH INHERIT TRUE, SET TRUE;',
+        usable_roles=frozenset(),
+        source=source(tables=(table("a", owner="own'er"),)),
+        status=7,
+    ),
+    at_target(
+        "ownership",
+        FATAL,
         'does not inherit the rights of "own\'er"|--no-owner',
         'GRANT "own\'er" TO "o""dd" WITH INHERIT TRUE, SET TRUE;',
         usable_roles=frozenset(),

@@ -1,6 +1,6 @@
 """What the schema of the source needs to be there on the target's server before it is restored."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from pgcopydb.errors import some_of
@@ -185,7 +185,7 @@ def ownership(source: SourceFacts, target: TargetFacts, intent: Intent) -> Itera
     strange = [name for name in there if name not in target.assumable_roles]
     if strange:
         yield _ownership(
-            f"may not make {quoted(strange)} the owner of anything",
+            f"may not make {quoted(strange)} the owner of anything{_such_as(source, strange)}",
             [name for name in strange if name not in target.superusers],
             target,
         )
@@ -194,10 +194,17 @@ def ownership(source: SourceFacts, target: TargetFacts, intent: Intent) -> Itera
     ]
     if unlike:
         yield _ownership(
-            f"does not inherit the rights of {quoted(unlike)}, who will own what it has to fill",
+            f"does not inherit the rights of {quoted(unlike)}, who will own what it has to fill"
+            + _such_as(source, unlike),
             unlike,
             target,
         )
+
+
+def _such_as(source: SourceFacts, owners: Collection[str]) -> str:
+    """Name tables of these owners, which may own nothing but other things."""
+    names = [f"{one.schema}.{one.name}" for one in source.tables if one.owner in owners]
+    return f", such as {some_of(names)}" if names else ""
 
 
 def _ownership(what: str, granted: Iterable[str], target: TargetFacts) -> Finding:
