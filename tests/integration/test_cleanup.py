@@ -77,6 +77,26 @@ def test_a_directory_that_is_no_migrations_is_neither_made_nor_changed(
     assert mistyped.stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("follow", "--source", NOWHERE, "--target", NOWHERE),
+        ("stream", "sentinel", "get"),
+        ("stream", "receive", "--to-stdout", "--source", NOWHERE),
+        ("clone", "--source", NOWHERE, "--target", NOWHERE),
+    ],
+    ids=" ".join,
+)
+def test_a_directory_that_cannot_be_looked_at_is_told(
+    words: tuple[str, ...], tmp_path: Path, pgcopydb_command: Pgcopydb
+) -> None:
+    """Its name is too long here; one without the right to get there meets the same answer."""
+    finished = pgcopydb_command(*words, "--dir", tmp_path / ("x" * 300))
+    assert finished.status == 3, finished.stderr
+    assert "File name too long" in finished.stderr
+    assert "HINT: choose another place with --dir" in finished.stderr
+
+
 def test_a_publication_that_was_never_made_here_stays(stream: Stream) -> None:
     """Without tables that lack a key there is no second publication; the name may be somebody's."""
     stream.both(SCHEMA + ";" + KEYED)
