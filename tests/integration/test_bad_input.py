@@ -306,7 +306,14 @@ def pooler_before_the_target_of_restored_schema(bench: Bench) -> Iterator[Refusa
 
 @case
 def no_capture_to_follow(bench: Bench) -> Iterator[Refusal]:
+    with bench.snapshot():
+        pass
     yield Refusal(bench.words("follow"), 3, ("no change capture",))
+
+
+@case
+def nothing_to_follow(bench: Bench) -> Iterator[Refusal]:
+    yield Refusal(bench.words("follow"), 3, ("no work directory", str(bench.directory)))
 
 
 @case
@@ -519,6 +526,7 @@ CASES: tuple[Case, ...] = (
     pooler_before_the_source_of_a_snapshot,
     pooler_before_the_target_of_restored_schema,
     no_capture_to_follow,
+    nothing_to_follow,
     missing_slot,
     missing_slot_of_a_follow,
     slot_exists_already,

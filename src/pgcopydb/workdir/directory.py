@@ -27,13 +27,13 @@ from pgcopydb.workdir import store
 from pgcopydb.workdir.locks import lock
 from pgcopydb.workdir.own_files import (
     CATALOGUE,
+    holds_run,
     refuse_files_of_others,
     refuse_prepared_by_others,
 )
 from pgcopydb.workdir.restart import (
     GOES_ON,
     discard_previous,
-    holds_run,
     remembered,
     settle_interrupted,
     started_over,
@@ -250,10 +250,7 @@ def require_directory(options: WorkOptions, *, hint: str = _OTHER_DIRECTORY) -> 
         path.stat()
     except OSError as error:
         why = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
-        raise StateError(
-            f"there is no work directory at {path}{why}",
-            hint=hint,
-        ) from None
+        raise StateError(f"there is no work directory at {path}{why}", hint=hint) from None
     return path
 
 

@@ -30,13 +30,18 @@ def own_files(path: Path) -> Iterator[Path]:
             yield entry
 
 
+def holds_run(path: Path) -> bool:
+    """Tell whether a run worked in a directory, or set one aside to start over in it."""
+    return (path / CATALOGUE).exists() or (path / SET_ASIDE / CATALOGUE).exists()
+
+
 def refuse_files_of_others(path: Path) -> None:
     """Raise StateError for a directory that is no new one and not that of a migration either.
 
     One that others may use holds what they would be locked out of, and a folder of a name of ours
     would be filled, and emptied.
     """
-    if (path / CATALOGUE).exists() or (path / SET_ASIDE / CATALOGUE).exists():
+    if holds_run(path):
         return
     if path.lstat().st_mode & 0o077 and any(path.iterdir()):
         raise StateError(

@@ -82,11 +82,6 @@ def started_over(
             _settle(path, keep=not succeeded and not _has_begun(path))
 
 
-def holds_run(path: Path) -> bool:
-    """Tell whether a directory looks like one that a run worked in, or began to start over in."""
-    return any((path / name).exists() for name in (_CATALOGUE, _SET_ASIDE, "schema"))
-
-
 def settle_interrupted(path: Path) -> None:
     """Put back, or remove, what a command that was killed while it started over set aside."""
     if (path / SET_ASIDE).exists() and not is_held(path, _RESTARTING):
