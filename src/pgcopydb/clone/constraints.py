@@ -51,7 +51,7 @@ def finish(copying: Restoring, *, unchecked: bool) -> None:
     create_foreign_keys(copying, unchecked=unchecked)
     with copying.timed("triggers, comments"):
         remaining = schema.remaining_after_data(copying, built)
-        for group in (After.TRIGGERS, After.COMMENTS, After.EVENT_TRIGGERS):
+        for group in schema.AFTER_KEYS:
             schema.restore_after_data(copying, group, remaining)
     if unchecked:
         with (

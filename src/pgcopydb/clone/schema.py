@@ -63,9 +63,18 @@ class After(StrEnum):
 
     OBJECTS = "objects after the data"
     TRIGGERS = "triggers"
+    PARTITION_TRIGGERS = "triggers of partitions"
     COMMENTS = "comments after the data"
     EVENT_TRIGGERS = "event triggers"
 
+
+AFTER_KEYS: Final = (
+    After.TRIGGERS,
+    After.PARTITION_TRIGGERS,
+    After.COMMENTS,
+    After.EVENT_TRIGGERS,
+)
+"""What comes after the foreign keys, in this order."""
 
 _KINDS: Final = {
     "TRIGGER": After.TRIGGERS,
@@ -218,7 +227,16 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
     begun = f"{what} begun"
     replacing = copying.is_done(begun)
     copying.mark_done(begun)
-    entries = [entry for entry in remaining if _group(entry) is what]
+    if what is After.PARTITION_TRIGGERS:
+        _set_partition_triggers(copying, remaining)
+        copying.mark_done(what)
+        return
+    altered = frozenset(read_dumped(copying.work).partition_triggers)
+    entries = [
+        entry
+        for entry in remaining
+        if _group(entry) is what and entry.object_key not in altered
+    ]
     jobs = _restore_jobs(copying, len(entries))
     if entries:
         try:
@@ -231,6 +249,21 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
             _restore_group(copying, what, entries, replacing=True, jobs=1)
     signals.raise_if_stopped()
     copying.mark_done(what)
+
+
+def _set_partition_triggers(copying: Restoring, remaining: Iterable[TocEntry]) -> None:
+    """Enable or disable the triggers of partitions that are not as their parent's.
+
+    pg_dump writes an ALTER TABLE for each, which changes the partitions below as well, and tells
+    of what it stands on only where the parent's trigger is written too. So they are restored one by
+    one from the top down, after the triggers that they were made by, and never dropped.
+    """
+    order = {key: place for place, key in enumerate(read_dumped(copying.work).partition_triggers)}
+    entries = [entry for entry in remaining if entry.object_key in order]
+    if entries:
+        entries.sort(key=lambda entry: order[entry.object_key])
+        _restore_group(copying, After.PARTITION_TRIGGERS, entries, replacing=False, jobs=1)
+    signals.raise_if_stopped()
 
 
 def _restore_group(
@@ -335,6 +368,9 @@ def _filtered(run: Restoring, dumped: Dumped) -> frozenset[int]:
 
 
 def _group(entry: TocEntry) -> After:
+    # an event trigger is made last of all, and what is said of it cannot come before
+    if entry.schema is None and entry.name.startswith("EVENT TRIGGER "):
+        return After.EVENT_TRIGGERS
     return _KINDS.get(entry.kind, After.OBJECTS)
 
 

@@ -48,6 +48,17 @@ _OWN_PUBLICATIONS: Final = (
 )
 
 
+_PARTITION_TRIGGERS: Final = (
+    "select 'pg_catalog.pg_trigger'::regclass::oid::bigint, t.oid::bigint"
+    " from pg_catalog.pg_depend as d"
+    " join pg_catalog.pg_trigger as t on t.oid = d.objid"
+    " join pg_catalog.pg_trigger as p on p.oid = d.refobjid"
+    " where d.classid = 'pg_catalog.pg_trigger'::regclass and d.refclassid = d.classid"
+    " and t.tgenabled <> p.tgenabled"
+    " order by (select count(*) from pg_catalog.pg_partition_ancestors(t.tgrelid)), t.oid"
+)
+
+
 _SPACED_ROLES: Final = "select rolname::text from pg_catalog.pg_roles where rolname ~ '[ \\n\\r]'"
 
 _FIRST_OWNS_PUBLIC: Final = (
@@ -97,6 +108,8 @@ class Dumped(Struct, frozen=True, kw_only=True):
     """Roles whose names hold spaces, without which a list of the dump is not read right."""
     first_owns_public: bool = False
     """Whether the schema public is the first superuser's, as it was made before 15."""
+    partition_triggers: tuple[tuple[int, int], ...] = ()
+    """Catalog and oid of those that are not enabled as their parent's, from the top down."""
 
 
 class Dumpable(Struct, frozen=True, kw_only=True):
@@ -107,6 +120,7 @@ class Dumpable(Struct, frozen=True, kw_only=True):
     publications: tuple[tuple[int, int], ...]
     spaced_roles: tuple[str, ...]
     first_owns_public: bool
+    partition_triggers: tuple[tuple[int, int], ...]
 
 
 def dump(
@@ -151,6 +165,9 @@ def read_dumpable(work: WorkDirectory, source: Endpoint, session: Session) -> Du
             publications=_own_publications(work, session),
             spaced_roles=tuple(row[0] for row in session.execute(_SPACED_ROLES)),
             first_owns_public=session.execute(_FIRST_OWNS_PUBLIC).rowcount > 0,
+            partition_triggers=tuple(
+                (row[0], row[1]) for row in session.execute(_PARTITION_TRIGGERS)
+            ),
         )
 
 
@@ -217,6 +234,7 @@ def note_dump(
             checksum=checksum_of(archive(work)),
             spaced_roles=found.spaced_roles,
             first_owns_public=found.first_owns_public,
+            partition_triggers=found.partition_triggers,
         )
         write_fact(store, _DUMPED, dumped)
 

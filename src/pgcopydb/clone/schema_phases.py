@@ -156,7 +156,7 @@ def _restore_after(run: Restoring) -> tuple[str, ...]:
         schema.restore_after_data(run, After.OBJECTS, remaining)
     fill_views(run)
     with run.timed("triggers, comments"):
-        for group in (After.TRIGGERS, After.COMMENTS, After.EVENT_TRIGGERS):
+        for group in schema.AFTER_KEYS:
             schema.restore_after_data(run, group, remaining)
     return (f"{len(remaining):,} objects after the data restored",)
 
