@@ -187,6 +187,7 @@ def test_rows_that_violate_a_partitioned_foreign_key(
         create table p (a integer) partition by list (a);
         create table p1 partition of p for values in (1); create table p2 partition of p default;
         alter table p add constraint of_p foreign key (a) references a;
+        comment on constraint of_p on p is 'broken'; comment on column p.a is 'mine';
         create table z (a integer references a); insert into z values (1);
         create function f() returns trigger language plpgsql as 'begin return new; end';
         create trigger t before insert on z for each row execute function f();
@@ -202,6 +203,8 @@ def test_rows_that_violate_a_partitioned_foreign_key(
     of_p = [("of_p", False)] if can_be_unchecked else []
     assert sorted(found) == [*of_p, ("z_a_fkey", True)]
     assert target.rows("select tgname from pg_trigger where not tgisinternal") == [("t",)]
+    comments = "select description from pg_description where description ~ '^(broken|mine)$' order by 1"
+    assert target.rows(comments) == [*(("broken",) for _ in of_p), ("mine",)]
 
 
 def test_rows_that_violate_a_foreign_key(source_target: SourceTarget, tmp_path: Path) -> None:

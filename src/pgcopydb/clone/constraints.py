@@ -50,7 +50,9 @@ def finish(copying: Restoring, *, unchecked: bool) -> None:
     built = read_remainder(copying).built
     create_foreign_keys(copying, unchecked=unchecked)
     with copying.timed("triggers, comments"):
-        remaining = schema.remaining_after_data(copying, built)
+        remaining = schema.without_constraints(
+            copying, schema.remaining_after_data(copying, built), _not_made(copying)
+        )
         for group in schema.AFTER_KEYS:
             schema.restore_after_data(copying, group, remaining)
     if unchecked:
@@ -59,6 +61,16 @@ def finish(copying: Restoring, *, unchecked: bool) -> None:
             connect(copying.target, purpose="foreign keys") as connection,
         ):
             foreign_keys.validate(copying.target, connection, _foreign_keys(copying.work))
+
+
+def _not_made(copying: Restoring) -> frozenset[int]:
+    """Return the source's oids of the foreign keys that could not be made."""
+    doubtful = [key for key in _foreign_keys(copying.work) if key.create_not_valid is None]
+    if not doubtful:
+        return frozenset()
+    with short_session(copying.target, purpose="foreign keys") as connection:
+        there = foreign_keys.present(copying.target, connection)
+    return frozenset(key.oid for key in doubtful if (key.schema, key.table, key.name) not in there)
 
 
 def _foreign_keys(work: WorkDirectory) -> list[ForeignKey]:

@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
+_CONSTRAINTS: Final = 2606
+"""The oid of pg_constraint, on every server."""
+
 _DEADLOCK: Final = "deadlock detected"
 
 
@@ -357,6 +360,17 @@ def remaining_after_data(
         )
 
     return _after_data(copying, dumped, remains)
+
+
+def without_constraints(
+    copying: Restoring, entries: list[TocEntry], constraints: frozenset[int]
+) -> list[TocEntry]:
+    """Return ``entries`` but for comments on ``constraints``, by oid, which are not there."""
+    if not constraints:
+        return entries
+    every = list_archive(copying.tools, copying.archive, dependencies=True)
+    gone = ids_of(every, frozenset((_CONSTRAINTS, oid) for oid in constraints))
+    return [entry for entry in entries if entry.dump_id not in gone]
 
 
 def _filtered(run: Restoring, dumped: Dumped) -> frozenset[int]:

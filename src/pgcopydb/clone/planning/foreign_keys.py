@@ -51,6 +51,7 @@ def foreign_key_job(
                 if checked_here
                 else None,
                 is_gapped=gapped,
+                oid=key.oid,
             )
         ),
     )

@@ -67,6 +67,8 @@ class ForeignKey(Struct, frozen=True, kw_only=True):
     """None for a foreign key that is not validated on the source either."""
     is_gapped: bool = False
     """Whether filters leave out rows of the table that it refers to."""
+    oid: int = 0
+    """The source's."""
 
 
 class BuiltIndex(Struct, frozen=True, gc=False):
