@@ -97,6 +97,12 @@ CASES = {
         "delete from @ where a = 2",
         ("2 rows on the source, 1 on the target", "b = it's, a = 2: only on the source"),
     ),
+    "composite_key": Case(
+        'a int, "b ""c" text, v int, primary key ("b ""c", a)',
+        """(1, 'x', 1), (2, E'it''s, "y"\\n', 2), (1, 'y', 3)""",
+        "update @ set v = 4 where a = 2",
+        ("1 of 3 rows differs", """b "c = it's, "y"\\n, a = 2: v 2 -> 4"""),
+    ),
     "further_row": Case(
         "id int primary key, v int",
         "(1, 1)",

@@ -168,7 +168,10 @@ def values_of_rows(table: Stretch, key_types: Sequence[str], *, with_children: b
     """
     text = table.text
     names = [f"k{number}" for number in range(len(text.key))]
-    wanted = ", ".join(f"${number}::pg_catalog.text[]" for number in range(1, len(names) + 1))
+    # unnest of several arrays at once is a form of syntax, which its qualified name does not have
+    wanted = ", ".join(
+        f"pg_catalog.unnest(${number}::pg_catalog.text[])" for number in range(1, len(names) + 1)
+    )
     condition = " and ".join(
         f"one.{quote_identifier(column)} = wanted.{name}::{kind}"
         for column, name, kind in zip(text.key, names, key_types, strict=True)
@@ -183,7 +186,7 @@ def values_of_rows(table: Stretch, key_types: Sequence[str], *, with_children: b
     return (
         f"select {_key_texts(text)}, array[{beginnings}], array[{hashes}]"
         f" from {only}{qualified_name(table.schema, table.table)} as one"
-        f" join pg_catalog.unnest({wanted}) as wanted ({', '.join(names)}) on {condition}"
+        f" join rows from ({wanted}) as wanted ({', '.join(names)}) on {condition}"
     )
 
 
