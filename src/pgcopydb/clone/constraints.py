@@ -8,7 +8,6 @@ from pgcopydb.clone import foreign_keys, schema
 from pgcopydb.clone.context import FOREIGN_KEYS, Restoring
 from pgcopydb.clone.planning.jobs import ForeignKey
 from pgcopydb.clone.resume import read_remainder
-from pgcopydb.clone.schema import After
 from pgcopydb.clone.statements import run_pool
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect

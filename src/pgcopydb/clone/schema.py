@@ -236,9 +236,7 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
         return
     altered = frozenset(read_dumped(copying.work).partition_triggers)
     entries = [
-        entry
-        for entry in remaining
-        if _group(entry) is what and entry.object_key not in altered
+        entry for entry in remaining if _group(entry) is what and entry.object_key not in altered
     ]
     jobs = _restore_jobs(copying, len(entries))
     if entries:
