@@ -139,6 +139,46 @@ def test_names_that_are_taken_are_refused_or_replaced(
     assert differences(source_target.source, target) == []
 
 
+TANGLED = """
+create table t (id integer primary key, "v ""w" text collate "C");
+create function rows_of(t) returns setof t language sql as 'select * from t';
+create function either(t, t) returns t language sql as 'select $1';
+create aggregate first_of(t) (sfunc = either, stype = t);
+create function "Count of"(a integer, variadic b text[]) returns bigint language plpgsql as
+    $$begin return (select count(*) from t); end$$;
+create view one as select id, "v ""w" from t;
+create view other as select id, "v ""w" from one;
+create or replace view one as select o.id, o."v ""w" from other as o;
+create rule one_more as on insert to one do instead insert into t values (new.id);
+create view typed as select 1::numeric(5,2) as id, 'x'::varchar(3) as v;
+create function of_view() returns setof typed language sql as $$select 1.0, 'x'$$;
+create or replace view typed as select id, v from of_view();
+create table held (id integer); create table holding (id integer);
+create policy by_other on held using (exists (select from holding));
+create policy by_other on holding using (exists (select from held));
+create rule further as on insert to held do also insert into holding values (new.id);
+create rule further as on insert to holding where new.id < 0 do also insert into held values (1);
+"""
+
+
+@pytest.mark.parametrize("source_target", [(15, 16, TANGLED), (16, 18, TANGLED)], indirect=True)
+def test_what_depends_on_each_other_is_replaced(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    """A run that goes on with half a schema drops it in the same way."""
+    run_clone(source_target, tmp_path / "first")
+    replacing = replace(TWO_JOBS, drop_if_exists=True)
+    run_clone(source_target, tmp_path / "second", replacing)
+    assert differences(source_target.source, source_target.target) == []
+    target = source_target.target
+    target.execute("create function mine() returns setof t language sql as 'select * from t'")
+    with pytest.raises(TargetError, match=r"t cannot be replaced: function .*mine\(\) depends"):
+        run_clone(source_target, tmp_path / "third", replacing)
+    target.execute("drop function mine()")
+    run_clone(source_target, tmp_path / "fourth", replacing)
+    assert differences(source_target.source, target) == []
+
+
 def test_the_source_as_target_is_refused(
     servers: Servers, make_database: MakeDatabase, tmp_path: Path
 ) -> None:

@@ -11,21 +11,20 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final
 
-import psycopg
 from msgspec.structs import replace
 from psycopg import Connection, sql
 
 from pgcopydb.clone import extensions
 from pgcopydb.clone.context import Restoring
+from pgcopydb.clone.dropping import ROUTINES, drop_relations
 from pgcopydb.clone.prepare import replaces
 from pgcopydb.clone.schema_dump import (
     Dumped,
-    Relation,
     list_relations,
     read_dumped,
     stoppable,
 )
-from pgcopydb.errors import ExternalToolError, TargetError
+from pgcopydb.errors import ExternalToolError
 from pgcopydb.model.access import ChildAccess
 from pgcopydb.model.objects import ConstraintKind
 from pgcopydb.pgtools.restore import Section, list_archive, restore_entries
@@ -402,22 +401,13 @@ def _left_out(extensions: bool, comments: bool, collations: bool) -> Callable[[T
 # As pg_restore prints names, where a line break is a space.
 
 
-_DROP: Final = {
-    "v": sql.SQL("drop view if exists {}"),
-    "m": sql.SQL("drop materialized view if exists {}"),
-    "f": sql.SQL("drop foreign table if exists {}"),
-    "r": sql.SQL("drop table if exists {}"),
-    "p": sql.SQL("drop table if exists {}"),
-}
-
-
 def _drop_replaced(copying: Restoring) -> frozenset[str]:
     """Drop from the target the relations that both sides have, and what would hold them back.
 
     Returns the schemas that hold other relations, and stay as they are.
 
-    pg_restore drops object by object in the order of the archive; foreign keys, and views that the
-    archive makes after the data, would stop it. Nothing that only the target has is dropped.
+    pg_restore drops object by object in the order of the archive; foreign keys, views that the
+    archive makes after the data, and what depends on each other would stop it. Nothing that only the target has is dropped.
     """
     target = copying.target
     dumped = read_dumped(copying.work)
@@ -428,7 +418,8 @@ def _drop_replaced(copying: Restoring) -> frozenset[str]:
         _drop_unqualified(other, (one for one in entries if one.dump_id not in filtered))
         _drop_keys_to(other, replaced)
         common = [one for one in list_relations(other) if (one.schema, one.name) in replaced]
-        _drop_relations(other, common)
+        routines = [one for one, taken in before_data(copying) if taken and one.kind in ROUTINES]
+        drop_relations(other, common, ((one.schema, one.name) for one in routines))
         # Not before: a lane of that run which was just committing held its table until it was done.
         helper_schema.forget_parts(other, copying.header.run_id)
         return frozenset(one.schema for one in list_relations(other))
@@ -455,23 +446,3 @@ def _drop_keys_to(connection: Session, replaced: set[tuple[str, str]]) -> None:
                     sql.Identifier(key.table_schema, key.table_name), sql.Identifier(key.name)
                 )
             )
-
-
-def _drop_relations(connection: Session, relations: Iterable[Relation]) -> None:
-    """Drop ``relations``, those that others depend on after these; views come first."""
-    waiting = sorted(relations, key=lambda one: (one.kind not in {"v", "m"}, one))
-    while waiting:
-        held: list[Relation] = []
-        for relation in waiting:
-            statement = _DROP[relation.kind].format(sql.Identifier(relation.schema, relation.name))
-            try:
-                connection.execute(statement)
-            except psycopg.errors.DependentObjectsStillExist as error:
-                held.append(relation)
-                if len(held) == len(waiting):
-                    raise TargetError(
-                        f"target: {relation.schema}.{relation.name} cannot be replaced: "
-                        + (error.diag.message_detail or "something depends on it").split("\n")[0],
-                        hint="drop what only the target has and depends on it",
-                    ) from error
-        waiting = held
