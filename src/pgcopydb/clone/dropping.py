@@ -112,9 +112,7 @@ def _item_of(connection: Session, relation: Relation) -> _Item:
     return _Item(f"{relation.schema}.{relation.name}", statement.as_bytes(connection))
 
 
-def _list_routines(
-    connection: Session, known: frozenset[tuple[str | None, str]]
-) -> list[_Item]:
+def _list_routines(connection: Session, known: frozenset[tuple[str | None, str]]) -> list[_Item]:
     return [
         _Item(name, statement.encode(), is_relation=False)
         for schema, name, statement in connection.execute(_ROUTINES.encode()).fetchall()

@@ -407,7 +407,8 @@ def _drop_replaced(copying: Restoring) -> frozenset[str]:
     Returns the schemas that hold other relations, and stay as they are.
 
     pg_restore drops object by object in the order of the archive; foreign keys, views that the
-    archive makes after the data, and what depends on each other would stop it. Nothing that only the target has is dropped.
+    archive makes after the data, and what depends on each other would stop it. Nothing that only
+    the target has is dropped.
     """
     target = copying.target
     dumped = read_dumped(copying.work)
