@@ -256,7 +256,7 @@ def test_a_run_that_is_killed_while_it_silences_them_has_let_none_fire(
     def killed(*_: object) -> None:
         raise Killed
 
-    with open_directory(WorkOptions(directory=tmp_path / "work"), command="follow") as work:
+    with open_directory(WorkOptions(directory=tmp_path / "work"), command="clone --follow") as work:
         with monkeypatch.context() as patch:
             patch.setattr(silence, "disable_triggers", killed)
             with pytest.raises(Killed):

@@ -380,7 +380,7 @@ def test_nothing_is_compared_while_a_migration_is_under_way(
 ) -> None:
     work = tmp_path / "work"
     options: list[str | Path] = [*source_target.options, "--dir", work]
-    with open_directory(WorkOptions(directory=work), command="follow"):
+    with open_directory(WorkOptions(directory=work), command="clone --follow"):
         done = pgcopydb_command("compare", "data", *options)
     assert done.status == 9
     assert "not comparable now" in done.stderr
