@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pgcopydb.clone.context import BUILD, COPY, LARGE_OBJECTS
@@ -22,35 +23,32 @@ def summarize(work: WorkDirectory, total_seconds: float | None = None) -> CloneS
     """
     with work.store() as store:
         queue = JobQueue(store)
-        copies, builds, objects = (queue.jobs(pool) for pool in (COPY, BUILD, LARGE_OBJECTS))
-        steps = read_steps(store)
-    parts: dict[int | None, list[Job]] = defaultdict(list)
-    for job in copies:
-        parts[job.oid].append(job)
-    built: dict[int | None, list[Job]] = defaultdict(list)
-    for job in builds:
-        built[job.oid].append(job)
-    tables = [_table(jobs, built[oid]) for oid, jobs in parts.items()]
+        known = read_steps(store)
+        steps = tuple(_steps(queue, known))
+        tables = list(_tables(queue))
     return CloneSummary(
         tables=tuple(sorted(tables, key=lambda table: (-table.bytes, table.schema, table.name))),
-        steps=tuple(_steps(steps, copies, objects)),
-        total_seconds=covered(steps, time.time()) if total_seconds is None else total_seconds,
+        steps=steps,
+        total_seconds=covered(known, time.time()) if total_seconds is None else total_seconds,
         bytes=sum(table.bytes for table in tables),
     )
 
 
-def _steps(
-    steps: Sequence[StepSummary], copies: Sequence[Job], objects: Sequence[Job]
-) -> Iterator[StepSummary]:
+def _steps(queue: JobQueue, steps: Sequence[StepSummary]) -> Iterator[StepSummary]:
     """Give the steps with what they moved; large objects, which have none, as one of their own."""
     for step in steps:
         if step.name != COPY_STEP:
             yield step
             continue
         end = step.finished or time.time()
-        moved = [job for job in copies if step.started <= (job.finished or 0.0) <= end]
-        yield replace(step, bytes=sum(job.bytes or 0 for job in moved))
-        if times := [(job.started, job.finished or end) for job in objects if job.started]:
+        moved = sum(
+            job.bytes or 0
+            for job in queue.each(COPY)
+            if step.started <= (job.finished or 0.0) <= end
+        )
+        yield replace(step, bytes=moved)
+        if objects := [job for job in queue.each(LARGE_OBJECTS) if job.started]:
+            times = [(job.started or 0.0, job.finished or end) for job in objects]
             yield StepSummary(
                 name="large objects",
                 started=min(started for started, _ in times),
@@ -66,19 +64,55 @@ def _at_once(times: Sequence[tuple[float, float]]) -> int:
     return max(accumulate(change for _, change in changes))
 
 
-def _table(parts: Sequence[Job], built: Sequence[Job]) -> TableSummary:
-    started = [job.started for job in parts if job.started is not None]
-    finished = [job.finished for job in parts if job.finished is not None]
-    return TableSummary(
-        schema=parts[0].schema or "",
-        name=parts[0].name or "",
-        bytes=sum(job.bytes or 0 for job in parts),
-        rows=sum(job.rows or 0 for job in parts),
-        copy_seconds=max(finished) - min(started) if started and finished else 0.0,
-        index_count=sum(job.items for job in built),
-        index_seconds=sum(
-            job.finished - job.started
-            for job in built
-            if job.finished is not None and job.started is not None
-        ),
-    )
+class _Copied(Struct):
+    """What the jobs did that copied a table, in parts or whole; moments are 0.0 for none yet."""
+
+    schema: str
+    name: str
+    bytes: int = 0
+    rows: int = 0
+    started: float = 0.0
+    finished: float = 0.0
+
+    def add(self, job: Job) -> None:
+        self.bytes += job.bytes or 0
+        self.rows += job.rows or 0
+        if job.started is not None:
+            self.started = min(self.started or job.started, job.started)
+        self.finished = max(self.finished, job.finished or 0.0)
+
+
+class _Built(Struct):
+    """How many indexes of a table the jobs are for, and how long they took."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, job: Job) -> None:
+        self.count += job.items
+        if job.finished is not None and job.started is not None:
+            self.seconds += job.finished - job.started
+
+
+def _tables(queue: JobQueue) -> Iterator[TableSummary]:
+    """Give what became of each table; there may be very many, and jobs are not held."""
+    copied: dict[int | None, _Copied] = {}
+    for job in queue.each(COPY):
+        if job.oid not in copied:
+            copied[job.oid] = _Copied(job.schema or "", job.name or "")
+        copied[job.oid].add(job)
+    built: dict[int | None, _Built] = defaultdict(_Built)
+    for job in queue.each(BUILD):
+        built[job.oid].add(job)
+    for oid, table in copied.items():
+        indexes = built.get(oid, _Built())
+        done = table.started and table.finished
+        yield TableSummary(
+            schema=table.schema,
+            name=table.name,
+            bytes=table.bytes,
+            rows=table.rows,
+            copy_seconds=table.finished - table.started if done else 0.0,
+            index_count=indexes.count,
+            index_seconds=indexes.seconds,
+        )

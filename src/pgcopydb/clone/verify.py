@@ -1,14 +1,26 @@
 """The proof that a copy is complete: looked up on the target, not in this program's memory."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from pgcopydb.clone.context import COPY, MARKERS_DROPPED, Copying
 from pgcopydb.clone.planning.jobs import BuiltIndex
 from pgcopydb.errors import PgcopydbError, TargetError, some_of
-from pgcopydb.postgres import discover, helper_schema
+from pgcopydb.postgres import helper_schema
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.workdir.jobs import JobQueue
+
+_VALID_INDEXES: Final = (
+    "select n.nspname::text, x.relname::text, k.conname::text"
+    " from pg_catalog.pg_index as i"
+    " join pg_catalog.pg_class as x on x.oid = i.indexrelid"
+    " join pg_catalog.pg_namespace as n on n.oid = x.relnamespace"
+    " left join pg_catalog.pg_constraint as k"
+    " on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u', 'x')"
+    " where i.indisvalid and x.relpersistence <> 't'"
+)
+"""With their constraints; their definitions, which take most of the time, are not compared here."""
 
 
 def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
@@ -20,8 +32,6 @@ def verify_parts(copying: Copying, snapshots: Iterable[str]) -> None:
 
 def missing_rows(copying: Copying, snapshots: Iterable[str]) -> list[str]:
     """Return the tables of which the target has not the marker of every part that had rows."""
-    with copying.work.store() as store:
-        jobs = JobQueue(store).jobs(COPY)
     with (
         short_session(copying.target, purpose="verify") as connection,
         reporting(copying.target, "reading the copy markers"),
@@ -31,11 +41,12 @@ def missing_rows(copying: Copying, snapshots: Iterable[str]) -> list[str]:
             for snapshot in snapshots
             for marker in helper_schema.copied_parts(connection, copying.header.run_id, snapshot)
         }
-    missing = {
-        f"{job.schema}.{job.name}"
-        for job in jobs
-        if job.rows and copied.get((job.oid or 0, job.part or 0)) != job.rows
-    }
+    with copying.work.store() as store:
+        missing = {
+            f"{job.schema}.{job.name}"
+            for job in JobQueue(store).each(COPY)
+            if job.rows and copied.get((job.oid or 0, job.part or 0)) != job.rows
+        }
     return sorted(missing)
 
 
@@ -92,9 +103,8 @@ def missing_indexes(copying: Copying, wanted: Iterable[BuiltIndex]) -> list[Buil
         reporting(copying.target, "reading the list of indexes"),
     ):
         present = {
-            (one.schema, one.name): one.constraint_name
-            for one in discover.list_indexes(connection)
-            if one.is_valid
+            (schema, name): constraint
+            for schema, name, constraint in connection.execute(_VALID_INDEXES)
         }
     return [
         index for index in wanted if present.get((index.schema, index.name), "") != index.constraint

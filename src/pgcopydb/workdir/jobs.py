@@ -17,7 +17,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
@@ -331,12 +331,16 @@ class JobQueue:
 
     def jobs(self, pool: str | None = None, state: str | None = None) -> list[Job]:
         """Return the jobs of a pool or of all, in one state or in any, as they were added."""
+        return list(self.each(pool, state))
+
+    def each(self, pool: str | None = None, state: str | None = None) -> Iterator[Job]:
+        """Give what :meth:`jobs` lists, one at a time: there may be as many as tables."""
         rows = self._connection.execute(
             f"select {_COLUMNS} from job"
             " where (?1 is null or pool = ?1) and (?2 is null or state = ?2) order by id",
             (pool, state),
-        ).fetchall()
-        return [_job(row) for row in rows]
+        )
+        return map(_job, rows)
 
     def bytes_since(self, pool: str, moment: float) -> int:
         """Return how much was moved by the jobs of ``pool`` under way or ended since ``moment``."""
