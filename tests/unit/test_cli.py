@@ -228,7 +228,10 @@ def test_a_missing_target_is_named(words: tuple[str, ...], pgcopydb_command: Pgc
         (("clone", "--split-tables-larger-than", "1 XB"), ("--split-tables-larger-than", "1GB")),
         (("clone", "--dir", ""), ("--dir", "empty")),
         (("clone", *SOURCE, *TARGET, "--restart", "--resume"), ("--restart", "--resume")),
-        (("clone", *SOURCE, *TARGET, "--endpos", "0/1"), ("--endpos", "--follow")),
+        (
+            (*("follow", "--publication", "p", "--plugin", "wal2json"), *SOURCE, *TARGET),
+            ("--publication", "wal2json", "pgoutput"),
+        ),
         (("clone", *SOURCE, *TARGET, "--follow", "--resume", "-C"), ("--not-consistent",)),
         (("clone", *SOURCE, *TARGET, "--quiet", "--debug"), ("--quiet", "--debug")),
         (("stream", "apply", "--target", "-", "changes.sql"), ("--target -",)),
@@ -239,6 +242,49 @@ def test_nonsense_is_refused(
     arguments: tuple[str, ...], words: tuple[str, ...], pgcopydb_command: Pgcopydb
 ) -> None:
     refused_with_usage(pgcopydb_command(*arguments), *words)
+
+
+def test_versions_of_extensions_that_are_not_to_be_created(tmp_path: Path) -> None:
+    versions = tmp_path / "versions.json"
+    versions.write_text("[]")
+    with pytest.raises(click.UsageError, match="--requirements contradicts --skip-extensions"):
+        built(groups.COPY, "--requirements", str(versions), "--skip-extensions")
+
+
+OF_A_FOLLOW = [
+    ("--slot-name", "mine"),
+    ("--plugin", "wal2json"),
+    ("--plugin", "pgoutput"),  # what it is anyway, but the user thinks of following
+    ("--streaming", "on"),
+    ("--on-conflict", "skip"),
+    ("--publication", "mine"),
+    ("--origin", "mine"),
+    ("--create-slot",),
+    ("--endpos", "0/1"),
+    ("--no-identity", "full"),
+    ("--apply-mode", "transaction"),
+    ("--max-replaydb-size", "1GB"),
+    ("--max-store-size", "1GB"),
+]
+
+
+@pytest.mark.parametrize("words", OF_A_FOLLOW, ids=" ".join)
+def test_what_only_a_follow_heeds_is_refused_without_one(words: tuple[str, ...]) -> None:
+    with pytest.raises(click.UsageError, match=f"^{words[0]} needs --follow$"):
+        built(groups.FOLLOW_IF_ASKED, *words)
+    assert built(groups.FOLLOW_IF_ASKED, *words, "--follow") is not None
+
+
+@pytest.mark.parametrize("name", ["clone", "fork", "snapshot", "check"])
+def test_each_command_that_may_follow_refuses_it(name: str, pgcopydb_command: Pgcopydb) -> None:
+    finished = pgcopydb_command(name, *SOURCE, *TARGET, "--slot-name", "mine")
+    refused_with_usage(finished, "--slot-name needs --follow")
+
+
+def test_what_scripts_give_or_export_for_all_commands_needs_no_follow() -> None:
+    exported = {"PGCOPYDB_OUTPUT_PLUGIN": "wal2json", "PGCOPYDB_STREAMING": "on"}
+    for words in ((), ("--wal2json-numeric-as-string",), ("--replay-no-op-updates",)):
+        assert built(groups.FOLLOW_IF_ASKED, *words, **exported) is None
 
 
 @pytest.mark.parametrize(

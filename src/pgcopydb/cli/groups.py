@@ -66,7 +66,7 @@ from pgcopydb.cli.options import (
     value,
 )
 from pgcopydb.model.endpoint import Endpoint, Side
-from pgcopydb.model.options import CompareOptions, CopyOptions, FollowOptions, WorkOptions
+from pgcopydb.model.options import CompareOptions, CopyOptions, FollowOptions, Plugin, WorkOptions
 
 
 def endpoint_group(side: Side, option: Option, *, required: bool) -> OptionGroup:
@@ -119,6 +119,10 @@ def _copy_options(*, jobs: int | None = None, **values: Any) -> CopyOptions:
     for name in ("table_jobs", "index_jobs"):
         if name in values:
             values[name] = _jobs(name, values[name], jobs)
+    if values.get("requirements") and values.get("skip_extensions"):
+        raise click.UsageError(
+            "--requirements contradicts --skip-extensions: it is about extensions to be created"
+        )
     return CopyOptions(**values)
 
 
@@ -136,6 +140,11 @@ def _follow_options(*, wal2json_numeric_as_string: bool, **values: Any) -> Follo
     given = {
         name for name in values if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    plugin = values["plugin"]
+    if _on_command_line(PUBLICATION) and "plugin" in given and plugin is not Plugin.PGOUTPUT:
+        raise click.UsageError(
+            f"--publication contradicts the plugin {plugin}: only pgoutput reads one"
+        )
     # PostgreSQL writes "no position" as 0/0.
     values["endpos"] = values["endpos"] or None
     return FollowOptions(**values, given=frozenset(given))
@@ -144,11 +153,16 @@ def _follow_options(*, wal2json_numeric_as_string: bool, **values: Any) -> Follo
 def _follow_if_asked(*, follow: bool, **values: Any) -> FollowOptions | None:
     if follow:
         return _follow_options(**values)
-    context = click.get_current_context()
-    for option in (ENDPOS, CREATE_SLOT):
-        if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+    for option in _FOLLOW_OPTIONS:
+        if option not in _CHANGE_NOTHING and _on_command_line(option):
             raise click.UsageError(f"{option.opts[0]} needs --follow")
     return None
+
+
+def _on_command_line(option: Option) -> bool:
+    """Tell whether an option was given, not only its environment variable, which is for all."""
+    source = click.get_current_context().get_parameter_source(option.name or "")
+    return source is ParameterSource.COMMANDLINE
 
 
 def _group(name: str, build: Callable[..., object], *options: Option) -> OptionGroup:
@@ -330,6 +344,8 @@ _FOLLOW_OPTIONS: Final = (
     MAX_STORE,
     WAL2JSON_NUMERIC_AS_STRING,
 )
+_CHANGE_NOTHING: Final = (REPLAY_NO_OP_UPDATES, WAL2JSON_NUMERIC_AS_STRING)
+"""Accepted for existing scripts, with --follow and without."""
 
 FOLLOW: Final = _group("follow", _follow_options, *_FOLLOW_OPTIONS)
 
