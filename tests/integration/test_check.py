@@ -1259,6 +1259,28 @@ def test_a_work_directory_that_clone_would_refuse(
     assert sorted(one.name for one in here.iterdir()) == ["file", "link"]
 
 
+def test_a_snapshot_is_tried_before_anything_is_created(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    options = [*source_target.options, "--dir", str(tmp_path / "work")]
+    with source_target.source.connect() as holder:
+        holder.execute("begin isolation level repeatable read")
+        ((there,),) = holder.execute("select pg_export_snapshot()").fetchall()
+        finished = pgcopydb_command("check", *options, "--snapshot", there)
+        assert (finished.status, finished.stderr) == (0, "")
+    for gone in (there, "00000003-0000001B-1", "7FFFFFFF-7FFFFFFF-9"):
+        finished = pgcopydb_command("check", "--json", *options, "--snapshot", gone)
+        assert finished.status == 3, finished.stderr
+        (fatal,) = [
+            one for one in json.loads(finished.stdout)["findings"] if one["severity"] == "fatal"
+        ]
+        assert (fatal["check"], fatal["side"]) == ("snapshot", "source")
+        assert gone in fatal["message"]
+        refused = pgcopydb_command("clone", *options, "--snapshot", gone)
+        assert (refused.status, fatal["message"] in refused.stderr) == (3, True), refused.stderr
+    assert_no_litter(source_target)
+
+
 def test_the_command_tells_everything_and_creates_nothing(
     source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ from pgcopydb.postgres.short_sessions import short_session
 from pgcopydb.preflight.new_features import judge_new_features
 from pgcopydb.preflight.properties import judge_properties
 from pgcopydb.preflight.roles import judge_roles
+from pgcopydb.preflight.snapshots import judge_snapshot
 from pgcopydb.preflight.system_names import judge_system_names
 from pgcopydb.rules.readiness import (
     judge_machine,
@@ -74,6 +75,8 @@ def look(
     target_facts = _ask(target, findings, read_other)
     if source_facts is not None:
         findings += judge_source(source_facts, intent)
+        if intent.copy is not None and intent.copy.snapshot is not None:
+            findings += judge_snapshot(source, intent.copy.snapshot)
     if target_facts is not None:
         findings += judge_target(target_facts, intent)
     if source_facts is not None and target_facts is not None:
