@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psycopg
@@ -12,15 +13,19 @@ from msgspec.structs import replace
 from psycopg.conninfo import make_conninfo
 
 from pgcopydb.demo.cluster import Cluster
+from pgcopydb.errors import SqlError
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.findings import Severity
-from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin
+from pgcopydb.model.options import CopyOptions, FollowOptions, NoIdentity, Plugin, WorkOptions
 from pgcopydb.model.readiness import Intent
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.readiness import may_create_kind, read_source
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.text import statement_text
 from pgcopydb.rules.filters import parse_filters
+from pgcopydb.workdir.directory import open_directory
+from pgcopydb.workdir.locks import lock
+from pgcopydb.workdir.store import RunHeader, write_header
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.litter import assert_no_litter
@@ -1257,6 +1262,49 @@ def test_a_work_directory_that_clone_would_refuse(
         refused = pgcopydb_command("clone", *options)
         assert (refused.status, fatal["message"] in refused.stderr) == (3, True), refused.stderr
     assert sorted(one.name for one in here.iterdir()) == ["file", "link"]
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted", "phase", "at work", "damaged"])
+def test_a_work_directory_with_a_previous_run(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path, state: str
+) -> None:
+    """What a clone would say of it, check says too; it takes no lock and changes nothing."""
+    work = WorkOptions(directory=tmp_path / "work")
+    command = "copy data" if state == "phase" else "clone"
+    with suppress(SqlError), open_directory(work, command=command) as directory:
+        with directory.store() as connection:
+            write_header(connection, RunHeader(run_id="1"))
+        if state == "interrupted":
+            raise SqlError("target: gone")
+    if state == "damaged":
+        (directory.path / "catalogue.db").write_bytes(b"no such file" * 1000)
+    options = [*source_target.options, "--dir", str(directory.path)]
+    with lock(directory.path, "clone", "clone") if state == "at work" else nullcontext():
+        before = {one.name: one.read_bytes() for one in directory.path.glob("*.*")}
+        finished = pgcopydb_command("check", "--json", *options)
+        assert before == {one.name: one.read_bytes() for one in directory.path.glob("*.*")}
+        refused = pgcopydb_command("clone", *options)
+    assert finished.status == 3, finished.stderr
+    (fatal,) = [
+        one for one in json.loads(finished.stdout)["findings"] if one["severity"] == "fatal"
+    ]
+    assert (fatal["check"], fatal["side"]) == ("work-directory", None)
+    assert (refused.status, fatal["message"] in refused.stderr) == (3, True), refused.stderr
+    assert fatal["advice"] in refused.stderr
+
+
+def test_a_work_directory_that_only_holds_a_snapshot_is_fine(
+    source_target: SourceTarget,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+    tmp_path: Path,
+) -> None:
+    place = ["--dir", str(tmp_path / "work")]
+    source = ["--source", source_target.source.conninfo]
+    with pgcopydb_background("snapshot", *source, *place) as running:
+        assert wait_for(lambda: running.stdout != ""), running.stderr
+        finished = pgcopydb_command("check", *source_target.options, *place)
+        assert (finished.status, finished.stderr) == (0, ""), finished.stdout
 
 
 def test_a_snapshot_is_tried_before_anything_is_created(

@@ -27,7 +27,8 @@ def check(
     Looks at both servers, creates nothing, and prints everything that would make 'pgcopydb clone'
     with the same options fail, or surprise: each finding with its severity, its side, and the
     statements or settings that mend it. The status is 0 when nothing is fatal. Otherwise it is 2,
-    or the one that all fatal findings agree on: 3 for a slot, publication or origin in the way, 6
+    or the one that all fatal findings agree on: 3 for a slot, publication or origin in the way, or a
+    work directory with a previous run, 6
     for a source that cannot be asked, 7 for a target that cannot be asked, is not empty or takes
     no writes.
     """
@@ -41,7 +42,9 @@ def check(
 
     filters = read_filters(copy.filters) if copy.filters else EVERYTHING
     intent = Intent(copy=copy, follow=follow, filters=filters)
-    report = look(source, target, intent, work.directory or default_directory())
+    directory = work.directory or default_directory()
+    begins = "clone --follow" if follow else "clone"
+    report = look(source, target, intent, directory, begins=begins)
     click.echo(report_text(report, as_json=as_json))
     if report.fatal:
         count = len(report.fatal)

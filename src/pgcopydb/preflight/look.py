@@ -44,7 +44,7 @@ from pgcopydb.rules.readiness import (
     judge_source,
     judge_target,
 )
-from pgcopydb.workdir.directory import refuse_unusable
+from pgcopydb.workdir.directory import refuse_unusable, refuse_used
 
 _ORDER: Final = tuple(Severity)
 
@@ -58,12 +58,14 @@ def look(
     directory: Path,
     *,
     tables: Sequence[Table] | None = None,
+    begins: str | None = None,
 ) -> Report:
     """Return everything on both sides and here that matters to what is intended, gravest first.
 
     A server that cannot be asked is a finding too. Raises UsageError for a malformed connection
     string. ``directory`` is the work directory, which need not be there. ``tables`` are those of
-    the source where somebody has read them already.
+    the source where somebody has read them already. ``begins`` is the command that would have to
+    open the directory still.
     """
     findings: list[Finding] = []
     intent = _ask(source, findings, partial(_resolved, intent=intent)) or intent
@@ -89,7 +91,7 @@ def look(
             findings += judge_system_names(source, target, target_facts, intent.filters)
         if intent.copy is not None and target_facts.facts.major < source_facts.facts.major:
             findings += judge_new_features(source, target_facts, intent.filters)
-    local = _read_machine(source_facts, target_facts, directory)
+    local = _read_machine(source_facts, target_facts, directory, begins)
     findings += judge_machine(local, source_facts, intent)
     return _sorted(findings)
 
@@ -186,11 +188,13 @@ def _read_target(target: Endpoint, intent: Intent, source: SourceFacts | None) -
 
 
 def _read_machine(
-    source: SourceFacts | None, target: TargetFacts | None, directory: Path
+    source: SourceFacts | None, target: TargetFacts | None, directory: Path, begins: str | None
 ) -> LocalFacts:
     refused: tuple[str, str | None] | None = None
     try:
         refuse_unusable(directory)
+        if begins is not None:
+            refuse_used(directory, begins)
     except StateError as caught:
         refused = (caught.message, caught.hint)
     error: tuple[str, str | None] | None = None

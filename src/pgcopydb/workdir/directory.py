@@ -24,9 +24,10 @@ from msgspec import Struct
 from pgcopydb.errors import StateError
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.workdir import store
-from pgcopydb.workdir.locks import lock
+from pgcopydb.workdir.locks import in_use, lock, working_command
 from pgcopydb.workdir.own_files import (
     CATALOGUE,
+    catalogues,
     holds_run,
     refuse_files_of_others,
     refuse_prepared_by_others,
@@ -267,6 +268,25 @@ def refuse_unusable(path: Path) -> None:
         raise _not_created(path, error.strerror) from None
     _refuse_unsafe(path)
     refuse_files_of_others(path)
+
+
+def refuse_used(path: Path, command: str) -> None:
+    """Raise StateError where ``command`` would not begin without ``--resume`` or ``--restart``.
+
+    Only looks: takes no lock, and opens no catalogue but one that is there.
+    """
+    roles = ROLES[command]
+    for role in roles:
+        working = working_command(path, role)
+        if working is not None:
+            raise in_use(path, working)
+    catalogue = next((one for one in catalogues(path) if one.exists()), None)
+    if catalogue is None:
+        return
+    with store.open_store(catalogue) as connection:
+        store.refuse_damaged(catalogue, connection)
+        _refuse_mixture(connection, path, command)
+        _refuse_previous(connection, path, command, roles)
 
 
 def _not_created(path: Path, why: str | None) -> StateError:

@@ -32,15 +32,20 @@ def lock(path: Path, role: str, command: str) -> Iterator[None]:
             take(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
-            raise StateError(
-                f"the work directory {path} is in use: {holder}",
-                hint="wait for it to end, stop it, or use another --dir",
-            ) from None
+            raise in_use(path, holder) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pgcopydb {command}, pid {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def in_use(path: Path, holder: str) -> StateError:
+    """Return the error of a directory in which ``holder``, a command, is at work."""
+    return StateError(
+        f"the work directory {path} is in use: {holder}",
+        hint="wait for it to end, stop it, or use another --dir",
+    )
 
 
 def take(descriptor: int, path: Path, operation: int) -> None:

@@ -32,7 +32,12 @@ def own_files(path: Path) -> Iterator[Path]:
 
 def holds_run(path: Path) -> bool:
     """Tell whether a run worked in a directory, or set one aside to start over in it."""
-    return (path / CATALOGUE).exists() or (path / SET_ASIDE / CATALOGUE).exists()
+    return any(catalogue.exists() for catalogue in catalogues(path))
+
+
+def catalogues(path: Path) -> tuple[Path, Path]:
+    """Return where the catalogue of a run is, and where that of one set aside."""
+    return path / CATALOGUE, path / SET_ASIDE / CATALOGUE
 
 
 def refuse_files_of_others(path: Path) -> None:
