@@ -301,6 +301,64 @@ def pooler_before_the_target_of_restored_schema(bench: Bench) -> Iterator[Refusa
         yield Refusal(words, 2, ("target: a pooler",))
 
 
+@case
+def pooler_before_the_source_of_a_setup(bench: Bench) -> Iterator[Refusal]:
+    with pooler(bench.pair.source, "transaction") as through:
+        words = bench.words("stream", "setup", "--create-slot", source=through)
+        yield Refusal(words, 2, ("source: a pooler",))
+
+
+@case
+def pooler_before_the_target_of_a_setup(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    with pooler(bench.pair.target, "transaction") as through:
+        yield Refusal(bench.words("stream", "setup", target=through), 2, ("target: a pooler",))
+
+
+@case
+def pooler_before_the_source_of_a_cleanup(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    with pooler(bench.pair.source, "transaction") as through:
+        yield Refusal(bench.words("stream", "cleanup", source=through), 2, ("source: a pooler",))
+
+
+@case
+def pooler_before_the_target_of_a_cleanup(bench: Bench) -> Iterator[Refusal]:
+    bench.begin_capture()
+    bench.run("stream", "setup")
+    with pooler(bench.pair.target, "transaction") as through:
+        yield Refusal(bench.words("stream", "cleanup", target=through), 2, ("target: a pooler",))
+
+
+@case
+def pooler_before_the_source_of_copied_roles(bench: Bench) -> Iterator[Refusal]:
+    with pooler(bench.pair.source, "transaction") as through:
+        yield Refusal(bench.words("copy", "roles", source=through), 2, ("source: a pooler",))
+
+
+@case
+def pooler_before_the_target_of_copied_roles(bench: Bench) -> Iterator[Refusal]:
+    with pooler(bench.pair.target, "transaction") as through:
+        yield Refusal(bench.words("copy", "roles", target=through), 2, ("target: a pooler",))
+
+
+@case
+def pooler_before_the_source_of_dumped_roles(bench: Bench) -> Iterator[Refusal]:
+    with pooler(bench.pair.source, "transaction") as through:
+        words = ["dump", "roles", "--source", through, "--dir", str(bench.directory)]
+        yield Refusal(words, 2, ("source: a pooler",))
+
+
+@case
+def pooler_before_the_target_of_restored_roles(bench: Bench) -> Iterator[Refusal]:
+    directory = ["--dir", str(bench.directory)]
+    source = ["--source", bench.pair.source.conninfo]
+    assert bench.command("dump", "roles", *source, *directory).status == 0
+    with pooler(bench.pair.target, "transaction") as through:
+        words = ["restore", "roles", "--target", through, *directory]
+        yield Refusal(words, 2, ("target: a pooler",))
+
+
 # -- slots, publications and origins ---------------------------------------------------------------
 
 
@@ -525,6 +583,14 @@ CASES: tuple[Case, ...] = (
     pooler_before_the_target_of_a_copy_of_data,
     pooler_before_the_source_of_a_snapshot,
     pooler_before_the_target_of_restored_schema,
+    pooler_before_the_source_of_a_setup,
+    pooler_before_the_target_of_a_setup,
+    pooler_before_the_source_of_a_cleanup,
+    pooler_before_the_target_of_a_cleanup,
+    pooler_before_the_source_of_copied_roles,
+    pooler_before_the_target_of_copied_roles,
+    pooler_before_the_source_of_dumped_roles,
+    pooler_before_the_target_of_restored_roles,
     no_capture_to_follow,
     nothing_to_follow,
     missing_slot,

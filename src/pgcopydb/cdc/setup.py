@@ -1,6 +1,7 @@
 """``stream setup`` and ``stream cleanup``: what a capture needs on both servers, and its end."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from pgcopydb.cdc.capture import identify, read_facts
@@ -9,10 +10,11 @@ from pgcopydb.cdc.silence import give_back_triggers
 from pgcopydb.cdc.source_setup import allow_writing, create_capture, drop_left_by
 from pgcopydb.cdc.target_setup import drop_left_by as drop_left_on_target
 from pgcopydb.cdc.target_setup import drop_run, prepare_target, refuse_other_target
-from pgcopydb.errors import SourceError, StateError
+from pgcopydb.errors import SourceError, StateError, TargetError
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import FollowOptions
 from pgcopydb.postgres.connect import connect
+from pgcopydb.preflight.poolers import refuse_poolers
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.filters import effective_filters
 from pgcopydb.workdir.sentinel import read_sentinel, update_sentinel
@@ -39,6 +41,7 @@ def setup(
     """
     header = work.header()
     effective_filters(work, filters)
+    refuse_poolers(target)
     if header is None or header.consistent_point is None:
         if not follow.create_slot:
             raise StateError(
@@ -61,6 +64,9 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
             f"{work.path} holds no migration to clean up after",
             hint="give the --dir of the migration",
         )
+    for side in (source, target):
+        with suppress(SourceError, TargetError):  # one that is gone keeps nothing on the other
+            refuse_poolers(side)
     if header.sequences_synchronized and header.slot_created:
         tell_late_writers(work, source)  # with the slot goes the last that knows of them
     try:

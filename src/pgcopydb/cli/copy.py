@@ -39,7 +39,7 @@ def roles(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOp
     """
     from pgcopydb.clone.roles import copy_roles
 
-    run_phase("copy roles", work, lambda _: copy_roles(source, target, copy))
+    run_phase("copy roles", work, lambda _: copy_roles(source, target, copy), source, target)
 
 
 @command("extensions", *_SIDES, COPY_EXTENSIONS)

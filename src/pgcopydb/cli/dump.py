@@ -31,7 +31,7 @@ def roles(*, source: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
     """
     from pgcopydb.clone.roles import dump_roles
 
-    run_phase("dump roles", work, lambda here: dump_roles(here, source, copy))
+    run_phase("dump roles", work, lambda here: dump_roles(here, source, copy), source)
 
 
 dump = CommandGroup(

@@ -54,7 +54,7 @@ def roles(*, target: Endpoint, work: WorkOptions, copy: CopyOptions) -> None:
     """Create the roles of a dump that the target lacks; others are kept as they are."""
     from pgcopydb.clone.roles import restore_roles
 
-    run_phase("restore roles", work, lambda here: restore_roles(here, target, copy))
+    run_phase("restore roles", work, lambda here: restore_roles(here, target, copy), target)
 
 
 @command("parse-list", *_PARTS)
