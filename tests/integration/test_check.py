@@ -1273,7 +1273,7 @@ def test_a_work_directory_with_a_previous_run(
     command = "copy data" if state == "phase" else "clone"
     with suppress(SqlError), open_directory(work, command=command) as directory:
         with directory.store() as connection:
-            write_header(connection, RunHeader(run_id="1"))
+            write_header(connection, RunHeader(run_id="1", slot_created=True))
         if state == "interrupted":
             raise SqlError("target: gone")
     if state == "damaged":
