@@ -27,10 +27,9 @@ def check(
     Looks at both servers, creates nothing, and prints everything that would make 'pgcopydb clone'
     with the same options fail, or surprise: each finding with its severity, its side, and the
     statements or settings that mend it. The status is 0 when nothing is fatal. Otherwise it is 2,
-    or the one that all fatal findings agree on: 3 for a slot, publication or origin in the way, or a
-    work directory with a previous run, 6
-    for a source that cannot be asked, 7 for a target that cannot be asked, is not empty or takes
-    no writes.
+    or the one that all fatal findings agree on: 3 for a slot, publication or origin in the way, a
+    snapshot that is gone, or a work directory with a previous run, 6 for a source that cannot be
+    asked, 7 for a target that cannot be asked, is not empty or takes no writes.
     """
     from pgcopydb.cli.render_check import report_text
     from pgcopydb.model.filters import EVERYTHING
