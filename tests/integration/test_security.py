@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from pgcopydb.demo.places import LOOPBACK
+from pgcopydb.errors import DifferencesFound
 from pgcopydb.model.endpoint import Side
 from tests.support import canaries
 from tests.support.clock import wait_for
@@ -207,6 +208,79 @@ def test_what_hides_behind_names_of_the_servers_own_is_never_run(
         assert canaries.fired(database) == []
         with pytest.raises(Exception, match="canary: = runs as postgres"):
             database.execute("select 1 = 1")
+        assert canaries.fired(database) != []
+
+
+TYPED = """
+create type mood as enum ('sad', 'ok', 'happy');
+create type pair as (a integer, b text);
+create type span as range (subtype = integer);
+create table feeling (id integer primary key, m mood, p pair, s span, l mood[]);
+create table by_mood (m mood primary key, s span unique, n integer);
+create table whole (m mood, p pair, s span, l mood[]);
+create index on feeling (m);
+alter table whole replica identity full;
+insert into feeling select g, 'ok', row (g, 'b')::pair, span(g, g + 1), '{sad,ok}'
+  from generate_series(1, 2000) g;
+insert into by_mood values ('sad', '[1,2)', 1), ('ok', '[2,3)', 2);
+insert into whole values ('sad', '(1,x)', '[1,2)', '{ok}');
+insert into whole (m) values ('ok'), ('ok');
+"""
+
+TYPED_CHANGES = """
+insert into feeling values (3000, 'happy', '(1,)', '[1,5)', '{}');
+insert into feeling (id) values (3001);
+update feeling set m = 'sad', p = '(7,z)', s = '[8,9)', l = '{happy}' where id between 10 and 200;
+delete from feeling where id > 1900 and id < 2000;
+insert into by_mood values ('happy', null, 3);
+update by_mood set n = 20, s = '[7,9)' where n = 2;
+delete from by_mood where n = 1;
+update whole set p = '(2,y)' where s is not null;
+delete from whole where ctid = (select min(ctid) from whole where p is null);
+insert into whole values (null, '(3,)', '[5,6)', '{sad,happy}');
+"""
+
+
+@pytest.mark.parametrize(
+    ("source_target", "plugin"),
+    [((16, 18, TYPED), "pgoutput"), ((15, 18, TYPED), "test_decoding")],
+    indirect=["source_target"],
+    ids=["pgoutput", "test_decoding"],
+)
+def test_casts_of_the_owners_of_types_are_never_called(
+    source_target: SourceTarget,
+    tmp_path: Path,
+    pgcopydb_command: Pgcopydb,
+    pgcopydb_background: PgcopydbBackground,
+    plugin: str,
+) -> None:
+    """They are copied with the types, so that both sides have them all the time."""
+    pair = source_target
+    canaries.plant_casts(pair.source, ("mood", "pair", "span", "mood[]"))
+    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
+    stream.run("check", "--follow", "--plugin", plugin)
+    with stream.start(
+        *("clone", "--follow", "--plugin", plugin, "--split-tables-larger-than", "50kB")
+    ) as running:
+        said = "the base copy is complete"
+        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
+        pair.source.execute(TYPED_CHANGES)
+        stream.set_endpos()
+        finished = running.wait(90)
+    assert finished.status == 0, finished.stderr
+    stream.run("compare", "schema")
+    stream.run("compare", "data")
+    pair.target.execute("set session_replication_role = replica; delete from feeling where id = 5")
+    pair.target.execute("update by_mood set n = 0")
+    pair.target.execute("delete from whole where m is null")
+    different = pgcopydb_command("compare", "data", *pair.options)
+    assert different.status == DifferencesFound.exit_code, different.stderr
+    assert "canary" not in different.stderr
+    stream.run("stream", "cleanup")
+    for database in (pair.source, pair.target):
+        assert canaries.fired(database) == []
+        with pytest.raises(Exception, match="canary: mood as text runs as postgres"):
+            database.execute("select m::text from by_mood")
         assert canaries.fired(database) != []
 
 

@@ -13,20 +13,25 @@ all, belongs to a session alone: nobody else can put anything there.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import LiteralString
 
 import pgcopydb
 from tests.support.servers import Database
 
 _PATH = "canary, pg_catalog, public"
 
-_SCRIPT = """
+_FIRE = """
 create schema canary;
 create sequence canary.fired;
 create function canary.fire(what text) returns void language plpgsql as $$begin
   perform pg_catalog.nextval('canary.fired');
   raise exception 'canary: % runs as %', what, current_user;
 end$$;
+"""
+
+_SCRIPT = """
 do $do$
 declare
   one record;
@@ -76,8 +81,29 @@ def plant(database: Database) -> None:
     sources = [path for path in Path(pgcopydb.__file__).parent.rglob("*") if path.is_file()]
     texts = [path.read_text() for path in sources if path.suffix in {".py", ".sql"}]
     names = sorted(set(re.findall(r"\b[a-z_0-9]+\b", " ".join(texts))))
+    database.execute(_FIRE)
     database.execute(_SCRIPT.replace("{names}", " ".join(names)))
     expect(database)
+
+
+_CAST_TO = ("text", "varchar", "name", "bytea", "jsonb", "int4", "int8", "numeric", "text[]")
+
+
+def plant_casts(database: Database, types: Iterable[LiteralString]) -> None:
+    """Let every conversion between one of ``types``, which users made, and others be a canary.
+
+    The owner of a type may say how it is cast; no search_path is needed for it to be found. (Were
+    it unasked, implicit, no statement could compare two values of an enumerated type any more.)
+    """
+    database.execute(_FIRE)
+    pairs = [(one, other) for one in types for other in _CAST_TO]
+    for number, (one, other) in enumerate(pairs + [(other, one) for one, other in pairs]):
+        database.execute(
+            f"create function canary.cast_{number}({one}) returns {other} language plpgsql as"
+            f" 'begin perform canary.fire(''{one} as {other}''); return null; end';"
+            f"create cast ({one} as {other}) with function canary.cast_{number}({one})"
+            " as assignment"
+        )
 
 
 def expect(database: Database) -> None:

@@ -116,11 +116,9 @@ def row_values(
     with_children: bool,
 ) -> RowValues:
     """Return the values of the rows of ``keys``, of which each part has one of ``key_types``."""
-    statement = digest.values_of_rows(table, key_types, with_children=with_children)
-    columns = [list(texts) for texts in zip(*keys, strict=True)]
+    statement = digest.values_of_rows(table, keys, key_types, with_children=with_children)
     with reporting(endpoint, f"reading rows of {table}"):
-        # Raw, because a name may hold a percent sign.
-        rows = psycopg.RawCursor(connection).execute(_bytes(statement), columns).fetchall()
+        rows = connection.execute(_bytes(statement)).fetchall()
     return {tuple(key): list(zip(texts, hashes, strict=True)) for key, texts, hashes in rows}
 
 

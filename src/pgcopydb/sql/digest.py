@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from pgcopydb.model.parts import Part
 from pgcopydb.sql.copy import select_part
-from pgcopydb.sql.quote import qualified_name, quote_identifier
+from pgcopydb.sql.quote import qualified_name, quote_identifier, quote_literal
 
 MOST_BUCKETS = 1 << 16
 """A bucket's number is taken from two bytes of the hash."""
@@ -70,7 +70,7 @@ class RowText(Struct, frozen=True):
 
     def value_hash(self, column: ComparedColumn) -> str:
         """Return the expression of a single value's hash."""
-        return self._hash(f"({self._value(column)})::pg_catalog.text")
+        return self._hash(_text(self._value(column)))
 
     def sample(self) -> str:
         """Return the expression of a row as a person may know it by, cut to a bearable length."""
@@ -89,7 +89,7 @@ class RowText(Struct, frozen=True):
             case ValueForm.CODE:
                 return f"{name}::pg_catalog.int4"
             case ValueForm.LONG:
-                return self._hash(f"{name}::pg_catalog.text")
+                return self._hash(_text(name))
 
     def _hash(self, text: str) -> str:
         if self.as_stored:
@@ -161,24 +161,32 @@ def rows_of_buckets(part: Stretch, buckets: int, chosen: Sequence[int]) -> str:
     )
 
 
-def values_of_rows(table: Stretch, key_types: Sequence[str], *, with_children: bool) -> str:
-    """Return the query of the values of rows, by arrays of key texts in $1, $2, ...
+def values_of_rows(
+    table: Stretch, keys: Sequence[Sequence[str]], key_types: Sequence[str], *, with_children: bool
+) -> str:
+    """Return the query of the values of rows, by the texts of their ``keys``.
 
     Gives the key, and for each compared column its beginning as text and the hash of the whole.
     """
     text = table.text
     names = [f"k{number}" for number in range(len(text.key))]
-    # unnest of several arrays at once is a form of syntax, which its qualified name does not have
+    # Literals become values by the input functions of their types. A cast from text may be the
+    # own one of a type's owner.
     wanted = ", ".join(
-        f"pg_catalog.unnest(${number}::pg_catalog.text[])" for number in range(1, len(names) + 1)
+        "("
+        + ", ".join(
+            f"{quote_literal(one)}::{kind}" for one, kind in zip(key, key_types, strict=True)
+        )
+        + ")"
+        for key in keys
     )
     condition = " and ".join(
-        f"one.{quote_identifier(column)} = wanted.{name}::{kind}"
-        for column, name, kind in zip(text.key, names, key_types, strict=True)
+        f"one.{quote_identifier(column)} = wanted.{name}"
+        for column, name in zip(text.key, names, strict=True)
     )
     shown = SHOWN_CHARACTERS + 1
     beginnings = ", ".join(
-        f"pg_catalog.left({quote_identifier(column.name)}::pg_catalog.text, {shown})"
+        f"pg_catalog.left({_text(quote_identifier(column.name))}, {shown})"
         for column in text.columns
     )
     hashes = ", ".join(word(text.value_hash(column)) for column in text.columns)
@@ -186,8 +194,16 @@ def values_of_rows(table: Stretch, key_types: Sequence[str], *, with_children: b
     return (
         f"select {_key_texts(text)}, array[{beginnings}], array[{hashes}]"
         f" from {only}{qualified_name(table.schema, table.table)} as one"
-        f" join rows from ({wanted}) as wanted ({', '.join(names)}) on {condition}"
+        f" join (values {wanted}) as wanted ({', '.join(names)}) on {condition}"
     )
+
+
+def _text(value: str) -> str:
+    """Return the expression of a value as its type prints it, null for null.
+
+    A cast to text would call the function that the owner of the type has made for it, if any.
+    """
+    return f"case pg_catalog.num_nulls({value}) when 0 then pg_catalog.format('%s', {value}) end"
 
 
 def _digest(text: RowText) -> str:
@@ -198,7 +214,7 @@ def _digest(text: RowText) -> str:
 
 
 def _key_texts(text: RowText) -> str:
-    keys = ", ".join(f"{quote_identifier(name)}::pg_catalog.text" for name in text.key)
+    keys = ", ".join(_text(quote_identifier(name)) for name in text.key)
     return f"array[{keys}]"
 
 
