@@ -2,30 +2,38 @@
 
 import os
 import re
+import signal
 import socket
 import stat
 import struct
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from pgcopydb.demo.places import LOOPBACK
+from pgcopydb.cli import main
+from pgcopydb.demo.places import LOOPBACK, traversable_temporary_directory
 from pgcopydb.errors import DifferencesFound
 from pgcopydb.model.endpoint import Side
 from tests.support import canaries
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground, Running
+from tests.support.requirements import missing
 from tests.support.servers import Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream
 
 SOURCE_SECRET = "canary-of-the-source-Zq7"
 TARGET_SECRET = "canary-of-the-target-Zq7"
 CANARY = b"Zq7"
+
+_NOBODY = 65534
 
 
 class Watch:
@@ -462,3 +470,55 @@ def test_a_host_of_a_list_is_not_offered_the_secret_of_another(
             assert finished.status == 0, finished.stderr
     assert said
     assert set(said) == {b""}
+
+
+def test_another_user_of_the_machine_neither_steers_nor_reads(
+    source_target: SourceTarget, tmp_path: Path, pgcopydb_background: PgcopydbBackground
+) -> None:
+    """Where the way to the directory is open to all: the directory itself is not."""
+    if os.geteuid() != 0:
+        missing("only root can run a command as another user")
+    with tempfile.TemporaryDirectory(dir=traversable_temporary_directory()) as folder:
+        Path(folder).chmod(0o755)
+        work = Path(folder) / "work"
+        words = ("clone", "--follow", *source_target.options, "--dir", str(work))
+        with pgcopydb_background(*words) as running:
+            assert wait_for(lambda: "applying" in running.stderr or not running.is_running)
+            before = {path: path.lstat().st_mode for path in (work, *work.rglob("*"))}
+            # What a command imports may be root's own, and has to be there before.
+            for module in ("cdc.lag", "cdc.steering", "cli.render", "cli.stream"):
+                import_module(f"pgcopydb.{module}")
+            for steer in (("set", "endpos", "0/1"), ("set", "apply"), ("get", "--endpos")):
+                told = as_nobody(main.run, ["stream", "sentinel", *steer, "--dir", str(work)])
+                (line,) = (one for one in told.splitlines() if "HINT" not in one)
+                assert line.startswith("ERROR: "), told
+                assert str(work) in line
+            for path, mode in before.items():
+                reading = os.listdir if stat.S_ISDIR(mode) else Path.read_bytes
+                assert "PermissionError" in as_nobody(reading, path), path
+            assert running.is_running, running.stderr
+            running.send_signal(signal.SIGTERM)
+
+
+def as_nobody(function: Callable[[Any], object], argument: Any) -> str:
+    """Return what a process of another user says on stderr, or the error that it ends with."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        sys.stderr = os.fdopen(writing, "w", buffering=1)
+        try:
+            os.setgroups([])
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+            function(argument)
+        except BaseException as error:
+            sys.stderr.write(type(error).__name__)
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        text = said.read().decode()
+    os.waitpid(child, 0)
+    return text
