@@ -489,6 +489,56 @@ def test_what_functions_databases_and_the_future_ask_for_rights(
     target.execute('reassign owned by "the mover" to postgres; drop owned by "the mover"')
 
 
+RIGHTS_OF_LATER = """
+alter default privileges grant usage on schemas to "later's reader";
+alter default privileges revoke execute on functions from public;
+alter default privileges in schema public grant select on tables to public, "later's reader";
+alter default privileges for role "later's owner" grant select on tables to "later's reader";
+create schema not_there;
+alter default privileges in schema not_there grant select on tables to public;
+"""
+
+
+@pytest.mark.parametrize("source_target", [(15, 16), (16, 18)], indirect=True)
+def test_rights_that_the_target_gives_on_what_is_made_there(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path
+) -> None:
+    """Those of the role that copies: others' do not apply to what it makes and gives to them."""
+    source, target = source_target.source, source_target.target
+    for side in (source, target):
+        side.execute("""create role "later's owner"; create role "later's reader";""")
+    source.execute(
+        "create schema s; create table s.t (id integer); create table t (id integer);"
+        """ create table owned (id integer); alter table owned owner to "later's owner";"""
+        " create function f() returns integer language sql as 'select 1';"
+        " alter default privileges revoke execute on functions from public"
+    )
+    target.execute(RIGHTS_OF_LATER)
+    scene = Scene(source, target)
+    for copy in (CopyOptions(no_acl=True), None):
+        follow = None if copy else FollowOptions()
+        found = scene.look(Intent(copy=copy, follow=follow)).findings
+        assert "target future-rights" not in checks(found)
+
+    replacing = scene.look(replace(COPIED, copy=CopyOptions(drop_if_exists=True))).findings
+    (fewer,) = (one for one in replacing if one.check == "future-rights")
+    assert fewer.message.endswith(' on schemas, tables in schema "public"')
+    (found_now,) = (one for one in scene.look(COPIED).findings if one.check == "future-rights")
+    assert found_now.severity is Severity.WARNING
+    assert found_now.message.endswith(' on functions, schemas, tables in schema "public"')
+
+    scene.mend([found_now])
+    assert checks(scene.look(COPIED).findings) <= {"here disk", "target older"}
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *source_target.options)
+    assert finished.status == 0, finished.stderr
+    target.execute(
+        "drop schema not_there; alter default privileges"
+        """ for role "later's owner" revoke select on tables from "later's reader" """
+    )
+    compared = pgcopydb_command("compare", "schema", *source_target.options)
+    assert compared.status == 0, compared.stdout
+
+
 def test_settings_that_the_target_does_not_know_or_refuses(
     servers: Servers, make_database: MakeDatabase, pgcopydb_command: Pgcopydb, tmp_path: Path
 ) -> None:

@@ -9,12 +9,15 @@ from msgspec.structs import replace
 
 from pgcopydb.clone.context import Copying
 from pgcopydb.clone.run import clone
+from pgcopydb.clone.schema import After
+from pgcopydb.compare.schema import compare_schema
 from pgcopydb.errors import ConfigurationError, SqlError, StateError, TargetError
-from pgcopydb.model.endpoint import Side
-from pgcopydb.model.options import CopyOptions, WorkOptions
+from pgcopydb.model.endpoint import Endpoint, Side
+from pgcopydb.model.options import CompareOptions, CopyOptions, WorkOptions
 from pgcopydb.model.results import CloneSummary
 from pgcopydb.workdir.directory import open_directory
 from tests.support.equality import differences, differing_tables
+from tests.support.readiness import role
 from tests.support.servers import Database, MakeDatabase, Servers, SourceTarget
 
 OBJECTS = (Path(__file__).parents[1] / "support" / "objects.sql").read_text()
@@ -177,6 +180,120 @@ def test_what_depends_on_each_other_is_replaced(
     target.execute("drop function mine()")
     run_clone(source_target, tmp_path / "fourth", replacing)
     assert differences(source_target.source, target) == []
+
+
+FUTURE = """
+create schema s; create table t (id integer primary key); create table s.t (id integer);
+create sequence s.q; create type s.e as enum ('a');
+create function s.f() returns integer language sql as 'select 1';
+alter default privileges grant usage on schemas to "later's reader";
+alter default privileges grant select on tables to "later's reader" with grant option;
+alter default privileges revoke execute on functions from public;
+alter default privileges revoke usage on types from public;
+alter default privileges revoke update on sequences from current_user;
+alter default privileges in schema public grant select on tables to public;
+create schema "of
+ later"; create table "of
+ later".t (id integer);
+alter default privileges for role "later's
+ owner" in schema "of
+ later" grant select on tables to public;
+alter default privileges in schema "of
+ later" grant select on tables to "later's reader";
+"""
+
+FUTURE_ROLES = """create role "later's\n owner"; create role "later's reader";"""
+
+FUTURE_RIGHTS = "select * from pg_default_acl order by 2, 3, 4"
+
+
+@pytest.fixture
+def future(source_target: SourceTarget) -> SourceTarget:
+    """A source whose default privileges are not those that its objects were made with."""
+    source = source_target.source
+    for side in (source, source_target.target):
+        side.execute(FUTURE_ROLES)
+    source.execute(FUTURE)
+    if source.rows("select where current_setting('server_version_num')::integer >= 180000"):
+        source.execute(
+            "select lo_create(12345);"
+            """ alter default privileges grant update on large objects to "later's reader" """
+        )
+    return source_target
+
+
+def schema_differences(sides: SourceTarget) -> tuple[object, ...]:
+    source, target = sides.source.endpoint(Side.SOURCE), sides.target.endpoint(Side.TARGET)
+    return compare_schema(source, target, CompareOptions(), WorkOptions()).differences
+
+
+@pytest.mark.parametrize("source_target", [(15, 16), (16, 18), (18, 18)], indirect=True)
+def test_rights_on_what_is_made_later_are_not_given_to_a_copy_that_replaces(
+    future: SourceTarget, tmp_path: Path
+) -> None:
+    """They are those of the copy that is replaced, and apply to whatever is made again."""
+    run_clone(future, tmp_path / "first")
+    assert schema_differences(future) == ()
+    target = future.target
+    target.execute("alter default privileges in schema public grant insert on tables to public")
+    target.execute("create table s.only_here ()")  # its schema stays
+    run_clone(future, tmp_path / "second", replace(TWO_JOBS, drop_if_exists=True))
+    target.execute("drop table s.only_here")
+    assert schema_differences(future) == ()
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_rights_on_what_is_made_later_stay_where_they_are_not_copied(
+    future: SourceTarget, tmp_path: Path
+) -> None:
+    future.target.execute(
+        "alter default privileges revoke execute on functions from public;"
+        "alter default privileges in schema public grant select on tables to public"
+    )
+    before = future.target.rows(FUTURE_RIGHTS)
+    copy = replace(TWO_JOBS, drop_if_exists=True, no_acl=True)
+    run_clone(future, tmp_path / "work", copy)
+    assert future.target.rows(FUTURE_RIGHTS) == before
+
+
+@pytest.mark.parametrize("source_target", [(16, 18)], indirect=True)
+def test_rights_on_what_is_made_later_are_not_given_to_a_copy_that_is_started_over(
+    future: SourceTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ended_after(After.OBJECTS, monkeypatch):
+        run_clone(future, tmp_path / "work")
+    assert future.target.rows(FUTURE_RIGHTS)
+    restart = WorkOptions(directory=tmp_path / "work", restart=True)
+    with open_directory(restart, command="clone") as work:
+        source, target = future.source, future.target
+        clone(work, source.endpoint(Side.SOURCE), target.endpoint(Side.TARGET), TWO_JOBS)
+    assert schema_differences(future) == ()
+
+
+@pytest.mark.parametrize("source_target", [(15, 15), (16, 18)], indirect=True)
+def test_rights_on_what_is_made_later_are_put_back_by_no_superuser(
+    source_target: SourceTarget, tmp_path: Path
+) -> None:
+    source, target = source_target.source, source_target.target
+    for side in (source, target):
+        side.execute(FUTURE_ROLES)
+    as_mover = Endpoint(Side.TARGET, role(target, "the mover"))
+    source.execute(
+        """create role "the mover"; create schema s; create table s.t (id integer);
+        alter default privileges for role "the mover" grant select on tables to public;
+        alter default privileges for role "later's\n owner" revoke usage on types from public"""
+    )
+    target.execute(
+        f"""alter database {target.name} owner to "the mover";
+        grant "later's\n owner" to "the mover" """
+    )
+    for number in range(2):
+        copy = CopyOptions(table_jobs=1, no_owner=True, drop_if_exists=number > 0)
+        options = WorkOptions(directory=tmp_path / str(number))
+        with open_directory(options, command="clone") as work:
+            clone(work, source.endpoint(Side.SOURCE), as_mover, copy)
+        assert target.rows("select relacl from pg_class where relname = 't'") == [(None,)]
+        assert target.rows("select from pg_default_acl") == [(), ()]
 
 
 def test_the_source_as_target_is_refused(

@@ -258,6 +258,7 @@ def target(**changes: Any) -> TargetFacts:
         refused_settings=(),
         closed_schemas=(),
         system_rights=(),
+        default_privileges=(),
         creatable_kinds=frozenset(),
         may_use_origins=True,
         may_silence=True,

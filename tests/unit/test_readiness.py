@@ -161,6 +161,7 @@ LOGGED = Routine(
 DENIED = SettingRefusal(setting="log_statement=all", reason=Refusal.RIGHT, message="denied")
 UNKNOWN = SettingRefusal(setting='a."b=1', reason=Refusal.NAME, message="there is no a.b")
 GIVEN = DefaultPrivilege(catalog=1, oid=1, role="own'er", grantees=('o"dd',))
+LATER = DefaultPrivilege(catalog=1, oid=1, role='o"dd', grantees=("own'er",), to_public=True)
 GRANTED = StrangeGrant(catalog=1, oid=1, name="table s.t", grantors=('o"dd', "own'er"))
 SHARED = SharedSchema(schema="s x", owner="own'er", other="o'ther")
 MANY = tuple(table(f"t{number}", oid=number) for number in range(100))
@@ -858,6 +859,21 @@ TARGET_CASES = [
         status=7,
     ),
     at_target(
+        "future-rights",
+        WARNING,
+        'role "o"dd" on large objects, tables, types in schema "s"|after the copy',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "o""dd" REVOKE ALL ON TABLES FROM "own\'er", PUBLIC;',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "o""dd" GRANT ALL ON TABLES TO "o""dd";',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "o""dd" IN SCHEMA "s" REVOKE ALL ON TYPES FROM PUBLIC;',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "o""dd" GRANT ALL ON LARGE OBJECTS TO "o""dd";',
+        source=source(default_privileges=(LATER,), tables=(table(schema="s"),)),
+        default_privileges=(
+            LATER,
+            replace(LATER, schema="s", kind="TYPES", grantees=()),
+            replace(LATER, kind="LARGE OBJECTS", grantees=(), to_public=False),
+        ),
+    ),
+    at_target(
         "grantors",
         FATAL,
         'in the name of "own\'er", who are not the owners of table s.t|--no-acl',
@@ -1137,6 +1153,28 @@ NOT_FOUND = {
         ),
         target=target(closed_schemas=(SHARED,), closed_languages=frozenset({"pl"})),
         intent=copying(no_acl=True, no_owner=True),
+    ),
+    "default privileges of the target that are not for what is copied": Scene(
+        source=source(tables=(table(schema="s"), table(schema="left_out"))),
+        target=target(
+            default_privileges=(
+                replace(LATER, role="own'er"),
+                replace(LATER, schema="other"),
+                replace(LATER, schema="left_out"),
+            )
+        ),
+        intent=replace(ONLINE, filters=parse_filters("[exclude-schema]\nleft_out\n", origin="f")),
+    ),
+    "default privileges of the target where none are copied": Scene(
+        target=target(default_privileges=(LATER,)), intent=copying(no_acl=True)
+    ),
+    "default privileges of the target that a follow does not meet": Scene(
+        target=target(default_privileges=(LATER,)), intent=CAPTURED
+    ),
+    "default privileges that are replaced": Scene(
+        source=source(default_privileges=(LATER,)),
+        target=target(default_privileges=(replace(LATER, oid=7, grantees=()),)),
+        intent=copying(drop_if_exists=True),
     ),
     "default privileges of roles that are copied, and of one's own": Scene(
         source=source(default_privileges=(GIVEN, replace(GIVEN, role="new"))),

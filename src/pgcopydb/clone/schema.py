@@ -32,8 +32,11 @@ from pgcopydb.postgres import discover, helper_schema
 from pgcopydb.postgres.children import child_environment
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.durability import make_durable
+from pgcopydb.postgres.readiness import read_default_privileges
 from pgcopydb.postgres.short_sessions import short_session
-from pgcopydb.rules import ahead
+from pgcopydb.preflight.text import statement_text
+from pgcopydb.rules import ahead, default_privileges
+from pgcopydb.rules.default_privileges import LISTED_AS
 from pgcopydb.rules.toc import TocEntry, ids_of
 from pgcopydb.runtime import signals
 
@@ -58,6 +61,10 @@ _MANY_TABLES: Final = 1_000
 """Tables with rows from which some are made first: the target makes 500 to 1,000 a second."""
 
 _TABLES_AHEAD: Final = 200
+
+
+_TAKEN_FIRST: Final = frozenset({"EVENT TRIGGER", "PUBLICATION", LISTED_AS})
+"""Kinds of entries whose objects on the target are in the way of what is made before them."""
 
 
 class After(StrEnum):
@@ -413,10 +420,14 @@ def _drop_replaced(copying: Restoring) -> frozenset[str]:
     target = copying.target
     dumped = read_dumped(copying.work)
     replaced = {(relation.schema, relation.name) for relation in dumped.relations}
-    entries = _entries(copying, dumped, Section.POST_DATA)
     filtered = _filtered(copying, dumped)
+    entries = _after_data(
+        copying, dumped, lambda one: one.kind in _TAKEN_FIRST and one.dump_id not in filtered
+    )
     with connect(target, purpose="clone") as other, reporting(target, "dropping what is replaced"):
-        _drop_unqualified(other, (one for one in entries if one.dump_id not in filtered))
+        _drop_unqualified(other, entries)
+        if not copying.options.no_acl:
+            _put_back_default_privileges(other, entries)
         _drop_keys_to(other, replaced)
         common = [one for one in list_relations(other) if (one.schema, one.name) in replaced]
         routines = [one for one, taken in before_data(copying) if taken and one.kind in ROUTINES]
@@ -435,6 +446,20 @@ def _drop_unqualified(connection: Session, entries: Iterable[TocEntry]) -> None:
         else:
             continue
         connection.execute(statement.format(sql.Identifier(entry.name)))
+
+
+def _put_back_default_privileges(connection: Session, entries: Iterable[TocEntry]) -> None:
+    """Take back what an earlier copy set for objects of the future, which ``entries`` set again.
+
+    It would apply to all that is about to be made, which is older than that on the source.
+    """
+    listed = {(one.schema, one.name, one.owner) for one in entries if one.kind == LISTED_AS}
+    if not listed:
+        return
+    for one in read_default_privileges(connection):
+        if default_privileges.listed(one) in listed:
+            for statement in default_privileges.put_back(one):
+                connection.execute(statement_text(statement).encode())
 
 
 def _drop_keys_to(connection: Session, replaced: set[tuple[str, str]]) -> None:

@@ -121,13 +121,18 @@ class RightNeed(Struct, frozen=True, kw_only=True):
 class DefaultPrivilege(Struct, frozen=True, kw_only=True):
     """Rights that ``grantees`` get on what ``role`` creates in future.
 
-    ``catalog`` and ``oid`` are as pg_depend has them.
+    ``catalog`` and ``oid`` are as pg_depend has them. ``schema`` is None where it may be created in
+    any, ``kind`` what is created in ALTER DEFAULT PRIVILEGES' own word.
     """
 
     catalog: int
     oid: int
     role: str
+    schema: str | None = None
+    kind: str = "TABLES"
     grantees: tuple[str, ...]
+    to_public: bool = False
+    """Whether everybody gets some too."""
 
 
 class GivenUp(Struct, frozen=True, kw_only=True):
@@ -454,6 +459,7 @@ class TargetFacts(TargetServer, frozen=True, kw_only=True):
     closed_schemas: tuple[SharedSchema, ...]
     """Those of the source in which the other role will not be allowed to create anything."""
     system_rights: tuple[SystemRight, ...]
+    default_privileges: tuple[DefaultPrivilege, ...]
     creatable_kinds: frozenset[str]
     """Of the kinds of which only a superuser may create objects, those that this role may too."""
     may_silence: bool

@@ -296,6 +296,7 @@ def read_target(
             refused_settings=tuple(refused_settings(connection, questions.settings)),
             closed_schemas=tuple(_closed_schemas(connection, questions.shared)),
             system_rights=_read(connection, "system_rights", SystemRight),
+            default_privileges=read_default_privileges(connection),
             creatable_kinds=frozenset(
                 kind
                 for kind in questions.kinds
@@ -303,6 +304,11 @@ def read_target(
             ),
             may_silence=may_silence(connection, target),
         )
+
+
+def read_default_privileges(connection: Connection) -> tuple[DefaultPrivilege, ...]:
+    """Return what ALTER DEFAULT PRIVILEGES has set in the database, whoever may have done so."""
+    return _read(connection, "default_privileges", DefaultPrivilege)
 
 
 def _read(connection: Connection, name: str, kind: type[_T]) -> tuple[_T, ...]:
@@ -443,7 +449,7 @@ def _needing_objects(connection: Connection, source: Endpoint, filters: Filters)
     found = _NeedingObjects(
         superuser_objects=_read(connection, "superuser_objects", SuperuserObject),
         right_needs=_read(connection, "right_needs", RightNeed),
-        default_privileges=_read(connection, "default_privileges", DefaultPrivilege),
+        default_privileges=read_default_privileges(connection),
         routines=tuple(one for one in routines if filters.selects_schema(one.schema)),
         strange_grants=_read(connection, "strange_grantors", StrangeGrant),
         given_up=_read(connection, "given_up", GivenUp),

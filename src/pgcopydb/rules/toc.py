@@ -232,9 +232,10 @@ def _last(rest: str, known: tuple[str, ...]) -> str:
 
 def _spaced(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that hold spaces when printed, longest first."""
-    printed = {_one_line(name) for name in names}
+    printed = {one_line(name) for name in names}
     return tuple(sorted((name for name in printed if " " in name), key=len, reverse=True))
 
 
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
+    """Return ``name`` as pg_restore prints it."""
     return name.replace("\n", " ").replace("\r", " ")

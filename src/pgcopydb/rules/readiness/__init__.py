@@ -116,6 +116,7 @@ PAIR_CHECKS: Final[tuple[PairCheck, ...]] = (
     rights.languages,
     rights.function_settings,
     rights.default_privileges,
+    rights.future_rights,
     rights.grantors,
     rights.schema_owners,
     writing.public_schema,

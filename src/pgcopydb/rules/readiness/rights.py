@@ -16,7 +16,9 @@ from pgcopydb.model.readiness import (
     SourceFacts,
     TargetFacts,
 )
+from pgcopydb.rules.default_privileges import listed, put_back
 from pgcopydb.rules.readiness.wording import quoted
+from pgcopydb.rules.readiness.writing import must_be_empty
 
 _FIRST_WITH_PARAMETER_RIGHTS: Final = 15
 """Before, only a superuser stores what is kept for superusers."""
@@ -123,6 +125,42 @@ def default_privileges(
             " ALTER DEFAULT PRIVILEGES FOR ROLE ... REVOKE ...",
             status=7,
         )
+
+
+def future_rights(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:
+    """Whether the target gives or takes rights on what the role is about to create there.
+
+    Whoever the copy gives its objects to, it is this role that creates them. What the source has
+    too is put back by a copy that replaces another.
+    """
+    if intent.copy is None or intent.copy.no_acl:
+        return
+    replaces = not must_be_empty(target, intent)
+    replaced = set(map(listed, source.default_privileges)) if replaces else set()
+    schemas = {one.schema for one in source.tables} | {one.schema for one in source.named_objects}
+    applying = [
+        one
+        for one in target.default_privileges
+        if one.role == target.facts.role
+        and listed(one) not in replaced
+        and (one.schema is None or one.schema in schemas)
+        and (one.schema is None or intent.filters.selects_schema(one.schema))
+    ]
+    if not applying:
+        return
+    places = sorted(
+        one.kind.lower() + (f' in schema "{one.schema}"' if one.schema is not None else "")
+        for one in applying
+    )
+    yield Finding(
+        severity=Severity.WARNING,
+        side=Side.TARGET,
+        check="future-rights",
+        message="what the copy creates gets rights, or loses some, by the default privileges of"
+        f' role "{target.facts.role}" on {", ".join(places)}',
+        statements=tuple(statement for one in applying for statement in put_back(one)),
+        advice="which can be set again after the copy, for what is created later",
+    )
 
 
 def grantors(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ def helper_schema(target: TargetServer, intent: Intent) -> Iterator[Finding]:
 def not_empty(target: TargetFacts, intent: Intent) -> Iterator[Finding]:
     """Whether the target holds tables, whose rows must not be mixed with the copy."""
     copy = intent.copy
-    if copy is None or not _must_be_empty(target, intent):
+    if copy is None or not must_be_empty(target, intent):
         return
     if target.tables:
         yield _not_empty(table_names(target.tables))
@@ -74,7 +74,7 @@ def taken_names(source: SourceFacts, target: TargetFacts, intent: Intent) -> Ite
 
     A schema dump that was interrupted in another work directory leaves such objects.
     """
-    if target.tables or not _must_be_empty(target, intent):
+    if target.tables or not must_be_empty(target, intent):
         return
     wanted = set(source.named_objects)
     taken = [
@@ -101,7 +101,7 @@ def room(source: SourceFacts, target: TargetFacts, intent: Intent) -> Iterator[F
     )
 
 
-def _must_be_empty(target: TargetFacts, intent: Intent) -> bool:
+def must_be_empty(target: TargetFacts, intent: Intent) -> bool:
     """Tell whether what the target holds is neither to be replaced nor this run's own."""
     copy = intent.copy
     return copy is not None and not copy.drop_if_exists and intent.left_in != target.facts.identity
