@@ -149,9 +149,9 @@ def _begin(
             copy,
             snapshot=held.id,
             watch=following.watch,
+            copied=holders.close,
             defer_constraints=_defer_constraints(work, target, copy),
         )
-        holders.close()
         _finish_copy(work)
         followed = _drain(work, source, target, following)
     return OnlineSummary(copy=summary, follow=followed)

@@ -95,10 +95,14 @@ class Restoring(Struct, frozen=True, kw_only=True):
 
 
 class Copying(Restoring, frozen=True, kw_only=True):
-    """A base copy under way, or a part of one: both sides."""
+    """A base copy under way, or a part of one: both sides.
+
+    ``copied`` is called when all rows are copied, so that whoever lent the snapshot lets go of it.
+    """
 
     source: Endpoint
     source_facts: ServerFacts
+    copied: Callable[[], None] = lambda: None
 
 
 def archive(work: WorkDirectory) -> Path:

@@ -83,6 +83,7 @@ def copy_and_build(
                 synchronize_sequences(copying.source, copying.target, copying.filters)
         locked = None
         holding.pop_all().close()
+        copying.copied()
         close_kept_sessions()
         wait_while(lambda: pool.alive)
         pool.poll()

@@ -87,18 +87,19 @@ def copy_database(
     *,
     snapshot: str,
     watch: Watch = lambda: None,
+    copied: Callable[[], None] = lambda: None,
     defer_constraints: bool = False,
 ) -> CloneSummary:
     """Copy a whole database as the exported ``snapshot`` shows it, to be followed by changes.
 
-    The snapshot must stay exported until ``watch`` is called for the first time or this returns;
-    from then on a session of this program's own holds it. ``watch`` is called while the copy
-    waits and may raise to end it. With ``defer_constraints`` foreign keys, triggers and comments
+    The snapshot must stay exported until ``copied`` is called, which is when no more rows are read:
+    indexes may take hours from then on. ``watch`` is called while the copy waits and may raise to
+    end it. With ``defer_constraints`` foreign keys, triggers and comments
     are left to :func:`finish_constraints` (ruling 21). The helper schema stays on the target.
     """
     started = monotonic()
     with keeping_sessions(), prepared(work, source, target, copy) as begun:
-        copying = replace(begun, watch=_each(begun.watch, watch))
+        copying = replace(begun, watch=_each(begun.watch, watch), copied=copied)
         _copy_base(copying, snapshot)
         if not defer_constraints:
             finish(copying, unchecked=False)
