@@ -8,7 +8,7 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tests.support.disturbed import DisturbedRun, percentiles, run_and_report
+from tests.support.source_health import Health
 
 DEFAULT_FILE = "campaign-results.jsonl"
 
@@ -25,6 +26,17 @@ _TITLES = {
     "kill_clone": "processes, sessions and the target are killed during a base copy",
     "kill_follow": "processes, sessions and servers are killed while changes are followed",
 }
+
+_SUFFERED = (
+    "at most, while",
+    "runs",
+    "a statement waits behind pgcopydb",
+    "WAL kept by the slot",
+    "transactions since the slot's catalog_xmin",
+    "and since a session's xmin",
+    "a session is idle in a transaction",
+)
+"""What the source suffers; the last three once the base copy is complete."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -40,6 +52,8 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     commit: str
     date: str
+    health: Health | None = None
+    """What the source suffered; lines that were written before that was looked at have none."""
 
 
 def record(run: DisturbedRun, seed: int, campaign: str, file: Path) -> None:
@@ -64,6 +78,7 @@ def record(run: DisturbedRun, seed: int, campaign: str, file: Path) -> None:
             seconds=(datetime.now(UTC) - began).total_seconds(),
             commit=_commit(),
             date=f"{began:%Y-%m-%d}",
+            health=run.tally.health,
         )
         with file.open("ab", buffering=0) as results:  # one write: others add theirs meanwhile
             results.write(msgspec.json.encode(outcome) + b"\n")
@@ -99,6 +114,7 @@ def tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
             f"\nWith no failure in {runs} runs at most {3 / runs:.1%} of such runs fail, at 95 %;"
             f" with none after {faults} faults, at most {3 / faults:.2%} of the faults do harm."
         )
+    yield from _source_table(grouped)
     for campaign, found in grouped.items():
         yield f"\n{_title(campaign)}:\n\n| fault | times | recovery p50 / p95 |\n|---|---|---|"
         yield from _kinds(found)
@@ -120,6 +136,25 @@ def _row(campaign: str, found: Sequence[Outcome]) -> str:
         f"{found[0].seed} to {found[-1].seed}",
     ]
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _source_table(grouped: Mapping[str, Sequence[Outcome]]) -> Iterator[str]:
+    """Give what the sources suffered at most, where that was looked at."""
+    yield f"\n| {' | '.join(_SUFFERED)} |\n|{'---|' * len(_SUFFERED)}"
+    for campaign, found in grouped.items():
+        healths = [one.health for one in found if one.health is not None]
+        if not healths:
+            continue
+        cells = [
+            _title(campaign),
+            len(healths),
+            f"{max(one.waited for one in healths):.1f} s",
+            f"{max(one.retained for one in healths) / 1e6:.0f} MB",
+            max(one.slot_age for one in healths),
+            max(one.session_age for one in healths),
+            f"{max(one.idle for one in healths):.1f} s",
+        ]
+        yield f"| {' | '.join(map(str, cells))} |"
 
 
 def _title(campaign: str) -> str:

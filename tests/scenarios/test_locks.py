@@ -83,7 +83,8 @@ def test_nothing_of_the_source_is_held_once_its_rows_are_copied(
         locked.callback(late.execute, "select pg_advisory_unlock(1)")
         with migration.start(*words) as running:
             built = wait_for(lambda: bool(target.rows(waiting)) or not running.is_running)
-            assert built and running.is_running, running.stderr
+            assert built, running.stderr
+            assert running.is_running, running.stderr
             wait_for(lambda: not source.rows(holding), seconds=2)
             assert source.rows(holding) == []
             source.execute("set lock_timeout to '1s'; lock table rows in access exclusive mode")

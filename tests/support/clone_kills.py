@@ -23,8 +23,9 @@ from tests.support.clock import wait_for
 from tests.support.commands import Finished, PgcopydbBackground, Running
 from tests.support.disturbed import STOP_SECONDS, Tally
 from tests.support.equality import differences
-from tests.support.litter import litter, processes
+from tests.support.litter import assert_quiet, litter, processes
 from tests.support.servers import Database, SourceTarget
+from tests.support.source_health import SourceHealth, assert_healthy
 
 _MANY_OF_A_KIND = """
 create function public.touch_load() returns trigger language plpgsql as
@@ -130,6 +131,8 @@ class CloneKillRun:
         held = self._in_phases or random.random() < 0.6
         own = litter(self._pair.source)
         with ExitStack() as stack:
+            watch = stack.enter_context(SourceHealth(self._pair.source))
+            self.tally.health = watch.health
             if held:
                 stack.enter_context(self._snapshot())
             commands = PHASES if self._in_phases else (("clone",),)
@@ -137,6 +140,8 @@ class CloneKillRun:
                 of_rows = words[-1] in {"clone", "table-data"}
                 self._finish(words, options if of_rows else [], held=held)
                 self._rows_are_copied |= of_rows
+        assert_quiet(self._pair)
+        assert_healthy(watch.health)
         differing = differences(self._pair.source, self._pair.target)
         if self._emptied:
             differing = [line for line in differing if not line.startswith(_UNLOGGED)]

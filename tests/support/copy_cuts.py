@@ -22,6 +22,7 @@ from tests.support.disturbed import Tally
 from tests.support.equality import differences
 from tests.support.litter import assert_no_litter, assert_quiet
 from tests.support.networks import COPYING, ProxiedMigration
+from tests.support.source_health import SourceHealth, assert_healthy
 
 LARGE_TABLES = """
 create table big (id bigint primary key, pad text not null);
@@ -57,13 +58,17 @@ class CopyCutRun:
         migration = self._migration
         migration.pair.source.execute(LARGE_TABLES)
         with ExitStack() as stack:
+            watch = stack.enter_context(SourceHealth(migration.pair.source))
+            self.tally.health = watch.health
             if self._online:
                 workload = stack.enter_context(migration.workload())
                 with workload.not_truncating():
                     running = self._copy_at_last(stack)
+                watch.copied()
                 migration.drain(running, workload)
             else:
                 self._copy_at_last(stack)
+        assert_healthy(watch.health)
         if self._online:
             migration.judge()
             return

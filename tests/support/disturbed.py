@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Protocol
 
+from tests.support.source_health import Health
+
 STOP_SECONDS = 12.0
 """A stop takes ten seconds at most, on a machine that has nothing else to do."""
 
@@ -26,6 +28,8 @@ class Tally:
     survived: int = 0
     """How often one went on by itself."""
     recovered: dict[str, list[float]] = field(default_factory=dict)
+    health: Health | None = None
+    """What the source and its application suffered, where that was looked at."""
 
     def __str__(self) -> str:
         times = [seconds for found in self.recovered.values() for seconds in found]

@@ -18,6 +18,7 @@ from tests.support.clock import wait_for
 from tests.support.commands import Finished, Running
 from tests.support.disturbed import Tally
 from tests.support.recovery import Recovery
+from tests.support.source_health import SourceHealth, assert_healthy
 
 _DRAIN_SECONDS = 400.0
 """How long everything that piled up may take on a machine with much else to do."""
@@ -34,6 +35,8 @@ class DisturbedFollow(ABC):
     running: Running
     """The command that is, or was, at work."""
     recovery: Recovery
+    kills_source = False
+    """Whether the source is killed too; otherwise its application must never be cut off."""
     in_part = ""
     """A query for what is seen in part of what :meth:`further_writers` commit."""
 
@@ -58,20 +61,25 @@ class DisturbedFollow(ABC):
     def run(self) -> None:
         """Begin the migration, disturb and resume it, drain it and judge the outcome."""
         with (
-            self.migration.workload(enduring=True) as workload,
+            SourceHealth(self.migration.pair.source) as watch,
+            self.migration.workload(enduring=self.kills_source) as workload,
             self.further_writers(),
             self._commands,
             Recovery(self.migration.pair.target, self.migration.ledger) as self.recovery,
         ):
             self.tally.recovered = self.recovery.seconds
+            self.tally.health = watch.health
             started = self.migration.start_follow(workload, *self.options)
             self.running = self._commands.enter_context(started)
+            watch.copied()
             # A target that crashes may show less than before, but nothing that never was.
             with self.migration.read_meanwhile(in_part=self.in_part):
                 self._disturb_all()
                 workload.stop()
                 self.drain()
         self.migration.judge()
+        assert watch.looks > 0
+        assert_healthy(watch.health)
 
     def _disturb_all(self) -> None:
         for _ in range(self._faults):

@@ -23,6 +23,7 @@ from tests.support.clock import wait_for
 from tests.support.disturbed import STOP_SECONDS
 from tests.support.disturbed_follow import SERVER_IS_GONE, DisturbedFollow
 from tests.support.servers import Connection, Database
+from tests.support.source_health import is_outage
 
 LOAD_SCHEMA = """
 create table load (id bigint primary key, batch integer not null, filler text);
@@ -97,10 +98,14 @@ class LargeTransactions(InBackground):
         batches = itertools.count(1)
         while not self.stopping.is_set():
             # the server may crash: what was under way is committed or it is not
-            with suppress(psycopg.OperationalError), self._database.connect() as connection:
-                while not self.stopping.is_set():
-                    self._write(connection, next(batches))
-                    self.stopping.wait(self._random.uniform(0.5, 4))
+            try:
+                with self._database.connect() as connection:
+                    while not self.stopping.is_set():
+                        self._write(connection, next(batches))
+                        self.stopping.wait(self._random.uniform(0.5, 4))
+            except psycopg.OperationalError as error:
+                if not is_outage(error):
+                    raise
             self.stopping.wait(0.2)
 
     def _write(self, connection: Connection, batch: int) -> None:
@@ -134,6 +139,7 @@ class FollowKillRun(DisturbedFollow):
     transaction.
     """
 
+    kills_source = True
     in_part = LOADS_IN_PART
 
     def __init__(

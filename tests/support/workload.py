@@ -32,6 +32,7 @@ from tests.support import values
 from tests.support.clock import wait_for
 from tests.support.ledger import Commit, Ledger
 from tests.support.servers import Connection, Database
+from tests.support.source_health import is_outage
 
 APPLICATION = Path(__file__).with_name("application.sql").read_text()
 """The script of the application's database, for ``make_database`` and ``source_target``."""
@@ -519,8 +520,8 @@ class Workload:
             while not self._stopped.is_set():
                 try:
                     WRITERS[name](session)
-                except psycopg.OperationalError:
-                    if not self._enduring:
+                except psycopg.OperationalError as error:
+                    if not (self._enduring and is_outage(error)):
                         raise
                     self._wait_for_server(session)
                 self._stopped.wait(_PAUSE)
