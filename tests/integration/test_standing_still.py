@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from multiprocessing import Pipe
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pgcopydb.errors import Interrupted
+from pgcopydb.runtime import fork_server, signals
 from pgcopydb.runtime.workers import Worker, WorkerGroup
 from pgcopydb.workdir.store import open_store, write_fact
 from tests.scenarios.migration import assert_alone
@@ -81,6 +84,34 @@ def test_a_worker_that_waits_for_the_catalogue_hears_that_it_is_to_stop(tmp_path
         group.stop()
         assert ours.recv() == "stopped on request"
         other.execute("rollback")
+
+
+def test_a_stop_is_heard_while_what_forks_the_workers_stands_still() -> None:
+    """It may have been stopped before the first worker was asked for."""
+    with WorkerGroup() as group:
+        group.start(Worker("first", nothing, None))
+        group.wait()
+        forking = fork_server.pid()
+        assert forking is not None
+        os.kill(forking, signal.SIGSTOP)
+        asking = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+        giving_up = threading.Timer(5, os.kill, (forking, signal.SIGCONT))
+        try:
+            with signals.stop_on_signals():
+                asking.start()
+                giving_up.start()
+                began = time.monotonic()
+                group.start(Worker("second", nothing, None))
+                with pytest.raises(Interrupted):
+                    group.poll()
+        finally:
+            giving_up.cancel()
+            fork_server.close()
+        assert time.monotonic() - began < 3
+
+
+def nothing(_: None) -> None:
+    """Do the work of a worker that has none."""
 
 
 def write_into_the_catalogue(task: tuple[Path, PipeEnd]) -> None:

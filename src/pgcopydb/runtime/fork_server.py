@@ -25,6 +25,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from pgcopydb.errors import WorkerError
+from pgcopydb.errors import Interrupted, WorkerError
+from pgcopydb.runtime import signals
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,11 @@ _COLLECT_AFTER: Final = 20_000
 
 With Python's own 700 apply spends a twentieth of its time on that.
 """
+
+_LOOK_EVERY: Final = 0.1
+
+_ANSWERS_WITHIN: Final = 2.0
+"""Seconds in which a server that is let go on has to have forked, when all is to stop."""
 
 _PARENT_DIED: Final = 3
 """Exit status of a worker whose parent is gone; nobody is left to read it."""
@@ -121,11 +128,32 @@ class ForkServer:
             raise WorkerError(f"a worker cannot be started: {error}") from error
         finally:
             os.close(status)
-        pid = _read_number(sentinel)
+        try:
+            self._wait_for_answer(sentinel)
+            pid = _read_number(sentinel)
+        except BaseException:
+            os.close(sentinel)
+            raise
         if pid is None:
             os.close(sentinel)
             raise WorkerError("a worker cannot be started: the process that forks them has ended")
         return Child(pid, sentinel)
+
+    def _wait_for_answer(self, sentinel: int) -> None:
+        """Wait until it has forked; raise Interrupted when all is to stop and it does not.
+
+        What has stopped it is undone then, so that its worker can be ended with the others.
+        """
+        give_up_at: float | None = None
+        while not connection.wait([sentinel], _LOOK_EVERY):
+            if not signals.stop_requested():
+                continue
+            if give_up_at is None:
+                give_up_at = time.monotonic() + _ANSWERS_WITHIN
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGCONT)
+            elif time.monotonic() > give_up_at:
+                signals.raise_if_stopped()
 
     def close(self) -> None:
         """End it, also if something has stopped it, with every worker that is left."""
@@ -171,6 +199,9 @@ def start(function: Callable[..., None], *arguments: Any) -> Child:
         except WorkerError as error:
             log.debug("another process to fork workers is started: %s", error.message)
             close()
+        except Interrupted:
+            close()  # it stands still, and would do so for ever
+            raise
     _Known.server = _launched()
     return _Known.server.start(function, *arguments)
 
