@@ -33,7 +33,7 @@ from pgcopydb.cdc.snapshot import hold_snapshot
 from pgcopydb.cdc.source_setup import dropped_unless_copied
 from pgcopydb.cdc.target_setup import drop_left_by, prepare_target, refuse_foreign_origin
 from pgcopydb.clone import run as copying
-from pgcopydb.errors import StateError
+from pgcopydb.errors import ConfigurationError, StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, FollowOptions
@@ -130,6 +130,7 @@ def _begin(
     observe: Observe | None,
 ) -> OnlineSummary:
     """Start an online migration from nothing."""
+    _refuse_other_snapshot(copy, None)
     copying.check(work, source, target, copy, follow)
     _drop_previous(work, source, target)
     refuse_foreign_origin(target, follow.origin)
@@ -180,6 +181,8 @@ def _resume(
     header = work.header()
     assert header is not None
     snapshot = None if header.copy_finished else _snapshot(header)
+    if snapshot is not None:
+        _refuse_other_snapshot(copy, snapshot)
     with Following(work, source, target, follow, observe) as following:
         following.start_receive()
         summary = None
@@ -203,6 +206,17 @@ def _drop_previous(work: WorkDirectory, source: Endpoint, target: Endpoint) -> N
     work.discard_previous()
     source_setup.drop_previous(work, source)
     drop_left_by(work.previous, target)
+
+
+def _refuse_other_snapshot(copy: CopyOptions, of_slot: str | None) -> None:
+    """Raise ConfigurationError where a snapshot is asked for that the slot's changes do not fit."""
+    if copy.snapshot not in {None, of_slot}:
+        raise ConfigurationError(
+            f"the copy cannot be made from snapshot {copy.snapshot}: the changes that follow it"
+            " fit the slot's own snapshot only",
+            hint="leave out --snapshot, or PGCOPYDB_SNAPSHOT; that of 'pgcopydb snapshot --follow'"
+            " is found in its --dir",
+        )
 
 
 def _snapshot(header: RunHeader) -> str:

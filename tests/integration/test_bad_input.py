@@ -370,6 +370,14 @@ def no_capture_to_follow(bench: Bench) -> Iterator[Refusal]:
 
 
 @case
+def snapshot_that_is_not_the_slots(bench: Bench) -> Iterator[Refusal]:
+    with bench.snapshot() as running:
+        other = running.stdout.strip()
+        bench.directory = bench.directory.with_name("another")
+        yield Refusal(bench.words("clone", "--follow", "--snapshot", other), 2, ("slot", other))
+
+
+@case
 def nothing_to_follow(bench: Bench) -> Iterator[Refusal]:
     yield Refusal(bench.words("follow"), 3, ("no work directory", str(bench.directory)))
 
@@ -593,6 +601,7 @@ CASES: tuple[Case, ...] = (
     pooler_before_the_target_of_restored_roles,
     no_capture_to_follow,
     nothing_to_follow,
+    snapshot_that_is_not_the_slots,
     missing_slot,
     missing_slot_of_a_follow,
     slot_exists_already,
