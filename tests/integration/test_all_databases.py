@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from psycopg import sql
 
 from tests.support.commands import Pgcopydb
@@ -16,10 +17,15 @@ FACTS = """
 """
 
 
+@pytest.mark.parametrize(("major", "target_major"), [(15, 15), (16, 18)])
 def test_every_database_is_copied_and_a_failure_told(
-    make_cluster: MakeCluster, pgcopydb_command: Pgcopydb, tmp_path: Path
+    major: int,
+    target_major: int,
+    make_cluster: MakeCluster,
+    pgcopydb_command: Pgcopydb,
+    tmp_path: Path,
 ) -> None:
-    source, target = make_cluster(16), make_cluster(18)
+    source, target = make_cluster(major), make_cluster(target_major)
     with source.connect() as session:
         session.execute("create role boss login")
         create = sql.SQL("create database {} owner boss encoding 'LATIN1' template template0")

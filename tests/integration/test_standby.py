@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.integration.test_clone import OBJECTS
 from tests.support.commands import Pgcopydb
 from tests.support.equality import differences
@@ -9,14 +11,17 @@ from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, 
 from tests.support.standby import Standby
 
 
+@pytest.mark.parametrize(("major", "target_major"), [(15, 15), (16, 18)])
 def test_a_clone_of_a_standby(
+    major: int,
+    target_major: int,
     make_cluster: MakeCluster,
     make_database: MakeDatabase,
     servers: Servers,
     pgcopydb_command: Pgcopydb,
     tmp_path: Path,
 ) -> None:
-    primary = make_cluster(15)
+    primary = make_cluster(major)
     primary.create_database("app")
     Database(primary, "app").execute(OBJECTS)
     Database(primary, "app").execute(
@@ -26,7 +31,7 @@ def test_a_clone_of_a_standby(
     with Standby(primary) as standby:
         standby.catch_up()
         source = Database(standby, "app")
-        pair = SourceTarget(source, make_database(servers.get(15, "target")))
+        pair = SourceTarget(source, make_database(servers.get(target_major, "target")))
         options = [*pair.options, "--dir", str(tmp_path / "work")]
         finished = pgcopydb_command("clone", "--table-jobs", "2", *options)
         assert finished.status == 0, finished.stderr

@@ -89,6 +89,11 @@ def test_a_long_purpose_fits_the_servers_limit() -> None:
     assert len(str(made["application_name"])) == 63
 
 
+def test_a_full_disk_is_told_with_what_to_do_where_the_server_does_not() -> None:
+    made = translate(source(""), errors.DiskFull("no room"), doing="applying changes")
+    assert "free disk space" in (made.hint or "")
+
+
 def test_a_missing_right_comes_with_what_to_do() -> None:
     made = translate(source(""), errors.InsufficientPrivilege("no"), doing="reading tables")
     assert made.hint is not None

@@ -58,6 +58,7 @@ _RETRYABLE_STATES = re.compile(r"08...|57P0[1-5]|53300|40001|40P01|55P03")
 """
 
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
+_DISK_FULL: Final = "53100"
 _OF_THE_SIDE = re.compile(r"(08|25006|28|3D000|40|42501|53|55|57|58|XX)")
 """SQLSTATEs that speak of the server or of the role on it rather than of a statement."""
 
@@ -270,6 +271,8 @@ def translate(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbEr
         return endpoint.error(message, hint=hint, retryable=_lost(error))
     if state == _INSUFFICIENT_PRIVILEGE and hint is None:
         hint = "grant the role what it lacks there, then run it again, with --resume where it began"
+    if state == _DISK_FULL and hint is None:  # the server says so of some writes only
+        hint = "check free disk space there, then run it again, with --resume where it began"
     retryable = _RETRYABLE_STATES.fullmatch(state) is not None
     if _OF_THE_SIDE.match(state):
         return endpoint.error(message, hint=hint, retryable=retryable)
