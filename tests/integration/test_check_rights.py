@@ -20,6 +20,14 @@ from tests.support.commands import Pgcopydb
 from tests.support.readiness import COPIED, Scene, checks, role
 from tests.support.servers import Database, MakeCluster, MakeDatabase, Servers, SourceTarget
 
+
+def _clone(scene: Scene, pgcopydb_command: Pgcopydb, tmp_path: Path, *more: str) -> None:
+    """Clone as the target's role, once nothing is in the way any more."""
+    options = ["--source", scene.source.conninfo, "--target", scene.as_target]
+    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options, *more)
+    assert finished.status == 0, finished.stderr
+
+
 KEPT_FOR_SUPERUSERS = {
     "access method am": "create access method am type index handler bthandler",
     "aggregate s.total(bigint)": "create aggregate s.total(bigint)"
@@ -111,9 +119,7 @@ def test_what_only_a_superuser_may_create(
         if "made_" not in one:  # those go with their type
             source.execute(f"drop {one.replace('-', ' ')} cascade")
     assert _kept(scene, COPIED) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    finished = pgcopydb_command("clone", "--no-owner", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path, "--no-owner")
     assert target.rows("select tablename::text from pg_publication_tables") == [("t",)]
 
 
@@ -357,9 +363,7 @@ def test_owners_whose_rights_are_not_to_be_had(
     assert checks(found) == {"target ownership"}
     scene.mend(found)
     assert checks(scene.look(COPIED).fatal) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path)
     assert target.rows("select tableowner::text from pg_tables where tablename = 't'") == [(owner,)]
 
 
@@ -390,10 +394,7 @@ def test_owners_that_are_created_by_one_without_their_rights(
         return
     scene.mend([found])
     assert checks(scene.look(intent).fatal) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    options += ["--roles", "--no-role-passwords"]
-    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path, "--roles", "--no-role-passwords")
     assert target.rows("select tableowner::text from pg_tables where tablename = 't'") == [(owner,)]
 
 
@@ -433,9 +434,7 @@ def test_rights_that_others_gave_and_objects_in_schemas_of_others(
         f' grant select on s.t to "{member}"'
     )
     assert checks(scene.look(COPIED).fatal) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path)
     assert target.rows(
         "select tablename::text, tableowner::text from pg_tables where schemaname = 's' order by 1"
     ) == [("t", owner), ("u", other), ("v", member)]
@@ -516,9 +515,7 @@ def test_ranges_of_another_owner_than_their_first(
         f" alter database {target.name} owner to {mover}"
     )
     assert checks(scene.look(COPIED).fatal) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path)
     assert target.rows("select r::text from s.t") == [("[1,2)",)]
 
 
@@ -543,9 +540,7 @@ def test_a_schema_public_of_the_first_superuser(
     assert checks(found) == {"target create-in-public"}
     scene.mend(found)
     assert checks(scene.look(COPIED).fatal) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path)
     assert target.rows(
         "select pg_get_userbyid(typowner)::text, nspowner::regrole::text,"
         " nspacl::text ~ 'pg_monitor=U' from pg_type join pg_namespace as n on n.oid = typnamespace"
@@ -628,10 +623,7 @@ def test_only_the_roles_that_are_needed_have_to_be_there(
         )
     scene.mend(scene.look(unowned).fatal)
     assert checks(scene.look(unowned).fatal) == set()
-    options = ["--source", source.conninfo, "--target", scene.as_target]
-    options += ["--no-owner", "--skip-ext-comments"]
-    finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
-    assert finished.status == 0, finished.stderr
+    _clone(scene, pgcopydb_command, tmp_path, "--no-owner", "--skip-ext-comments")
     assert target.rows(
         f"select has_table_privilege('{reader}', 't', 'select'), roles::text[] from pg_policies"
     ) == [(True, [named])]

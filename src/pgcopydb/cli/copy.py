@@ -1,5 +1,8 @@
 """``pgcopydb copy``: a base copy whole, or one phase of it."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from pgcopydb.cli.command import CommandGroup, command
 from pgcopydb.cli.groups import (
     COPY,
@@ -19,7 +22,32 @@ from pgcopydb.cli.phase import run_phase
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions, WorkOptions
 
+if TYPE_CHECKING:
+    from pgcopydb.model.results import CloneSummary, PhaseSummary
+    from pgcopydb.workdir.directory import WorkDirectory
+
 _SIDES = (SOURCE, TARGET, WORK)
+
+
+def _run(
+    command: str,
+    make: "Callable[[WorkDirectory, Endpoint, Endpoint, CopyOptions], CloneSummary | PhaseSummary]",
+    work: WorkOptions,
+    copy: CopyOptions,
+    *,
+    source: Endpoint,
+    target: Endpoint,
+    lanes: bool = False,
+) -> None:
+    """Run one phase from the source to the target; see :func:`run_phase`."""
+    run_phase(
+        command,
+        work,
+        lambda here: make(here, source, target, copy),
+        source,
+        target,
+        lanes=lanes,
+    )
 
 
 @command("db", *_SIDES, COPY)
@@ -47,13 +75,7 @@ def extensions(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: C
     """Create the extensions that the target lacks, and copy what users put into their tables."""
     from pgcopydb.clone.extensions import copy_extensions
 
-    run_phase(
-        "copy extensions",
-        work,
-        lambda here: copy_extensions(here, source, target, copy),
-        source,
-        target,
-    )
+    _run("copy extensions", copy_extensions, work, copy, source=source, target=target)
 
 
 @command("schema", *_SIDES, COPY_SCHEMA)
@@ -66,13 +88,7 @@ def schema(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyO
     """
     from pgcopydb.clone.schema_phases import copy_schema
 
-    run_phase(
-        "copy schema",
-        work,
-        lambda here: copy_schema(here, source, target, copy),
-        source,
-        target,
-    )
+    _run("copy schema", copy_schema, work, copy, source=source, target=target)
 
 
 @command("data", *_SIDES, COPY_DATA)
@@ -84,14 +100,7 @@ def data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOpt
     """
     from pgcopydb.clone.phases import copy_data
 
-    run_phase(
-        "copy data",
-        work,
-        lambda here: copy_data(here, source, target, copy),
-        source,
-        target,
-        lanes=True,
-    )
+    _run("copy data", copy_data, work, copy, source=source, target=target, lanes=True)
 
 
 @command("table-data", *_SIDES, COPY_TABLE_DATA)
@@ -99,14 +108,7 @@ def table_data(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: C
     """Copy the rows of all tables into tables that are there, and empty."""
     from pgcopydb.clone.phases import copy_table_data
 
-    run_phase(
-        "copy table-data",
-        work,
-        lambda here: copy_table_data(here, source, target, copy),
-        source,
-        target,
-        lanes=True,
-    )
+    _run("copy table-data", copy_table_data, work, copy, source=source, target=target, lanes=True)
 
 
 @command("blobs", *_SIDES, COPY_LARGE_OBJECTS)
@@ -117,13 +119,7 @@ def blobs(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: CopyOp
     """
     from pgcopydb.clone.phases import copy_large_objects
 
-    run_phase(
-        "copy blobs",
-        work,
-        lambda here: copy_large_objects(here, source, target, copy),
-        source,
-        target,
-    )
+    _run("copy blobs", copy_large_objects, work, copy, source=source, target=target)
 
 
 @command("sequences", *_SIDES, COPY_SEQUENCES)
@@ -134,13 +130,7 @@ def sequences(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: Co
     """
     from pgcopydb.clone.phases import copy_sequences
 
-    run_phase(
-        "copy sequences",
-        work,
-        lambda here: copy_sequences(here, source, target, copy),
-        source,
-        target,
-    )
+    _run("copy sequences", copy_sequences, work, copy, source=source, target=target)
 
 
 @command("indexes", *_SIDES, COPY_INDEXES)
@@ -148,13 +138,7 @@ def indexes(*, source: Endpoint, target: Endpoint, work: WorkOptions, copy: Copy
     """Build all indexes of the source on the target, those of key constraints among them."""
     from pgcopydb.clone.phases import copy_indexes
 
-    run_phase(
-        "copy indexes",
-        work,
-        lambda here: copy_indexes(here, source, target, copy),
-        source,
-        target,
-    )
+    _run("copy indexes", copy_indexes, work, copy, source=source, target=target)
 
 
 @command("constraints", *_SIDES, COPY_INDEXES)
@@ -164,13 +148,7 @@ def constraints(
     """Create all key, exclusion and foreign key constraints; the indexes must be there."""
     from pgcopydb.clone.phases import copy_constraints
 
-    run_phase(
-        "copy constraints",
-        work,
-        lambda here: copy_constraints(here, source, target, copy),
-        source,
-        target,
-    )
+    _run("copy constraints", copy_constraints, work, copy, source=source, target=target)
 
 
 copy_ = CommandGroup(
