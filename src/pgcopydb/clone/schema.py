@@ -6,7 +6,7 @@ build, pg_restore does, so nothing that pg_dump knows is ever lost.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Final
@@ -26,6 +26,7 @@ from pgcopydb.clone.schema_dump import (
 )
 from pgcopydb.errors import ExternalToolError
 from pgcopydb.model.access import ChildAccess
+from pgcopydb.model.dependencies import PG_CONSTRAINT
 from pgcopydb.model.objects import ConstraintKind
 from pgcopydb.pgtools.restore import Section, list_archive, restore_entries
 from pgcopydb.postgres import discover, helper_schema
@@ -43,9 +44,6 @@ from pgcopydb.runtime import signals
 log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
-
-_CONSTRAINTS: Final = 2606
-"""The oid of pg_constraint, on every server."""
 
 _DEADLOCK: Final = "deadlock detected"
 
@@ -236,15 +234,16 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
     begun = f"{what} begun"
     replacing = copying.is_done(begun)
     copying.mark_done(begun)
-    if what is After.PARTITION_TRIGGERS:
-        _set_partition_triggers(copying, remaining)
-        copying.mark_done(what)
-        return
-    altered = frozenset(read_dumped(copying.work).partition_triggers)
-    entries = [
-        entry for entry in remaining if _group(entry) is what and entry.object_key not in altered
-    ]
+    triggers = read_dumped(copying.work).partition_triggers
+    altered = {key: place for place, key in enumerate(triggers)}
+    entries = [entry for entry in remaining if _group(entry, altered) is what]
     jobs = _restore_jobs(copying, len(entries))
+    if what is After.PARTITION_TRIGGERS:
+        # pg_dump writes an ALTER TABLE for each, which changes the partitions below as well, and
+        # tells what it stands on only where the parent's trigger is written too. So they go one by
+        # one from the top down, after the triggers that made them, and are never dropped.
+        entries.sort(key=lambda entry: altered[entry.object_key])
+        jobs, replacing = 1, False
     if entries:
         try:
             _restore_group(copying, what, entries, replacing=replacing, jobs=jobs)
@@ -256,21 +255,6 @@ def restore_after_data(copying: Restoring, what: After, remaining: Iterable[TocE
             _restore_group(copying, what, entries, replacing=True, jobs=1)
     signals.raise_if_stopped()
     copying.mark_done(what)
-
-
-def _set_partition_triggers(copying: Restoring, remaining: Iterable[TocEntry]) -> None:
-    """Enable or disable the triggers of partitions that are not as their parent's.
-
-    pg_dump writes an ALTER TABLE for each, which changes the partitions below as well, and tells
-    of what it stands on only where the parent's trigger is written too. So they are restored one by
-    one from the top down, after the triggers that they were made by, and never dropped.
-    """
-    order = {key: place for place, key in enumerate(read_dumped(copying.work).partition_triggers)}
-    entries = [entry for entry in remaining if entry.object_key in order]
-    if entries:
-        entries.sort(key=lambda entry: order[entry.object_key])
-        _restore_group(copying, After.PARTITION_TRIGGERS, entries, replacing=False, jobs=1)
-    signals.raise_if_stopped()
 
 
 def _restore_group(
@@ -373,7 +357,7 @@ def without_constraints(
     if not constraints:
         return entries
     every = list_archive(copying.tools, copying.archive, dependencies=True)
-    gone = ids_of(every, frozenset((_CONSTRAINTS, oid) for oid in constraints))
+    gone = ids_of(every, frozenset((PG_CONSTRAINT, oid) for oid in constraints))
     return [entry for entry in entries if entry.dump_id not in gone]
 
 
@@ -385,7 +369,10 @@ def _filtered(run: Restoring, dumped: Dumped) -> frozenset[int]:
     return ids_of(every, frozenset(dumped.left_out), frozenset(dumped.unowned))
 
 
-def _group(entry: TocEntry) -> After:
+def _group(entry: TocEntry, altered: Collection[tuple[int, int]]) -> After:
+    """Return when ``entry`` is restored; ``altered`` are triggers that only change a partition."""
+    if entry.object_key in altered:
+        return After.PARTITION_TRIGGERS
     # an event trigger is made last of all, and what is said of it cannot come before
     if entry.schema is None and entry.name.startswith("EVENT TRIGGER "):
         return After.EVENT_TRIGGERS
