@@ -84,9 +84,10 @@ class Running:
         return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
     def kill_all(self) -> None:
-        """Kill the command and all processes that it started at once."""
+        """Kill the command and all that it started at once; the first process is gone then."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def wait(self, timeout: float = DEFAULT_SECONDS) -> Finished:
         """Wait until it ends; fail the test, with its output, when it does not within seconds."""
@@ -94,7 +95,6 @@ class Running:
             status = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill_all()
-            self._process.wait()
             pytest.fail(
                 f"still running after {timeout:.0f} s\n"
                 f"--- stdout\n{self.stdout[-4000:]}\n--- stderr\n{self.stderr[-8000:]}",
@@ -175,7 +175,6 @@ def running(
         yield started
     finally:
         started.kill_all()
-        process.wait()
         if process.stdin is not None:
             with suppress(BrokenPipeError):
                 process.stdin.close()

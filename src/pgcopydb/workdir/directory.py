@@ -24,7 +24,7 @@ from msgspec import Struct
 from pgcopydb.errors import StateError
 from pgcopydb.model.options import WorkOptions
 from pgcopydb.workdir import store
-from pgcopydb.workdir.locks import in_use, lock, working_command
+from pgcopydb.workdir.locks import LETTING_GO, in_use, lock, working_command
 from pgcopydb.workdir.own_files import (
     CATALOGUE,
     catalogues,
@@ -188,7 +188,7 @@ def open_directory(options: WorkOptions, *, command: str) -> Iterator[WorkDirect
     roles = ROLES.get(command, ())
     with ExitStack() as stack:
         for role in roles:
-            stack.enter_context(lock(path, role, command))
+            stack.enter_context(lock(path, role, command, patience=LETTING_GO))
         settle_interrupted(path)
         removed: tuple[RunHeader, ...] = ()
         if options.restart:

@@ -5,18 +5,29 @@ A lock is a ``flock``, so it ends with its process, whatever becomes of that.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from pgcopydb.errors import StateError
 
+LETTING_GO: Final = 2.0
+"""Seconds in which a process that was killed has closed its files.
+
+``kill`` returns before that: the kernel first ends what waits for the disk, and frees the memory.
+"""
+
+_LOOK_EVERY: Final = 0.02
+
 
 @contextmanager
-def lock(path: Path, role: str, command: str) -> Iterator[None]:
+def lock(path: Path, role: str, command: str, *, patience: float = 0) -> Iterator[None]:
     """Hold the lock of ``role`` for the length of the block.
 
-    Raises StateError naming the process that already does, or where no lock can be had.
+    Another process may keep it for ``patience`` seconds more. Raises StateError naming the
+    process that still has it then, or where no lock can be had.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -29,7 +40,7 @@ def lock(path: Path, role: str, command: str) -> Iterator[None]:
         ) from None
     try:
         try:
-            take(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take_within(patience, descriptor, path)
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             raise in_use(path, holder) from None
@@ -38,6 +49,17 @@ def lock(path: Path, role: str, command: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _take_within(seconds: float, descriptor: int, path: Path) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return take(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(_LOOK_EVERY)
 
 
 def in_use(path: Path, holder: str) -> StateError:

@@ -17,7 +17,7 @@ from typing import Final
 from pgcopydb.errors import StateError
 from pgcopydb.lsn import format_lsn
 from pgcopydb.workdir import store
-from pgcopydb.workdir.locks import is_held, lock
+from pgcopydb.workdir.locks import LETTING_GO, is_held, lock
 from pgcopydb.workdir.own_files import CATALOGUE, SET_ASIDE, own_files
 from pgcopydb.workdir.sentinel import Sentinel, read_sentinel
 from pgcopydb.workdir.store import RunHeader
@@ -62,7 +62,7 @@ def started_over(
         locks.enter_context(lock(path, _RESTARTING, command))
         for role in others:
             if role != _SNAPSHOT:
-                locks.enter_context(lock(path, role, _RESTARTING))
+                locks.enter_context(lock(path, role, _RESTARTING, patience=LETTING_GO))
         headers, sentinel = _salvage(path / CATALOGUE)
         if _SNAPSHOT in others and is_held(path, _SNAPSHOT):
             raise StateError(
