@@ -62,17 +62,22 @@ def run_pool(copying: Restoring, pool: str, perform: Perform) -> None:
     with copying.work.store() as store:
         queue = JobQueue(store)
         queue.reset(pool)  # what a run that was killed had claimed
-        with StatementPool(
-            copying, pool, threads=copying.options.index_jobs, perform=perform, resumed=True
-        ) as threads:
-            while threads.alive:
-                threads.poll()
-                signals.raise_if_stopped()
-                copying.watch()
-                sleep(_LOOK_EVERY)
-            threads.poll()
+        if not queue.is_finished(pool):
+            _work_through(copying, pool, perform)
         require_finished(queue, pool)
-    make_durable(copying.target)
+    make_durable(copying.target)  # what a run that was killed had done, too
+
+
+def _work_through(copying: Restoring, pool: str, perform: Perform) -> None:
+    with StatementPool(
+        copying, pool, threads=copying.options.index_jobs, perform=perform, resumed=True
+    ) as threads:
+        while threads.alive:
+            threads.poll()
+            signals.raise_if_stopped()
+            copying.watch()
+            sleep(_LOOK_EVERY)
+        threads.poll()
 
 
 class StatementPool:
