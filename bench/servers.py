@@ -16,6 +16,8 @@ _SETTINGS = {
     # The same for both sides and every contender. fsync is on: what a commit costs counts.
     "shared_buffers": "1GB",
     "max_wal_size": "16GB",
+    # What one run wrote is written again by the next: a new file of WAL is filled with zeros first.
+    "min_wal_size": "2GB",
     "checkpoint_timeout": "30min",
     "autovacuum": "off",
     "max_worker_processes": "16",
