@@ -155,7 +155,7 @@ def copy_indexes(
         copying = prepare_phase(work, source, target, copy)
         remainder = _plan(copying, frozenset({Making.INDEXES}))
         with copying.timed("indexes", copy.index_jobs):
-            _build(copying)
+            run_pool(copying, BUILD, partial(indexes.build, copying.target, None))
         plain = [one for one in without_views(remainder) if one.constraint is None]
         verify.verify_indexes(copying, plain)
         copying.mark_done(INDEXES_BUILT)
@@ -176,7 +176,7 @@ def copy_constraints(
         remainder = _plan(copying, frozenset({Making.CONSTRAINTS, Making.FOREIGN_KEYS}))
         _refuse_missing_indexes(copying, remainder)
         with copying.timed("constraints", copy.index_jobs):
-            _build(copying)
+            run_pool(copying, BUILD, partial(indexes.build, copying.target, None))
         create_foreign_keys(copying, unchecked=False)
         verify.verify_indexes(copying, without_views(remainder))
         copying.mark_done(CONSTRAINTS_BUILT)
@@ -223,13 +223,6 @@ def _plan(copying: Copying, making: frozenset[Making]) -> Remainder:
         remainder = plans.Builds(copying, tables, making, selection).add(held.connection)
     note_remainder(copying, remainder)
     return remainder
-
-
-def _build(copying: Copying) -> None:
-    with copying.work.store() as store:
-        building = JobQueue(store).any_pending(BUILD)
-    if building:
-        run_pool(copying, BUILD, partial(indexes.build, copying.target, None))
 
 
 def _refuse_missing_indexes(copying: Copying, remainder: Remainder) -> None:
