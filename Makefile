@@ -64,7 +64,8 @@ campaign: compiled
 	$(call kills,target server,SERVER)
 	$(call kills,group and both servers,SERVER)
 	$(BIN)/python -m tests.campaign.results
-	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly tests/campaign/schedules.py
+	SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q -s -p no:randomly --hypothesis-show-statistics \
+		tests/campaign/schedules.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/upgrade.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/regression_database.py
 	$(BIN)/pytest -q -s -p no:randomly tests/campaign/hostile_names.py

@@ -33,10 +33,14 @@ from pgcopydb.model.options import ApplyMode, FollowOptions, Plugin, Streaming, 
 from pgcopydb.workdir.directory import WorkDirectory, open_directory
 from pgcopydb.workdir.store import update_header
 from tests.support.schedules import END, SCHEMA, Schedule, Sessions, filling
-from tests.support.servers import Database, Servers, nothing_left
+from tests.support.servers import Connection, Database, Servers, nothing_left
 
 _NATIVE = "native"
 _NATIVE_SECONDS = 60.0
+_LOG_LINES = 12
+_NATIVE_FAILURES = (
+    f"select apply_error_count from pg_stat_subscription_stats where subname = '{_NATIVE}'"
+)
 
 
 @dataclass(frozen=True)
@@ -200,24 +204,43 @@ class Replay:
 
     @contextmanager
     def _native_subscription(self) -> Iterator[None]:
+        """Subscribe, with transactions in progress kept in files until they are committed.
+
+        Not in parallel, which is the default since 18. A parallel worker applies each row as it
+        comes, also one that the source logged and then refused because its key is there: the worker
+        fails on that key before it hears of the rollback to the savepoint, and so it does each time
+        it is started again.
+        """
         statement = sql.SQL(
             "create subscription {} connection {} publication {} with (create_slot = false,"
-            " copy_data = false, synchronous_commit = 'off')"
+            " copy_data = false, synchronous_commit = 'off', streaming = on)"
         )
         name = sql.Identifier(_NATIVE)
-        with self._native.connect() as connection:
+        with self._connect_to_native() as connection:
             connection.execute(statement.format(name, self._source.conninfo, name))
             try:
                 yield
             finally:
                 connection.execute(sql.SQL("drop subscription {}").format(name))
 
+    def _connect_to_native(self) -> Connection:
+        """Connect so that no statement waits for ever for a worker that does not end."""
+        milliseconds = int(_NATIVE_SECONDS * 1000)
+        return self._native.connect(options=f"-c statement_timeout={milliseconds}")
+
     def _wait_for_native(self) -> None:
+        """Wait for the last row; a subscription that fails once would do so again and again."""
         ends = time.monotonic() + _NATIVE_SECONDS
-        with self._native.connect() as connection:
+        with self._connect_to_native() as connection:
             while not connection.execute(f'select from {SCHEMA}."{END}"'.encode()).fetchall():
-                assert time.monotonic() < ends, "PostgreSQL's own subscription does not come to it"
+                failures = connection.execute(_NATIVE_FAILURES.encode()).fetchall()
+                assert failures == [(0,)], self._native_trouble("failed")
+                assert time.monotonic() < ends, self._native_trouble("does not come to its end")
                 time.sleep(0.02)
+
+    def _native_trouble(self, what: str) -> str:
+        last = "\n".join(self._native.cluster.log.splitlines()[-_LOG_LINES:])
+        return f"PostgreSQL's own subscription {what}; the end of its server's log:\n{last}"
 
     def _clean(self) -> None:
         """Leave the servers as they were, for the next schedule."""
