@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.litter import litter
 from tests.support.servers import Database, MakeCluster, SourceTarget
@@ -93,14 +92,9 @@ def test_all_of_them_are_copied_and_followed(
     for script in scripts:
         pair.source.execute(script)
     stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
-    with stream.start("clone", "--follow") as running:
-        said = "the base copy is complete"
-        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=SECONDS)
+    with stream.migrating(seconds=SECONDS):
         for number in range(1, tables, tables // 100):
             pair.source.execute(change % {"n": number})
-        stream.set_endpos()
-        finished = running.wait(SECONDS)
-    assert finished.status == 0, finished.stderr
     stream.run("compare", "schema", timeout=SECONDS)
     stream.run("compare", "data", timeout=SECONDS)
     assert pair.source.rows(COUNT)[0][0] == pair.target.rows(COUNT)[0][0]

@@ -69,21 +69,15 @@ def test_time_limits_and_isolation_of_others_end_nothing(
     pair = source_target
     pair.source.execute(IMPATIENT.format(f"role current_user in database {pair.source.name}"))
     pair.target.execute(IMPATIENT.format(f"database {pair.target.name}"))
-    with stream.start("clone", "--follow") as running:
-        said = "the base copy is complete"
-        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
-        with pair.target.connect() as other:
-            other.execute("set lock_timeout = 0; set idle_in_transaction_session_timeout = 0")
-            other.execute("set statement_timeout = 0; set transaction_timeout = 0")
-            other.execute("begin isolation level read committed; lock table big")
-            pair.source.execute("update big set pad = 'changed' where id = 7")
-            assert wait_for(lambda: apply_waits_for_a_lock(pair.target))
-            time.sleep(3)  # longer than any limit, and than the source waits for an answer
-            other.execute("commit")
-        stream.set_endpos()
-        finished = running.wait(90)
-    assert finished.status == 0, finished.stderr
-    assert "connecting again" not in finished.stderr
+    with stream.migrating() as running, pair.target.connect() as other:
+        other.execute("set lock_timeout = 0; set idle_in_transaction_session_timeout = 0")
+        other.execute("set statement_timeout = 0; set transaction_timeout = 0")
+        other.execute("begin isolation level read committed; lock table big")
+        pair.source.execute("update big set pad = 'changed' where id = 7")
+        assert wait_for(lambda: apply_waits_for_a_lock(pair.target))
+        time.sleep(3)  # longer than any limit, and than the source waits for an answer
+        other.execute("commit")
+    assert "connecting again" not in running.stderr
     for database in (pair.source, pair.target):  # whoever compares has patience
         with database.cluster.connect() as connection:
             for whom in ("role current_user in ", ""):  # the copy brought the role's along

@@ -187,27 +187,18 @@ commit;
 
 @pytest.mark.parametrize("source_target", [(16, 18, ORDINARY)], indirect=True)
 def test_what_hides_behind_names_of_the_servers_own_is_never_run(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
+    stream: Stream, tmp_path: Path, pgcopydb_command: Pgcopydb
 ) -> None:
     """A whole migration, between databases whose sessions would find hostile operators first."""
-    pair = source_target
+    pair = stream.pair
     canaries.plant(pair.source)
     canaries.expect(pair.target)
-    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
     for kind in ("tables", "sequences", "indexes", "depends", "extensions", "collations"):
         listed = pgcopydb_command("list", kind, *pair.options[:2], "--dir", str(tmp_path / "list"))
         assert listed.status == 0, listed.stderr
     stream.run("check", "--follow")
-    with stream.start("clone", "--follow") as running:
-        said = "the base copy is complete"
-        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
+    with stream.migrating():
         pair.source.execute(CHANGES)
-        stream.set_endpos()
-        finished = running.wait(90)
-    assert finished.status == 0, finished.stderr
     stream.run("compare", "schema")
     stream.run("compare", "data")
     stream.run("stream", "cleanup")
@@ -256,26 +247,14 @@ insert into whole values (null, '(3,)', '[5,6)', '{sad,happy}');
     ids=["pgoutput", "test_decoding"],
 )
 def test_casts_of_the_owners_of_types_are_never_called(
-    source_target: SourceTarget,
-    tmp_path: Path,
-    pgcopydb_command: Pgcopydb,
-    pgcopydb_background: PgcopydbBackground,
-    plugin: str,
+    stream: Stream, pgcopydb_command: Pgcopydb
 ) -> None:
     """They are copied with the types, so that both sides have them all the time."""
-    pair = source_target
+    pair = stream.pair
     canaries.plant_casts(pair.source, ("mood", "pair", "span", "mood[]"))
-    stream = Stream(pair, tmp_path / "work", pgcopydb_command, pgcopydb_background)
-    stream.run("check", "--follow", "--plugin", plugin)
-    with stream.start(
-        *("clone", "--follow", "--plugin", plugin, "--split-tables-larger-than", "50kB")
-    ) as running:
-        said = "the base copy is complete"
-        assert wait_for(lambda: said in running.stderr or not running.is_running, seconds=90)
+    stream.run("check", "--follow", "--plugin", stream.plugin)
+    with stream.migrating("--split-tables-larger-than", "50kB"):
         pair.source.execute(TYPED_CHANGES)
-        stream.set_endpos()
-        finished = running.wait(90)
-    assert finished.status == 0, finished.stderr
     stream.run("compare", "schema")
     stream.run("compare", "data")
     pair.target.execute("set session_replication_role = replica; delete from feeling where id = 5")

@@ -1,12 +1,13 @@
 """The steps of a follow by the command's own ``stream`` commands, one at a time."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.clock import wait_for
 from tests.support.commands import Finished, Pgcopydb, PgcopydbBackground, Running
 from tests.support.equality import differing_tables
 from tests.support.servers import Database, SourceTarget
@@ -40,6 +41,24 @@ class Stream:
     def start(self, *words: str) -> AbstractContextManager[Running]:
         """Run a command beside the test."""
         return self.background(*words, *self._options())
+
+    @contextmanager
+    def migrating(self, *options: str, seconds: float = 90) -> Iterator[Running]:
+        """Clone and follow; what the block does is done once the base copy is complete.
+
+        Ends the follow at what the source has done then, and asserts that it ended well: copy and
+        follow within so many ``seconds`` each.
+        """
+        words = ("clone", "--follow", "--plugin", self.plugin, *options)
+        with self.start(*words) as running:
+            said = "the base copy is complete"
+            assert wait_for(
+                lambda: said in running.stderr or not running.is_running, seconds=seconds
+            ), running.stderr
+            yield running
+            self.set_endpos()
+            finished = running.wait(seconds)
+        assert finished.status == 0, finished.stderr
 
     def sentinel(self, *words: str) -> str:
         """Run ``stream sentinel`` and return what it prints."""
