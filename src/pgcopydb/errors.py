@@ -161,6 +161,15 @@ class Interrupted(PgcopydbError):
         return 128 + self.signal_number
 
 
+def some_clauses(clauses: Sequence[str], shown: int = 5) -> str:
+    """Return the first ``shown`` clauses, and how many more there are, for a message of one line.
+
+    As :func:`some_of` does of names, which hold no commas.
+    """
+    more = f"; and {len(clauses) - shown} more" if len(clauses) > shown else ""
+    return "; ".join(clauses[:shown]) + more
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, for a message that must fit one line."""
     text = str(error).strip()

@@ -32,6 +32,7 @@ from tests.support.equality import (
     sequence_places,
 )
 from tests.support.servers import (
+    AsRole,
     Connection,
     Database,
     MakeCluster,
@@ -106,6 +107,28 @@ def test_sequences_are_set_exactly(source_target: SourceTarget) -> None:
     assert sequence_places(target) == wanted
     again = synchronize_sequences(source.endpoint(Side.SOURCE), target.endpoint(Side.TARGET))
     assert again.set == 0
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_sequences_that_a_role_may_not_read_are_named_with_its_side(
+    source_target: SourceTarget, side: Side
+) -> None:
+    pair, role = source_target, "sequences_reader"
+    for database in (pair.source, pair.target):
+        for number in range(7):
+            database.execute(f"create sequence s{number}")
+    database = pair.source if side is Side.SOURCE else pair.target
+    database.execute(f"create role {role} login")
+    limited = AsRole(database.cluster, database.name, role)
+    sides = {Side.SOURCE: pair.source, Side.TARGET: pair.target, side: limited}
+    with pytest.raises(ConfigurationError) as refused:
+        synchronize_sequences(
+            sides[Side.SOURCE].endpoint(Side.SOURCE), sides[Side.TARGET].endpoint(Side.TARGET)
+        )
+    assert refused.value.message == (
+        f"the {side} role may not read the sequences public.s0, public.s1, public.s2, public.s3,"
+        " public.s4 and 2 more"
+    )
 
 
 def test_sequences_never_go_back(source_target: SourceTarget) -> None:

@@ -22,7 +22,7 @@ from pgcopydb.cdc.capture import (
     read_tables,
 )
 from pgcopydb.cdc.follow import settle
-from pgcopydb.errors import ConfigurationError, StateError
+from pgcopydb.errors import ConfigurationError, StateError, some_of
 from pgcopydb.lsn import format_lsn
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
@@ -112,10 +112,9 @@ def _refuse_keyless(capture: Capture) -> None:
     """wal2json leaves such rows out without a word, test_decoding does not say which they are."""
     keyless = [f"{table.schema}.{table.name}" for table in capture.tables if table.keyless]
     if keyless:
-        more = f" and {len(keyless) - 5} more" if len(keyless) > 5 else ""
         raise ConfigurationError(
             f"source: {len(keyless)} tables have no usable replica identity, so that their updates"
-            f" and deletes cannot be followed: {', '.join(keyless[:5])}{more}",
+            f" and deletes cannot be followed: {some_of(keyless)}",
             hint="give them a primary key or REPLICA IDENTITY FULL, or accept with --no-identity"
             " insert-only that their updates and deletes are not carried",
         )

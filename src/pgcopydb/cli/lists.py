@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from msgspec import Struct
 
 from pgcopydb.cli.render import Right, aligned, as_json_text, size
+from pgcopydb.errors import some_of
 from pgcopydb.model.objects import (
     Collation,
     Database,
@@ -174,7 +175,7 @@ COLLATIONS: Final[Listing[Collation]] = Listing(
         _PROVIDERS.get(collation.provider, collation.provider),
         _known(collation.locale or collation.collation),
         _version(collation),
-        _first_of(collation.used_by),
+        some_of(collation.used_by, 1) or _NONE,
     ],
     _collation_members,
 )
@@ -184,11 +185,6 @@ def _version(collation: Collation) -> str:
     if collation.version == collation.actual_version or collation.actual_version is None:
         return _known(collation.version)
     return f"{_known(collation.version)} (server now has {collation.actual_version})"
-
-
-def _first_of(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]}{more}" if names else _NONE
 
 
 # -- tables and their parts ------------------------------------------------------------------------

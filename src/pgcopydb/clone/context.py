@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from pgcopydb.errors import StateError, WorkerError
+from pgcopydb.errors import StateError, WorkerError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts
@@ -167,6 +167,6 @@ def require_finished(queue: JobQueue, pool: str) -> None:
     if not queue.is_finished(pool):
         left = [f"{job.schema}.{job.name}" for job in queue.jobs(pool) if job.state != "done"]
         raise WorkerError(
-            f"the workers ended before {left[0]} and {len(left) - 1} more were done",
+            f"the workers ended before all was done; left: {some_of(left)}",
             hint="run again with --resume",
         )

@@ -9,6 +9,7 @@ from psycopg import Connection
 from pgcopydb.clone.planning.builds import may_skip_database
 from pgcopydb.clone.planning.jobs import Build, Step, Upkeep
 from pgcopydb.clone.statistics import SourceStatistics
+from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import ServerFacts
 from pgcopydb.model.options import CopyOptions
@@ -45,7 +46,7 @@ def build(
     """
     builds = [msgspec.json.decode(job.parameters, type=Build) for job in jobs]
     steps = [step for one in builds for step in one.steps]
-    doing = f"building indexes and constraints of {described(jobs)}"
+    doing = f"building indexes and constraints of {_tables_of(jobs)}"
     with reporting(target, doing):
         if repeated:
             steps = [step for step in steps if not is_there(session, step)]
@@ -73,7 +74,7 @@ def count_database(target: Endpoint, facts: ServerFacts, options: CopyOptions) -
 def _execute(target: Endpoint, session: Session, statement: str | None, job: Job) -> None:
     if statement is None:
         return
-    with reporting(target, f"vacuuming {described([job])}"):
+    with reporting(target, f"vacuuming {_tables_of([job])}"):
         session.execute(statement.encode())
 
 
@@ -107,7 +108,5 @@ def is_there(session: Session, step: Step) -> bool:
     return False
 
 
-def described(jobs: Sequence[Job]) -> str:
-    """Return the table of one job, or how many there are."""
-    first = f"{jobs[0].schema}.{jobs[0].name}"
-    return first if len(jobs) == 1 else f"{first} and {len(jobs) - 1} more"
+def _tables_of(jobs: Sequence[Job]) -> str:
+    return some_of([f"{job.schema}.{job.name}" for job in jobs], 1)

@@ -15,7 +15,7 @@ from psycopg import Connection
 
 from pgcopydb.clone.context import LARGE_OBJECTS, Copying
 from pgcopydb.clone.statements import Done, StatementPool
-from pgcopydb.errors import ConfigurationError, PgcopydbError, WorkerError
+from pgcopydb.errors import ConfigurationError, PgcopydbError, WorkerError, some_of
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.large_objects import (
     ObjectRange,
@@ -125,9 +125,8 @@ class _Mover:
                 missing = missing_roles(reading, writing, self._properties)
             if missing:
                 raise ConfigurationError(
-                    f"target: large objects belong to, or are granted to, roles that are not"
-                    f" there: {', '.join(missing[:5])}"
-                    + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""),
+                    "target: large objects belong to, or are granted to, roles that are not"
+                    f" there: {some_of(missing)}",
                     hint="create them or copy them with --roles; or leave owners and privileges"
                     " out with --no-owner --no-acl",
                 )

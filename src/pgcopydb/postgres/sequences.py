@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 from psycopg import Connection, sql
 
-from pgcopydb.errors import ConfigurationError
+from pgcopydb.errors import ConfigurationError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import Sequence, SequenceValue
@@ -49,16 +49,16 @@ def synchronize_sequences(
 
     One that the target has already used past the source's place stays where it is: handing out a
     value twice is worse than a gap. A cycling one has no such order and is set in any case. Raises
-    the side's error, or ConfigurationError for sequences that the source role may not read.
+    the side's error, or ConfigurationError for sequences that one of the roles may not read.
     """
     with (
         short_session(source, purpose="sequences") as connection,
         reporting(source, "reading sequences"),
     ):
-        wanted = _standings(connection, filters)
+        wanted = _standings(source, connection, filters)
     with short_session(target, purpose="sequences") as connection:
         with reporting(target, "reading sequences"):
-            present = _standings(connection, filters)
+            present = _standings(target, connection, filters)
         to_set = [
             wanted[name]
             for name in wanted
@@ -75,7 +75,9 @@ def synchronize_sequences(
     return SequencesSynchronized(len(to_set), ahead, lacks)
 
 
-def _standings(connection: Session, filters: Filters) -> dict[tuple[str, str], _Standing]:
+def _standings(
+    endpoint: Endpoint, connection: Session, filters: Filters
+) -> dict[tuple[str, str], _Standing]:
     sequences = [
         one
         for one in discover.list_sequences(connection)
@@ -84,7 +86,7 @@ def _standings(connection: Session, filters: Filters) -> dict[tuple[str, str], _
     unreadable = [f"{one.schema}.{one.name}" for one in sequences if not one.readable]
     if unreadable:
         raise ConfigurationError(
-            f"the role may not read the sequences {', '.join(unreadable[:5])}",
+            f"the {endpoint.side} role may not read the sequences {some_of(unreadable)}",
             hint="GRANT USAGE on the schema and SELECT on the sequence to it, on both sides",
         )
     values = discover.sequence_values(connection, sequences)

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import Connection, sql
 
-from pgcopydb.errors import ConfigurationError, PgcopydbError, StateError
+from pgcopydb.errors import ConfigurationError, PgcopydbError, StateError, some_clauses
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.filters import EVERYTHING, Filters
 from pgcopydb.model.objects import ServerFacts, Table
@@ -337,9 +337,8 @@ def _refuse_changed(source: Endpoint, connection: Session, tables: Sequence[Tabl
 
 
 def _changed(what: Sequence[str]) -> StateError:
-    shown = "; ".join(what[:5]) + (f"; and {len(what) - 5} more" if len(what) > 5 else "")
     return StateError(
-        f"source: tables changed after the snapshot was taken: {shown}",
+        f"source: tables changed after the snapshot was taken: {some_clauses(what)}",
         hint="rows of such a table can no longer be read as they were: take a new snapshot"
         " (--restart) and keep ALTER TABLE, TRUNCATE, CLUSTER and VACUUM FULL away meanwhile",
     )

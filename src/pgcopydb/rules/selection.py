@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from pgcopydb.errors import ConfigurationError
+from pgcopydb.errors import ConfigurationError, some_of
 from pgcopydb.model.dependencies import CatalogObject, Key, Need
 from pgcopydb.model.filters import EVERYTHING, QUALIFIED, Filters, Rule, Section, written_name
 
@@ -27,6 +27,8 @@ _WITH_ROWS: Final = frozenset("rpfm")
 """pg_class.relkind of what ``include-only-table`` chooses from."""
 
 _STORED: Final = frozenset("rpf")
+
+_SHOWN: Final = 50
 
 _TABLE_KINDS: Final = frozenset("rpfmvS")
 _INDEX_KINDS: Final = frozenset("iI")
@@ -248,7 +250,9 @@ def _keep_indexes(
         f"{filters.origin}: these indexes are made although [{Section.EXCLUDE_INDEX}] means them,"
         " because they are keys or belong to the index of a partitioned table: "
     )
-    return frozenset(one.key for one in kept), [remark + _listed([_label(one) for one in kept])]
+    return frozenset(one.key for one in kept), [
+        remark + some_of([_label(one) for one in kept], _SHOWN)
+    ]
 
 
 def _why_indispensable(filters: Filters, graph: _Graph, index: CatalogObject) -> str:
@@ -473,7 +477,7 @@ def _partition_remarks(graph: _Graph, out: Mapping[Key, Need | None]) -> Iterato
     if alone:
         yield (
             "these partitions are left out while their parent is copied, so that it will lack"
-            f" their rows: {_listed(sorted(alone))}"
+            f" their rows: {some_of(sorted(alone), _SHOWN)}"
         )
 
 
@@ -550,8 +554,3 @@ def _nearest(wanted: str, labels: Iterable[str]) -> str | None:
 
 def _label(one: CatalogObject) -> str:
     return ".".join(written_name(part) for part in (one.schema, one.name) if part is not None)
-
-
-def _listed(names: Sequence[str], shown: int = 50) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
