@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pgcopydb.cdc.targets import read_target_tables
+from pgcopydb.cdc.targets import read_shapes, read_target_tables
 from pgcopydb.demo.cluster import Cluster
 from pgcopydb.model.changes import Change, Delete, Insert, Relation, Truncate, Update
 from pgcopydb.model.endpoint import Side
@@ -460,6 +460,10 @@ def test_equal_schemas_never_stop_apply(
     endpoint = database.endpoint(Side.TARGET)
     with connect(endpoint, purpose="test") as connection:
         tables = read_target_tables(connection, endpoint)
+        shapes = read_shapes(connection, endpoint)
+    assert {(one.schema, one.name): one for one in shapes} == {
+        name: table.shape for name, table in tables.items() if table.columns
+    }
     relations = [
         relation
         for _, change in forms.decoded(plugin)

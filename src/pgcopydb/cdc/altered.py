@@ -15,7 +15,7 @@ import psycopg
 
 from pgcopydb.cdc.capture import read_capture, read_tables
 from pgcopydb.cdc.drift import differing_tables
-from pgcopydb.cdc.targets import read_shapes, read_target_tables
+from pgcopydb.cdc.targets import TargetTables, read_shapes, read_target_tables
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint
@@ -34,15 +34,16 @@ _SHAPES: Final = "shapes of the target's tables"
 Name = tuple[str, str]
 
 
-def note_shapes(store: sqlite3.Connection, shapes: Iterable[TableShape], capture: Capture) -> None:
-    """Write down what the tables are to which changes will be applied, unless they are known.
+def note_shapes(store: sqlite3.Connection, tables: TargetTables, capture: Capture) -> None:
+    """Write down what the tables are to which changes will be applied, unless that is known.
 
-    To be called before anything is applied by a session that knows them so.
+    To be called before anything is applied by a session that goes by these ``tables``.
     """
     followed = capture.names() | {name for table in capture.tables for name in table.ancestors}
     known = _known(store)
-    names = {(one.schema, one.name) for one in known}
-    new = [one for one in shapes if (one.schema, one.name) in followed - names]
+    unknown = followed - {(one.schema, one.name) for one in known}
+    # One without columns is not among the shapes that are read later, and nothing can alter it.
+    new = [tables[name].shape for name in sorted(unknown & tables.keys()) if tables[name].columns]
     if new:
         write_fact(store, _SHAPES, [*known, *new])
 

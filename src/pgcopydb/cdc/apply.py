@@ -165,7 +165,7 @@ class _Applier:
             self._reader = ChangelogReader(work.cdc)
             stack.callback(self._reader.close)
             self._session = stack.enter_context(ApplySession(self._task.target, header, capture))
-            note_shapes(self._store, self._session.shapes, capture)
+            note_shapes(self._store, self._session.tables, capture)
             self._sentinel = require_sentinel(self._store)
             proved = self._start(capture)
             self._transactions = TransactionReader(

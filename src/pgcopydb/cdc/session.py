@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import psycopg
 from psycopg import pq
 
-from pgcopydb.cdc.targets import TargetTables, read_shapes, read_target_tables
+from pgcopydb.cdc.targets import TargetTables, read_target_tables
 from pgcopydb.errors import PgcopydbError, StateError
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.changes import Relation
@@ -39,8 +39,8 @@ class ApplySession:
 
     ``position`` is the end of the last source transaction that this session or an earlier one has
     committed here. ``independent`` tells whether tables can be written in any order, because
-    neither triggers nor foreign keys fire or are there yet. ``shapes`` are the target's tables as
-    the session knows them.
+    neither triggers nor foreign keys fire or are there yet. ``tables`` are the target's, as they
+    were when the session began.
     """
 
     def __init__(self, target: Endpoint, header: RunHeader, capture: Capture) -> None:
@@ -57,9 +57,7 @@ class ApplySession:
             purpose = f"apply {self._header.run_id[:8]}"
             # closed as it is: leaving psycopg's own block would commit a transaction under way
             self._connection = stack.enter_context(closing(connect(self._target, purpose=purpose)))
-            # Before the tables that it goes by: what is altered in between is noticed at the end.
-            self.shapes = read_shapes(self._connection, self._target)
-            self._tables: TargetTables = read_target_tables(self._connection, self._target)
+            self.tables: TargetTables = read_target_tables(self._connection, self._target)
             silent = set_up_session(self._connection, self._target, self._header)
             self.independent = silent or self._header.constraints_deferred
             self._progress = open_progress(self._connection, self._target, self._header)
@@ -82,7 +80,7 @@ class ApplySession:
         that the target has not goes to the nearest table above it that is there.
         """
         name = (relation.schema, relation.name)
-        if name not in self._followed and name not in self._tables:
+        if name not in self._followed and name not in self.tables:
             raise StateError(
                 f"source: table {relation.schema}.{relation.name} was made after the change"
                 " capture began, and the target lacks it",
@@ -91,13 +89,13 @@ class ApplySession:
             )
         followed = self._followed.get(name)
         generated = None if followed is None else frozenset(followed.generated)
-        if name in self._tables:
-            return make_route(relation, self._tables, generated=generated)
-        above = (table for table in self._capture.ancestors(*name) if table in self._tables)
+        if name in self.tables:
+            return make_route(relation, self.tables, generated=generated)
+        above = (table for table in self._capture.ancestors(*name) if table in self.tables)
         home = next(above, name)
         partitions = self._capture.partitions(home)
         return make_route(
-            relation, self._tables, home=home, partitions=partitions, generated=generated
+            relation, self.tables, home=home, partitions=partitions, generated=generated
         )
 
     def begin(self) -> None:

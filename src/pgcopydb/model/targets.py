@@ -12,6 +12,7 @@ class TargetColumn(Struct, frozen=True):
 
     For numeric, float, interval, jsonb, citext and the like two values can be equal and print
     differently, and some types have no equality at all: those are compared by their text.
+    ``number`` and ``version`` tell later whether it is still the same column, and as it was.
     ``type_names`` are those by which the type may be called (see ``model.objects.Column``), none
     when they are not known; ``modifier`` is its type modifier, -1 for none.
     """
@@ -21,6 +22,8 @@ class TargetColumn(Struct, frozen=True):
     generated: bool
     identity_always: bool
     exact: bool
+    number: int = 0
+    version: str = ""
     type_names: tuple[str, ...] = ()
     modifier: int = -1
 
@@ -31,7 +34,7 @@ class TargetTable:
 
     ``ordered`` says that its changes must be made one by one in the source's order: it has a
     deferrable unique or an exclusion constraint, which nothing checks while triggers are silent
-    (ruling 19).
+    (ruling 19). ``filenode`` is as in :class:`TableShape`.
     """
 
     schema: str
@@ -40,6 +43,21 @@ class TargetTable:
     columns: dict[str, TargetColumn] = field(hash=False)
     key: tuple[str, ...] = ()
     ordered: bool = False
+    filenode: int = 0
+
+    @property
+    def shape(self) -> "TableShape":
+        """What tells later whether the table was altered."""
+        columns = self.columns.values()
+        return TableShape(
+            schema=self.schema,
+            name=self.name,
+            filenode=self.filenode,
+            columns=tuple(column.name for column in columns),
+            types=tuple(column.type for column in columns),
+            numbers=tuple(column.number for column in columns),
+            versions=tuple(column.version for column in columns),
+        )
 
 
 class TableShape(Struct, frozen=True, kw_only=True):
