@@ -8,7 +8,7 @@ import pytest
 
 from pgcopydb.cli.render_comparison import data_comparison
 from pgcopydb.compare.data import compare_data
-from pgcopydb.errors import ConfigurationError
+from pgcopydb.errors import ConfigurationError, PgcopydbError
 from pgcopydb.model.comparison import DataComparison
 from pgcopydb.model.endpoint import Endpoint, Side
 from pgcopydb.model.options import CompareOptions, WorkOptions
@@ -293,6 +293,25 @@ def test_many_rows_are_searched_in_parts_for_the_few_that_differ(
     assert big.more
     (big, _) = compared(pair, max_rows=0).table_differences
     assert not big.rows
+
+
+LONG = """
+create table long (id integer primary key, v bit varying);
+do $$declare part bit varying := B'1'::bit(83886080); whole bit varying := part; begin
+  for n in 1..12 loop whole := whole || part; end loop;  -- in 136 MB
+  insert into long values (1, whole);
+end$$
+"""
+
+
+@pytest.mark.parametrize("source_target", [(16, 18, LONG)], indirect=True)
+def test_a_value_whose_text_would_pass_a_gigabyte_is_not_taken_for_equal(
+    source_target: SourceTarget,
+) -> None:
+    source_target.target.execute(f"{LONG}; update long set v = v || B'1'")
+    with pytest.raises(PgcopydbError, match=r"reading public.long failed") as failed:
+        compared(source_target)
+    assert "1 GB" in (failed.value.hint or "")
 
 
 @pytest.mark.parametrize(

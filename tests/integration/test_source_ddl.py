@@ -442,6 +442,29 @@ def test_insert_only_tables_must_be_equal_at_the_end(migration: Migration) -> No
     assert differing_tables(source, target) == []
 
 
+KEYLESS_AND_LONG = """
+create table log (v bit varying);
+do $$declare part bit varying := B'1'::bit(83886080); whole bit varying := part; begin
+  for n in 1..12 loop whole := whole || part; end loop;  -- in 136 MB
+  insert into log values (whole);
+end$$
+"""
+
+
+@pytest.mark.parametrize(
+    ("source_target", "migration"),
+    [((16, 18, KEYLESS_AND_LONG), ("--no-identity", "insert-only"))],
+    indirect=True,
+)
+def test_a_value_too_long_to_be_compared_is_told_as_that(migration: Migration) -> None:
+    """Which is the server's limit: it was called a defect of this program."""
+    with migration.running() as running:
+        migration.end()
+        log = finished(running, status=6)
+    assert "source: reading public.log failed: invalid memory alloc request size" in log
+    assert "1 GB" in log
+
+
 def described(change: Change) -> tuple[Relation, ...]:
     if isinstance(change, Truncate):
         return change.relations

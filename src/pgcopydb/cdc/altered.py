@@ -14,8 +14,8 @@ from typing import Any, Final
 import psycopg
 
 from pgcopydb.cdc.capture import read_capture, read_tables
-from pgcopydb.cdc.drift import differing_tables
 from pgcopydb.cdc.targets import TargetTables, read_shapes, read_target_tables
+from pgcopydb.cdc.whole_tables import differing_tables
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.capture import Capture
 from pgcopydb.model.endpoint import Endpoint

@@ -14,10 +14,10 @@ from typing import Final
 import msgspec
 
 from pgcopydb.cdc.capture import read_facts, refuse_other_source
-from pgcopydb.cdc.drift import differing_tables
 from pgcopydb.cdc.session import ApplySession
 from pgcopydb.cdc.strict import INTEGRITY, StrictWriter, explain
 from pgcopydb.cdc.target_setup import refuse_other_target
+from pgcopydb.cdc.whole_tables import differing_tables
 from pgcopydb.errors import ConflictError
 from pgcopydb.model.changes import UNCHANGED, Change, Delete, Insert, Relation, Row, Update
 from pgcopydb.model.endpoint import Endpoint

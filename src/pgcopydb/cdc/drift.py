@@ -8,9 +8,7 @@ read whole on both sides. Only equal tables end in status 0.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -18,8 +16,8 @@ import psycopg
 from pgcopydb.cdc.capture import fingerprint, read_capture, read_contents, read_tables
 from pgcopydb.cdc.late_writers import first_late_commit
 from pgcopydb.cdc.source_setup import publications
-from pgcopydb.cdc.targets import TargetTables, read_target_tables
-from pgcopydb.errors import StateError
+from pgcopydb.cdc.whole_tables import find_differences
+from pgcopydb.errors import StateError, some_clauses, some_of
 from pgcopydb.model.capture import (
     Capture,
     FollowedTable,
@@ -28,10 +26,9 @@ from pgcopydb.model.capture import (
     rewritten_tables,
 )
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.objects import Table, TableKind
+from pgcopydb.model.objects import Table
 from pgcopydb.model.options import Plugin
 from pgcopydb.postgres.connect import connect, reporting
-from pgcopydb.postgres.digest import TableDigest, table_digest
 from pgcopydb.postgres.publication import read_published
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import RunHeader
@@ -40,10 +37,6 @@ log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
 Name = tuple[str, str]
-
-_SHOWN = 5
-
-_WITH_ROWS = frozenset({TableKind.TABLE, TableKind.PARTITIONED})
 
 
 def find_drift(
@@ -109,8 +102,8 @@ def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) ->
         reasons |= drift
         if not reasons:
             return
-        log.info("comparing %s with the target", _named(reasons))
-        different = _compare(connection, source, target, tables, reasons, capture=capture)
+    log.info("comparing %s with the target", _named(reasons))
+    different = find_differences(source, target, tables, reasons, followed=capture.tables)
     unclear = rewritten.intersection(different) - keyless - drift.keys()
     # Asked afterwards: whatever made a difference was committed by then.
     if unclear and first_late_commit(work, source) != 0:
@@ -120,27 +113,15 @@ def refuse_uncarried(work: WorkDirectory, source: Endpoint, target: Endpoint) ->
     if different:
         raise StateError(
             "the stream does not carry all of these tables, and they differ on the target: "
-            + _explained({name: f"{reasons[name]}; {why}" for name, why in different.items()}),
+            + some_clauses(
+                [f"{'.'.join(name)} {reasons[name]}; {why}" for name, why in different.items()]
+            ),
             hint="everything else is applied: with the source's writers stopped, bring them to the"
             " target as they are on the source, then run again with --resume; or clone again",
         )
     for name, reason in reasons.items():
         level = logging.WARNING if name in drift else logging.INFO
         log.log(level, "source: %s.%s %s; it is equal on the target", *name, reason)
-
-
-def differing_tables(
-    work: WorkDirectory, source: Endpoint, target: Endpoint, names: Iterable[Name]
-) -> str:
-    """Read tables whole on both sides; say which of them differ and in what, "" for none.
-
-    To be called when everything is applied and the source's writers have stopped.
-    """
-    capture = read_capture(work)
-    with connect(source, purpose="final check") as connection:
-        tables = read_tables(connection, source, capture.filters)
-        found = _compare(connection, source, target, tables, names, capture=capture)
-        return _explained(found)
 
 
 def _rewritten(header: RunHeader, capture: Capture, tables: Iterable[Table]) -> frozenset[Name]:
@@ -164,86 +145,5 @@ def _tell_unclear(names: Iterable[Name]) -> None:
     )
 
 
-def _compare(
-    connection: Connection,
-    source: Endpoint,
-    target: Endpoint,
-    tables: Iterable[Table],
-    names: Iterable[Name],
-    *,
-    capture: Capture,
-) -> dict[Name, str]:
-    """Say of each table of these that is not the same on both sides in what it differs."""
-    here = {(table.schema, table.name): table for table in tables if table.kind in _WITH_ROWS}
-    before = {(table.schema, table.name): table for table in capture.tables}
-    different = {}
-    with (
-        connect(target, purpose="final check") as other,
-        ThreadPoolExecutor(1) as reader,
-        _cancelled_on_error(other),
-    ):
-        there = read_target_tables(other, target)
-        for name in names:
-            difference = _shape_difference(name, before.get(name), here.get(name), there)
-            if not difference and name in here:
-                columns = [column.name for column in here[name].columns]
-                theirs = reader.submit(
-                    table_digest,
-                    other,
-                    target,
-                    name,
-                    columns,
-                    partitioned=there[name].partitioned,
-                )
-                partitioned = here[name].kind is TableKind.PARTITIONED
-                ours = table_digest(connection, source, name, columns, partitioned=partitioned)
-                difference = _difference(ours, theirs.result())
-            if difference:
-                different[name] = difference
-    return different
-
-
-@contextmanager
-def _cancelled_on_error(connection: Connection) -> Iterator[None]:
-    """Cancel what another thread waits for on ``connection`` when the block fails or is stopped."""
-    try:
-        yield
-    except BaseException:
-        connection.cancel_safe(timeout=2)
-        raise
-
-
-def _shape_difference(
-    name: Name, before: FollowedTable | None, here: Table | None, there: TargetTables
-) -> str:
-    if here is None:
-        return "the target still has it" if name in there else ""
-    if name not in there:
-        return "the target lacks it"
-    columns = [column.name for column in here.columns]
-    missing = [column for column in columns if column not in there[name].columns]
-    if missing:
-        return f"the target lacks column {', '.join(missing)}"
-    # Columns that only the target ever had are its own business.
-    gone = [one for one in there[name].columns if one not in columns and before and before.had(one)]
-    return f"the target still has column {', '.join(gone)}" if gone else ""
-
-
-def _difference(ours: TableDigest, theirs: TableDigest) -> str:
-    if ours == theirs:
-        return ""
-    if ours.rows == theirs.rows:
-        return f"its {ours.rows:,} rows are not the same"
-    return f"{ours.rows:,} rows on the source, {theirs.rows:,} on the target"
-
-
 def _named(names: Iterable[Name]) -> str:
-    labels = [".".join(name) for name in names]
-    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-    return ", ".join(labels[:_SHOWN]) + more
-
-
-def _explained(found: Mapping[Name, str]) -> str:
-    texts = [f"{'.'.join(name)} {why}" for name, why in found.items()]
-    more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return "; ".join(texts[:_SHOWN]) + more
+    return some_of([".".join(name) for name in names])

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from pgcopydb.cdc.capture import read_capture
-from pgcopydb.cdc.drift import differing_tables
+from pgcopydb.cdc.whole_tables import differing_tables
 from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect

@@ -9,15 +9,13 @@ from msgspec.structs import replace
 
 from pgcopydb.model.comparison import Found, TableDifference
 from pgcopydb.model.endpoint import Side
-from pgcopydb.model.objects import Column, Table, TableKind
-from pgcopydb.sql.digest import ComparedColumn, RowText, ValueForm
+from pgcopydb.model.objects import Table, TableKind
+from pgcopydb.sql.digest import ComparedColumn, RowText, compared_column, with_long_values
 
 Name = tuple[str, str]
 
 STORED: Final = frozenset({TableKind.TABLE, TableKind.MATERIALIZED_VIEW})
 """What holds rows of its own."""
-
-_FORMS: Final = {"bytea": ValueForm.BYTES, '"char"': ValueForm.CODE}
 
 
 class Holder(Struct, frozen=True):
@@ -66,11 +64,7 @@ class Pair(Struct, frozen=True):
 
     def with_long_values(self) -> "Pair":
         """Return the pair as it is compared where a row is too long for one text."""
-        columns = tuple(
-            replace(column, form=ValueForm.LONG) if column.form is ValueForm.PLAIN else column
-            for column in self.columns
-        )
-        return replace(self, columns=columns)
+        return replace(self, columns=with_long_values(self.columns))
 
 
 def pair_tables(
@@ -131,7 +125,10 @@ def _pair(ours: Holder, theirs: Holder) -> Pair:
     return Pair(
         source=ours,
         target=theirs,
-        columns=tuple(_compared(column, theirs_by_name[column.name]) for column in common),
+        columns=tuple(
+            compared_column(column.name, column.type, theirs_by_name[column.name].type)
+            for column in common
+        ),
         key=_key(ours.table, names),
         reasons=tuple(
             chain(
@@ -141,11 +138,6 @@ def _pair(ours: Holder, theirs: Holder) -> Pair:
             )
         ),
     )
-
-
-def _compared(ours: Column, theirs: Column) -> ComparedColumn:
-    form = _FORMS.get(ours.type) if ours.type == theirs.type else None
-    return ComparedColumn(ours.name, form or ValueForm.PLAIN)
 
 
 def _key(table: Table, compared: set[str]) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class Comparing:
         """Yield each table whose rows are not the same, as soon as that is known."""
         long: list[Pair] = []
         yield from self._compare(self._pairs, long)
+        # None of them is too long again: a single value that is ends the comparison.
         yield from self._compare([pair.with_long_values() for pair in long], [])
 
     def _compare(self, pairs: Sequence[Pair], long: list[Pair]) -> Iterator[TableDifference]:

@@ -11,11 +11,13 @@ from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.demo.ledger import Entry, Expected, compare
+from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.objects import Table
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import connect, reporting
 from pgcopydb.postgres.digest import TableDigest, table_digest
+from pgcopydb.sql.digest import ComparedColumn
 
 Session = Connection[tuple[Any, ...]]
 Name = tuple[str, str]
@@ -45,7 +47,7 @@ def table_digests(endpoint: Endpoint) -> dict[Name, TableDigest]:
 
 def _digest(connection: Session, endpoint: Endpoint, table: Table) -> TableDigest:
     # By name: a target whose columns stand in another order holds the same.
-    columns = sorted(column.name for column in table.columns)
+    columns = [ComparedColumn(name) for name in sorted(column.name for column in table.columns)]
     return table_digest(connection, endpoint, (table.schema, table.name), columns)
 
 
@@ -62,7 +64,7 @@ def check_tables(source: Endpoint, target: Endpoint) -> Check:
     rows = sum(digest.rows for digest in here.values())
     return Check(
         claim="all tables are equal, by count and by digest of all values",
-        detail=f"different: {_some(different)}" if different else f"{len(here)}, {rows:,} rows",
+        detail=f"different: {some_of(different)}" if different else f"{len(here)}, {rows:,} rows",
         passed=not different and bool(here),
     )
 
@@ -104,7 +106,7 @@ def check_sequences(source: Endpoint, target: Endpoint) -> Check:
     ]
     return Check(
         claim="all sequences stand at or past the source's",
-        detail=f"behind: {_some(behind)}" if behind else str(len(here)),
+        detail=f"behind: {some_of(behind)}" if behind else str(len(here)),
         passed=not behind and bool(here),
     )
 
@@ -144,7 +146,7 @@ def check_cleaned(source: Endpoint, target: Endpoint) -> Check:
     ]
     return Check(
         claim="no slot, publication or origin is left",
-        detail=f"left: {_some(left)}" if left else "after stream cleanup",
+        detail=f"left: {some_of(left)}" if left else "after stream cleanup",
         passed=not left,
     )
 
@@ -152,8 +154,3 @@ def check_cleaned(source: Endpoint, target: Endpoint) -> Check:
 def _names(endpoint: Endpoint, query: str) -> Iterable[str]:
     with connect(endpoint, purpose="verify") as connection, reporting(endpoint, "looking around"):
         return [name for (name,) in connection.execute(query.encode())]
-
-
-def _some(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

@@ -28,7 +28,11 @@ RowValues = dict[tuple[str, ...], list[tuple[str | None, int | None]]]
 
 
 class RowTooLongError(Exception):
-    """A row of a table is too long for one text: its long values have to be hashed one by one."""
+    """A row of a table is too long for one text: its values have to be hashed one by one.
+
+    For the caller to do so. It is not raised where they are: a single value that is too long is
+    the server's own error.
+    """
 
 
 class TableDigest(Struct, frozen=True):
@@ -59,12 +63,15 @@ def table_digest(
     connection: Session,
     endpoint: Endpoint,
     table: tuple[str, str],
-    columns: Sequence[str],
+    columns: Sequence[ComparedColumn],
     *,
     partitioned: bool = False,
 ) -> TableDigest:
-    """Return the digest of these columns of a table's own rows, or of all its partitions'."""
-    text = RowText(tuple(map(ComparedColumn, columns)), as_stored=is_sql_ascii(connection))
+    """Return the digest of these columns of a table's own rows, or of all its partitions'.
+
+    Raises as :func:`part_digest` does.
+    """
+    text = RowText(tuple(columns), as_stored=is_sql_ascii(connection))
     whole = Stretch(*table, text)
     if not partitioned:
         return part_digest(connection, endpoint, whole)
@@ -81,7 +88,8 @@ def _digest(connection: Session, endpoint: Endpoint, part: Stretch, statement: s
         try:
             ((rows, total),) = connection.execute(_bytes(statement)).fetchall()
         except psycopg.Error as error:
-            if error.sqlstate == _PROGRAM_LIMIT or _TOO_LONG in str(error):
+            too_long = error.sqlstate == _PROGRAM_LIMIT or _TOO_LONG in str(error)
+            if too_long and part.text.may_be_too_long:
                 raise RowTooLongError from error
             raise
     return TableDigest(rows, int(total))

@@ -10,10 +10,12 @@ two servers may order the same keys differently (collations), a hash needs no in
 is as easily summed up as a table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
+from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pgcopydb.model.parts import Part
 from pgcopydb.sql.copy import select_part
@@ -48,6 +50,23 @@ class ComparedColumn(Struct, frozen=True):
     form: ValueForm = ValueForm.PLAIN
 
 
+_FORMS: Final = {"bytea": ValueForm.BYTES, '"char"': ValueForm.CODE}
+
+
+def compared_column(name: str, ours: str, theirs: str) -> ComparedColumn:
+    """Return how a column is compared that is of the types ``ours`` and ``theirs``."""
+    form = _FORMS.get(ours) if ours == theirs else None
+    return ComparedColumn(name, form or ValueForm.PLAIN)
+
+
+def with_long_values(columns: Iterable[ComparedColumn]) -> tuple[ComparedColumn, ...]:
+    """Return the columns as they are compared where a row is too long for one text."""
+    return tuple(
+        replace(column, form=ValueForm.LONG) if column.form is ValueForm.PLAIN else column
+        for column in columns
+    )
+
+
 class RowText(Struct, frozen=True):
     """Which columns of a table are compared, and by which a row is known on both sides.
 
@@ -58,6 +77,11 @@ class RowText(Struct, frozen=True):
     columns: tuple[ComparedColumn, ...]
     key: tuple[str, ...] = ()
     as_stored: bool = False
+
+    @property
+    def may_be_too_long(self) -> bool:
+        """Whether values go into a row's text whole, so that hashing them first makes it short."""
+        return any(column.form is ValueForm.PLAIN for column in self.columns)
 
     def row_hash(self) -> str:
         """Return the expression of a row's hash."""
