@@ -9,10 +9,12 @@ import logging
 
 from psycopg import sql
 
-from pgcopydb.errors import StateError
+from pgcopydb.errors import StateError, some_of
 from pgcopydb.model.changes import Change, Insert, Relation, Update
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect, reporting
+from pgcopydb.postgres.session import read_tables_only
+from pgcopydb.sql.quote import qualified_name
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.store import read_fact, write_fact
 
@@ -21,6 +23,11 @@ log = logging.getLogger(__name__)
 _FACT = "nulls in number columns"
 
 _TYPES = ("numeric", "real", "double precision")
+
+_IS_THERE = (
+    "select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass(%s)"
+    " and attname = %s and not attisdropped"
+)
 
 Column = tuple[str, str, str]
 """Schema, table and column."""
@@ -67,7 +74,7 @@ def refuse_lost_numbers(work: WorkDirectory, source: Endpoint, target: Endpoint)
     if lost:
         raise StateError(
             "source: NaN or infinity came as NULL, for this wal2json cannot print them, in: "
-            + ", ".join(lost),
+            + some_of(lost),
             hint="copy those columns again by hand, or clone again with --plugin pgoutput",
         )
 
@@ -82,11 +89,15 @@ def _number_columns(relation: Relation) -> tuple[int, ...]:
 
 
 def _special_numbers(endpoint: Endpoint, column: Column) -> int:
+    """Return how many such numbers a column holds: none where it was dropped meanwhile."""
     schema, table, name = column
     with (
         connect(endpoint, purpose="final check") as connection,
         reporting(endpoint, f"looking for NaN in {schema}.{table}"),
     ):
+        read_tables_only(connection)
+        if not connection.execute(_IS_THERE, (qualified_name(schema, table), name)).rowcount:
+            return 0
         row = connection.execute(
             sql.SQL(
                 "select pg_catalog.count(*) from {} where {}::text in"
