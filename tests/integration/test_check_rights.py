@@ -1,5 +1,6 @@
 """``pgcopydb check``: what the roles of both sides may create, own, grant and see."""
 
+import re
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ from pgcopydb.model.findings import Severity
 from pgcopydb.model.options import CopyOptions, FollowOptions
 from pgcopydb.model.readiness import Intent
 from pgcopydb.postgres.connect import connect
+from pgcopydb.postgres.queries import query
 from pgcopydb.postgres.readiness import may_create_kind, read_source
 from pgcopydb.postgres.selection import resolve_filters
 from pgcopydb.preflight.text import statement_text
@@ -843,3 +845,38 @@ def test_whether_a_role_may_create_is_asked_without_creating(
             assert not may_create_kind(connection, "language")
     for catalog in ("event_trigger", "foreign_data_wrapper", "publication"):
         assert database.rows(f"select from pg_{catalog}") == []
+
+
+NO_OBJECTS_OF_A_DUMP = frozenset(
+    {
+        *("datacl", "spcacl", "paracl"),  # the server's own
+        "initprivs",  # what initdb and extensions gave
+        "defaclacl",  # asked for by default_privileges
+        "extowner",  # no dump names the owner of an extension
+        *("spcowner", "subowner"),  # neither is copied
+    }
+)
+BY_LARGE_OBJECTS = frozenset({"lomacl"})
+"""Which this program copies itself, and gives no rights as somebody else."""
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+def test_every_catalogue_with_owners_and_rights_is_asked(servers: Servers, major: int) -> None:
+    """Two queries name them all: what a version adds is to be added to both, or left out above."""
+    with servers.get(major).connect() as connection:
+        columns = connection.execute(
+            "select attname::text, atttypid = 'aclitem[]'::regtype from pg_attribute"
+            " join pg_class as c on c.oid = attrelid where relkind = 'r'"
+            " and relnamespace = 'pg_catalog'::regnamespace and (atttypid = 'aclitem[]'::regtype"
+            " or attname ~ 'owner$' and atttypid = 'oid'::regtype)"
+        ).fetchall()
+    owners = {name for name, holds_rights in columns if not holds_rights}
+    rights = {name for name, holds_rights in columns if holds_rights}
+    assert len(owners) > 15
+    assert len(rights) > 8
+    for name, wanted in (
+        ("required_roles", owners | rights),
+        ("strange_grantors", rights - BY_LARGE_OBJECTS),
+    ):
+        named = set(re.findall(r"\w+", query(name).as_string()))
+        assert wanted - NO_OBJECTS_OF_A_DUMP - named == set(), name
