@@ -1,6 +1,6 @@
 """Whether the role may give the target's database the settings that the source's has."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
 
 from pgcopydb.errors import some_of
@@ -62,44 +62,55 @@ def _settings(
         for one in refused_settings(connection, [refusal.setting for _, refusal in refused])
         if one.reason is Refusal.RIGHT
     }
-    if kept:
-        yield Finding(
-            severity=Severity.FATAL,
-            side=Side.TARGET,
-            check="database-parameters",
-            message=f'role "{facts.facts.role}" may not set {quoted(sorted(kept))} for a database,'
-            " as the source's has it",
-            statements=grant_parameters(sorted(kept), facts),
-            advice=_LEFT_OUT,
-            status=7,
-        )
     roles = {
         str(statement.role)
         for statement, refusal in refused
         if refusal.reason is Refusal.RIGHT and refusal.parameter not in kept
     }
-    if roles:
-        yield Finding(
-            severity=Severity.FATAL,
-            side=Side.TARGET,
-            check="role-settings",
-            message=f'role "{facts.facts.role}" may not alter the roles {quoted(sorted(roles))},'
-            " which have settings of their own in the source's database",
-            statements=tuple(_alterable(sorted(roles - facts.superusers), facts)),
-            advice=_LEFT_OUT,
-            status=7,
-        )
     impossible = [one.message for _, one in refused if one.reason is Refusal.VALUE]
+    if kept:
+        yield _kept_parameters(sorted(kept), facts)
+    if roles:
+        yield _settings_of_others(roles, facts)
     if impossible:
-        yield Finding(
-            severity=Severity.FATAL,
-            side=Side.TARGET,
-            check="database-settings",
-            message=f"the source's database has settings that the server refuses:"
-            f" {some_of(impossible)}",
-            advice=f"first ALTER DATABASE ... RESET them on the source, {_LEFT_OUT}",
-            status=7,
-        )
+        yield _impossible_settings(impossible)
+
+
+def _kept_parameters(parameters: Sequence[str], facts: TargetFacts) -> Finding:
+    return Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="database-parameters",
+        message=f'role "{facts.facts.role}" may not set {quoted(parameters)} for a database,'
+        " as the source's has it",
+        statements=grant_parameters(parameters, facts),
+        advice=_LEFT_OUT,
+        status=7,
+    )
+
+
+def _settings_of_others(roles: Set[str], facts: TargetFacts) -> Finding:
+    return Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="role-settings",
+        message=f'role "{facts.facts.role}" may not alter the roles {quoted(sorted(roles))},'
+        " which have settings of their own in the source's database",
+        statements=tuple(_alterable(sorted(roles - facts.superusers), facts)),
+        advice=_LEFT_OUT,
+        status=7,
+    )
+
+
+def _impossible_settings(refusals: Sequence[str]) -> Finding:
+    return Finding(
+        severity=Severity.FATAL,
+        side=Side.TARGET,
+        check="database-settings",
+        message=f"the source's database has settings that the server refuses: {some_of(refusals)}",
+        advice=f"first ALTER DATABASE ... RESET them on the source, {_LEFT_OUT}",
+        status=7,
+    )
 
 
 def _alterable(roles: Iterable[str], facts: TargetFacts) -> Iterator[Statement]:

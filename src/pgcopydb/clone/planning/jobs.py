@@ -36,7 +36,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
 class Upkeep(Struct, frozen=True, kw_only=True, gc=False):
     """What a table needs once all is built on it; None for nothing.
 
-    ``analyze`` is not run where the source's statistics are taken over, as they ``may_be``.
+    ``analyze`` is not run where the source's statistics are taken over: ``may_be_taken_over``.
     """
 
     vacuum: str | None = None
