@@ -11,9 +11,6 @@ _TEXT = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 LAST_STORED = (1 << 63) - 1
 """The last position that SQLite, whose integers are signed, can hold: eight exabytes of log."""
 
-INVALID = 0
-"""The position ``0/0``, which PostgreSQL uses for "none"."""
-
 
 def parse_lsn(text: str) -> int:
     """Return the position written as ``text``; raise ValueError unless it is one."""

@@ -69,7 +69,6 @@ def test_facts_of_a_server(database: Database) -> None:
     assert facts.system_identifier
     assert facts.timeline == 1
     assert facts.is_superuser
-    assert not facts.default_read_only
     assert "plpgsql" in facts.extensions
 
 
@@ -89,7 +88,6 @@ def test_tables(database: Database) -> None:
     assert odd.columns[1].collation == 'pg_catalog."C"'
     assert odd.columns[1].default == "'x'::text"
     assert (odd.schema, odd.key_columns, odd.identity_columns) == ("Odd s", ("id",), ("a",))
-    assert odd.filenode == odd.current_filenode
     assert odd.pages == 1
     assert odd.bytes >= 8192
     assert tables["pt"].kind is TableKind.PARTITIONED
@@ -142,7 +140,8 @@ def test_the_snapshots_filenode_stays_while_the_table_is_rewritten(database: Dat
         server_facts(connection)
         database.execute("alter table whole alter k type bigint")
         (whole,) = (table for table in list_tables(connection) if table.name == "whole")
-    assert whole.filenode != whole.current_filenode
+    ((now,),) = database.rows("select relfilenode::bigint from pg_class where relname = 'whole'")
+    assert whole.filenode != now
 
 
 def test_indexes(database: Database) -> None:

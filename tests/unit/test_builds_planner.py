@@ -14,7 +14,7 @@ from pgcopydb.model.objects import ConstraintKind, Index, Table, TableKind
 from pgcopydb.model.options import CopyOptions
 from tests.support.migration_facts import SERVER, constraint, table
 
-ROOT = table("root", oid=1, kind=TableKind.PARTITIONED, has_children=True)
+ROOT = table("root", oid=1, kind=TableKind.PARTITIONED)
 LEAVES = [
     table(f"leaf {oid}", oid=oid, is_partition=True, parent_oids=(ROOT.oid,)) for oid in (2, 3)
 ]
@@ -30,7 +30,6 @@ def index(on: Table, oid: int, **changes: Any) -> Index:
         "table_oid": on.oid,
         "table_schema": on.schema,
         "table_name": on.name,
-        "table_kind": on.kind,
         "definition": f"CREATE INDEX {oid}",
         "access_method": "btree",
         "bytes": 8192,

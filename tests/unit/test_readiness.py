@@ -1081,7 +1081,7 @@ NOT_FOUND = {
     "partitions that their table's publication stands for": Scene(
         source=source(
             tables=(
-                table("root", oid=1, kind=TableKind.PARTITIONED, has_children=True),
+                table("root", oid=1, kind=TableKind.PARTITIONED),
                 table("leaf", oid=2, is_partition=True, parent_oids=(1,)),
             ),
             unowned=frozenset({2}),

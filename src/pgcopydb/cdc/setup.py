@@ -84,7 +84,6 @@ def cleanup(work: WorkDirectory, source: Endpoint, target: Endpoint, follow: Fol
             slot_created=False,
             publication_created=False,
             publications=(),
-            origin_created=False,
             cleaned_up=True,
         )
         write_started_over(store, ())

@@ -53,7 +53,7 @@ def prepare_target(work: WorkDirectory, target: Endpoint) -> None:
         facts = read_facts(connection, target)
     silence_triggers(work, target)
     with work.store() as store:
-        update_header(store, progress=kind, origin_created=kind == "origin", target=identify(facts))
+        update_header(store, progress=kind, target=identify(facts))
 
 
 def _refuse_unwritable(work: WorkDirectory, connection: Connection, target: Endpoint) -> None:

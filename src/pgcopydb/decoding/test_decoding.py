@@ -59,7 +59,6 @@ _FLAGS = {
     b"restart_seqs cascade": (True, True),
 }
 _QUOTE = b"'"[0]
-_SPACE = b" "[0]
 _BIT_STRING = b"B'"
 _WORDS: Final[dict[bytes, Value]] = {
     b"null": None,

@@ -56,13 +56,9 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     in_recovery: bool
     started_at: str
     wal_level: str
-    block_size: int
     role: str
     is_superuser: bool
     may_replicate: bool
-    default_read_only: bool
-    max_locks: int
-    """max_locks_per_transaction * (max_connections + max_prepared_transactions)."""
     extensions: tuple[str, ...]
 
     @property
@@ -119,8 +115,7 @@ class UnwritableTable(Struct, frozen=True, kw_only=True):
 class Table(Struct, frozen=True, kw_only=True, gc=False):
     """A table, partitioned table, materialised view or foreign table.
 
-    ``filenode`` is what the transaction's snapshot shows, ``current_filenode`` what the server has
-    now: where they differ the table was rewritten, and the snapshot may see it empty (ruling 12).
+    ``filenode`` is what the transaction's snapshot shows, and changes when the table is rewritten.
     ``bytes`` is heap and TOAST without indexes, ``pages`` the heap's pages now; ``row_estimate`` is
     -1 for a table that was never analysed. ``key_columns`` is a primary key that is valid and not
     deferrable; ``identity_columns`` are those whose old values the stream carries, in key order:
@@ -136,19 +131,15 @@ class Table(Struct, frozen=True, kw_only=True, gc=False):
     tablespace: str | None
     owner: str
     filenode: int
-    current_filenode: int | None
     row_estimate: int
     bytes: int
     pages: int
     is_partition: bool
     parent_oids: tuple[int, ...]
-    has_children: bool
     columns: tuple[Column, ...]
     key_columns: tuple[str, ...]
     replica_identity: ReplicaIdentity
     identity_columns: tuple[str, ...]
-    row_security: bool
-    force_row_security: bool
     row_security_applies: bool
     """Whether this role would see only the rows that policies let it see."""
     readable: bool
@@ -183,7 +174,6 @@ class Index(Struct, frozen=True, kw_only=True, gc=False):
     table_oid: int
     table_schema: str
     table_name: str
-    table_kind: TableKind
     definition: str
     access_method: str
     bytes: int
@@ -219,14 +209,10 @@ class Constraint(Struct, frozen=True, kw_only=True, gc=False):
     table_oid: int
     table_schema: str
     table_name: str
-    table_kind: TableKind
     definition: str
     is_validated: bool
     is_deferrable: bool
-    is_deferred: bool
-    is_local: bool
     parent_oid: int | None
-    index_oid: int | None
     referenced_oid: int | None
     referenced_schema: str | None
     referenced_name: str | None

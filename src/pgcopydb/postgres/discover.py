@@ -1,9 +1,9 @@
 """Reads what a database holds from its catalogue; every answer is one snapshot of one query.
 
-Called in a transaction with an imported snapshot, the lists are those of that snapshot; sizes,
-definitions and ``current_filenode`` are always the server's newest. Objects of extensions, of the
-system, of this program's own schema and temporary ones are left out everywhere. The functions
-raise psycopg's errors: callers wrap them in ``connect.reporting`` with what they were doing.
+Called in a transaction with an imported snapshot, the lists are those of that snapshot; sizes and
+definitions are always the server's newest. Objects of extensions, of the system, of this program's
+own schema and temporary ones are left out everywhere. The functions raise psycopg's errors: callers
+wrap them in ``connect.reporting`` with what they were doing.
 """
 
 from collections import defaultdict
@@ -132,7 +132,7 @@ def each_index(connection: Connection[tuple[Any, ...]]) -> Iterator[Index]:
 
 
 def _index(record: Record) -> Index:
-    return Index(**_converted(record, table_kind=TableKind, constraint_kind=ConstraintKind))
+    return Index(**_converted(record, constraint_kind=ConstraintKind))
 
 
 def list_constraints(connection: Connection[tuple[Any, ...]]) -> list[Constraint]:
@@ -146,7 +146,7 @@ def each_constraint(connection: Connection[tuple[Any, ...]]) -> Iterator[Constra
 
 
 def _constraint(record: Record) -> Constraint:
-    return Constraint(**_converted(record, kind=ConstraintKind, table_kind=TableKind))
+    return Constraint(**_converted(record, kind=ConstraintKind))
 
 
 def list_sequences(connection: Connection[tuple[Any, ...]]) -> list[Sequence]:

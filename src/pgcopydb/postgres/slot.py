@@ -38,7 +38,6 @@ class Slot(Struct, frozen=True, kw_only=True):
     confirmed_flush: int
     restart_lsn: int
     wal_status: str | None
-    temporary: bool
 
 
 def read_slot(connection: Connection, endpoint: Endpoint, name: str) -> Slot | None:
@@ -47,7 +46,7 @@ def read_slot(connection: Connection, endpoint: Endpoint, name: str) -> Slot | N
         row = connection.execute(
             "select slot_name::text, plugin::text, database::text, active_pid,"
             " coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(restart_lsn, '0/0')::text,"
-            " pg_catalog.to_jsonb(s) ->> 'wal_status', temporary"
+            " pg_catalog.to_jsonb(s) ->> 'wal_status'"
             " from pg_catalog.pg_replication_slots as s where slot_name = %s",
             (name,),
         ).fetchone()
@@ -61,7 +60,6 @@ def read_slot(connection: Connection, endpoint: Endpoint, name: str) -> Slot | N
         confirmed_flush=parse_lsn(row[4]),
         restart_lsn=parse_lsn(row[5]),
         wal_status=row[6],
-        temporary=row[7],
     )
 
 

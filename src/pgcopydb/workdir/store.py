@@ -91,7 +91,6 @@ class RunHeader(Struct, frozen=True, kw_only=True):
     publications: tuple[OwnPublication, ...] = ()
     """Those that were created; one that was found ready made is not among them."""
     origin: str | None = None
-    origin_created: bool = False
     progress: str | None = None
     """How the target records what is applied: ``origin`` or ``table`` (ruling 22)."""
     consistent_point: int | None = None

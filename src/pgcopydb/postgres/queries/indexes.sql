@@ -6,7 +6,6 @@ select
   i.indrelid as table_oid,
   tn.nspname::text as table_schema,
   c.relname::text as table_name,
-  c.relkind::text as table_kind,
   pg_catalog.pg_get_indexdef(i.indexrelid) as definition,
   m.amname::text as access_method,
   coalesce(pg_catalog.pg_relation_size(i.indexrelid), 0) as bytes,

@@ -10,19 +10,9 @@ select
   pg_catalog.pg_is_in_recovery() as in_recovery,
   pg_catalog.pg_postmaster_start_time()::text as started_at,
   pg_catalog.current_setting('wal_level') as wal_level,
-  pg_catalog.current_setting('block_size')::int as block_size,
   r.rolname::text as role,
   r.rolsuper as is_superuser,
   r.rolsuper or r.rolreplication as may_replicate,
-  coalesce((
-    select pg_catalog.bool_or(pg_catalog.lower(pg_catalog.split_part(c.setting, '=', 2)) in ('on', 'true', 'yes', '1'))
-    from pg_catalog.pg_db_role_setting as s, pg_catalog.unnest(s.setconfig) as c (setting)
-    where s.setdatabase in (0, d.oid) and s.setrole in (0, r.oid)
-      and pg_catalog.split_part(c.setting, '=', 1) = 'default_transaction_read_only'
-  ), false) as default_read_only,
-  pg_catalog.current_setting('max_locks_per_transaction')::int * (
-    pg_catalog.current_setting('max_connections')::int + pg_catalog.current_setting('max_prepared_transactions')::int
-  ) as max_locks,
   coalesce((
     select pg_catalog.array_agg(e.extname::text order by e.extname) from pg_catalog.pg_extension as e
   ), array[]::text[]) as extensions,

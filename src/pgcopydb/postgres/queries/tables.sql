@@ -11,7 +11,6 @@ select
   t.spcname::text as tablespace,
   pg_catalog.pg_get_userbyid(c.relowner)::text as owner,
   c.relfilenode::bigint as filenode,
-  pg_catalog.pg_relation_filenode(c.oid)::bigint as current_filenode,
   c.reltuples::bigint as row_estimate,
   case
     when not %(sized)s then 0
@@ -30,14 +29,11 @@ select
     select pg_catalog.array_agg(i.inhparent::bigint order by i.inhseqno)
     from pg_catalog.pg_inherits as i where i.inhrelid = c.oid
   ), array[]::bigint[]) as parent_oids,
-  exists (select from pg_catalog.pg_inherits as i where i.inhparent = c.oid) as has_children,
   coalesce(pk.names, array[]::text[]) as key_columns,
   c.relreplident::text as replica_identity,
   coalesce(
     case c.relreplident when 'd' then pk.names when 'i' then ri.names end, array[]::text[]
   ) as identity_columns,
-  c.relrowsecurity as row_security,
-  c.relforcerowsecurity as force_row_security,
   pg_catalog.row_security_active(c.oid) as row_security_applies,
   pg_catalog.has_schema_privilege(n.oid, 'usage')
     and pg_catalog.has_table_privilege(c.oid, 'select') as readable,
