@@ -1,7 +1,5 @@
 """Bounded disk: receive pauses in time, stops cleanly when there is none left, and goes on."""
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +8,13 @@ import pytest
 
 from pgcopydb.cdc.room import stored_bytes
 from pgcopydb.errors import StateError
+from pgcopydb.workdir.changelog import ChangelogWriter, stored_end
 from pgcopydb.workdir.store import open_store
 from tests.support.clock import wait_for
 from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differing_tables
-from tests.support.requirements import missing
 from tests.support.servers import SourceTarget
+from tests.support.small_disks import empty, fill, mounted, resize
 
 SCHEMA = "create table t (id integer primary key, v text)"
 
@@ -77,23 +76,8 @@ def capture(source_target: SourceTarget, tmp_path: Path, pgcopydb_command: Pgcop
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB."""
-    if os.geteuid() != 0:
-        missing("only root can mount a small file system")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def leave(disk: Path, free: int) -> Path:
-    """Fill the disk until only so many bytes are free; return the file to remove again."""
-    status = os.statvfs(disk)
-    filler = disk / "filler"
-    filler.write_bytes(b"\0" * (status.f_bavail * status.f_frsize - free))
-    return filler
+    with mounted(tmp_path / "disk", megabytes=16) as disk:
+        yield disk
 
 
 def test_receive_pauses_at_its_limit_and_goes_on_when_changes_are_applied(
@@ -142,14 +126,14 @@ def test_a_full_disk_stops_receive_with_nothing_confirmed_that_is_not_stored(
     with pgcopydb_background("stream", "prefetch", *capture.source) as running:
         assert wait_for(lambda: "receiving from slot" in running.stderr)
         capture.insert(1, rows=1)
-        leave(small_disk, 4 * MB)
+        fill(small_disk, free=4 * MB)
         commit = capture.insert(1, rows=1, size=8_000_000)
         result = running.wait(60)
     assert result.status == 3
     assert f"{small_disk / 'work' / 'cdc'} has no room for" in result.stderr
     confirmed = f"select confirmed_flush_lsn <= '{commit}' from pg_replication_slots"
     assert source_target.source.rows(confirmed) == [(True,)]
-    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    resize(small_disk, megabytes=200)
     capture.drain()
 
 
@@ -161,10 +145,26 @@ def test_a_catalogue_on_a_full_disk_is_not_taken_for_a_damaged_one(
     catalogue = small_disk / "catalogue.db"
     with open_store(catalogue):
         pass
-    leave(small_disk, 0)
+    fill(small_disk, free=0)
     with pytest.raises(StateError, match="has no room") as caught, open_store(catalogue):
         pass
     assert "--restart" not in (caught.value.hint or "")
+
+
+def test_stored_changes_on_a_full_disk_are_not_taken_for_damaged_ones(
+    source_target: SourceTarget, small_disk: Path
+) -> None:
+    """Whoever removes them, as was said, loses what the source does not have any more."""
+    writer = ChangelogWriter(small_disk, max_segment_bytes=MB)
+    writer.append(b"frames", slice_number=None, final=True, end_lsn=10)
+    writer.close()
+    fill(small_disk, free=0)
+    for use in (stored_end, lambda disk: ChangelogWriter(disk, max_segment_bytes=MB)):
+        with pytest.raises(StateError, match="has no room") as caught:
+            use(small_disk)
+        assert "remove" not in (caught.value.hint or "")
+    empty(small_disk)
+    assert stored_end(small_disk) == 10
 
 
 def test_receive_pauses_while_the_disk_is_nearly_full(
@@ -176,12 +176,12 @@ def test_receive_pauses_while_the_disk_is_nearly_full(
     capture = Capture(source_target, small_disk / "work", pgcopydb_command)
     with pgcopydb_background("stream", "prefetch", *capture.source) as running:
         assert wait_for(lambda: "receiving from slot" in running.stderr)
-        filler = leave(small_disk, MB)
+        fill(small_disk, free=MB)
         assert wait_for(lambda: "receiving pauses" in running.stderr)
         assert "MB are free on the disk of" in running.stderr
         capture.insert(20, rows=50)
         time.sleep(4)
-        filler.unlink()
+        empty(small_disk)
         assert wait_for(lambda: "receiving goes on" in running.stderr)
         capture.ok("stream", "sentinel", "set", "endpos", "--current", *capture.source)
         result = running.wait(60)

@@ -1,21 +1,16 @@
 """What happens on the target in the middle of a copy or a follow, and what becomes of the rows."""
 
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pgcopydb.demo.processes import server_user
 from tests.support.clock import wait_for
 from tests.support.equality import differences
-from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, SourceTarget
+from tests.support.small_disks import database_on_disk, resize
 from tests.support.steps import Stream, apply_waits_for_a_lock
 
 pytestmark = pytest.mark.forked_commands
@@ -166,73 +161,23 @@ def _applies(database: Database) -> bool:
     return database.rows(query) != []
 
 
-class SmallDisk:
-    """A disk of its own for the target's database, which can be made larger."""
-
-    def __init__(self, target: Database, place: Path) -> None:
-        self._target = target
-        self._place = place
-        self._space = f"space_{target.name}"
-
-    def mount(self, megabytes: int) -> None:
-        """Put a disk of that size under the database, which nobody uses."""
-        self._place.mkdir()
-        self._mount(f"size={megabytes}m")
-        inside = self._place / "space"
-        inside.mkdir()
-        if user := server_user():
-            shutil.chown(inside, user)
-        with self._target.cluster.connect() as connection:
-            connection.execute(f"create tablespace {self._space} location '{inside}'".encode())
-        self._move_to(self._space)
-
-    def enlarge(self, megabytes: int) -> None:
-        """Give the disk another size."""
-        self._mount(f"remount,size={megabytes}m")
-
-    def unmount(self) -> None:
-        """Put the database back where it was, and take the disk away."""
-        self._move_to("pg_default")
-        with self._target.cluster.connect() as connection:
-            connection.execute(f"drop tablespace {self._space}".encode())
-        subprocess.run(["umount", "--lazy", self._place], check=True)
-        self._place.rmdir()
-
-    def _mount(self, options: str) -> None:
-        options = f"{options},mode=0755"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self._place], check=True)
-
-    def _move_to(self, space: str) -> None:
-        with self._target.cluster.connect() as connection:
-            connection.execute(
-                f"alter database {self._target.name} set tablespace {space}".encode()
-            )
-
-
 @pytest.fixture
-def small_disk(stream: Stream) -> Iterator[SmallDisk]:
+def small_disk(stream: Stream) -> Iterator[Path]:
     """A disk of 20 MB under the target's database, of which an empty one takes 8."""
-    if os.geteuid() != 0:
-        missing("only root can mount a small file system")
-    place = Path(tempfile.gettempdir(), f"pgcopydb-disk-{os.getpid()}")  # short, and open to all
-    disk = SmallDisk(stream.pair.target, place)
-    disk.mount(20)
-    try:
+    with database_on_disk(stream.pair.target, megabytes=20) as disk:
         yield disk
-    finally:
-        disk.unmount()
 
 
 @pytest.mark.parametrize("source_target", [(16, 18, LARGE)], indirect=True)
 def test_a_target_whose_disk_is_full_stops_it_and_with_room_it_goes_on(
-    stream: Stream, small_disk: SmallDisk
+    stream: Stream, small_disk: Path
 ) -> None:
     source = stream.pair.source
     refused = stream.run("clone", "--follow", status=7)
     assert "No space left on device" in refused.stderr
     assert "free disk space" in refused.stderr.partition("HINT:")[2]
     assert source.rows("select from pg_replication_slots") == []
-    small_disk.enlarge(32)
+    resize(small_disk, megabytes=32)
     with stream.start("clone", "--follow", "--restart", "--drop-if-exists") as running:
         assert wait_for(lambda: "applying from" in running.stderr, seconds=60), running.stderr
         source.execute("insert into large select id + 100000, pad from large")
@@ -241,7 +186,7 @@ def test_a_target_whose_disk_is_full_stops_it_and_with_room_it_goes_on(
     assert "No space left on device" in stopped.stderr
     assert "free disk space" in stopped.stderr.partition("HINT:")[2]
     assert stream.count("large") == 12000
-    small_disk.enlarge(64)
+    resize(small_disk, megabytes=64)
     stream.set_endpos()
     stream.run("clone", "--follow", "--resume")
     assert differences(source, stream.pair.target) == []

@@ -163,7 +163,7 @@ def bring_to_disk(path: Path) -> None:
 
 
 def open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
-    """Open a segment that exists; raise StateError when it is damaged.
+    """Open a segment that exists; raise StateError when it is damaged, or its disk full or failing.
 
     Without ``durable`` commits do not wait for the disk.
     """
@@ -181,6 +181,7 @@ def open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
             problem = f"another version of pgcopydb wrote it (format {version})"
         segment.close()
     except sqlite3.DatabaseError as error:
+        refuse_full_disk(path, error)
         problem = str(error)
     except UnicodeDecodeError:
         problem = "its schema cannot be read"
