@@ -1,10 +1,9 @@
 """What administrators of either server set, do or take away while a migration is under way."""
 
+import itertools
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,11 @@ from tests.support.commands import (
     running,
 )
 from tests.support.equality import differences, differing_tables
-from tests.support.failing_syncs import replay_with_failing_syncs
+from tests.support.failing_syncs import (
+    failing_to_sync,
+    replay_with_failing_syncs,
+    run_with_failing_sync,
+)
 from tests.support.requirements import missing
 from tests.support.servers import AsRole, Database, MakeCluster, SourceTarget
 from tests.support.steps import Stream, apply_waits_for_a_lock
@@ -150,27 +153,8 @@ def test_a_role_of_the_target_that_loses_what_it_needs_stops_it_between_transact
     stream.pair = pair
 
 
-@contextmanager
-def failing_to_sync(pid: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Let the next attempt of a process to bring a file to disk fail with EIO."""
-    strace = shutil.which("strace")
-    if strace is None or os.geteuid() != 0:
-        missing("only root can let system calls of another process fail, with strace")
-    calls = "fsync,fdatasync"
-    command = [strace, "-f", "-p", str(pid), "-e", f"trace={calls}"]
-    command += ["-e", f"inject={calls}:error=EIO:when=1", "-o", "/dev/null"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracing:
-        assert tracing.stderr is not None
-        assert b"attached" in tracing.stderr.readline()
-        try:
-            yield tracing
-        finally:
-            # It may wait for ever for threads of a process that was killed.
-            tracing.kill()
-
-
 def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stored(
-    stream: Stream,
+    stream: Stream, tmp_path: Path
 ) -> None:
     """EIO when stored changes are brought to disk: the page cache cannot be trusted after that."""
     stream.both(SCHEMA)
@@ -184,7 +168,7 @@ def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stor
         (before,) = stream.pair.source.rows("select pg_current_wal_insert_lsn()::text")[0]
         confirmed = f"select 1 from pg_replication_slots where confirmed_flush_lsn >= '{before}'"
         assert wait_for(lambda: stream.pair.source.rows(confirmed) != [])
-        with failing_to_sync(int(found.group(1))):
+        with failing_to_sync(int(found.group(1)), tmp_path / "trace"):
             with stream.pair.source.connect() as connection:
                 connection.execute("begin; insert into item values (1, 'one')")
                 row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
@@ -197,6 +181,38 @@ def test_a_disk_that_fails_stops_receive_with_nothing_confirmed_that_is_not_stor
     confirmed = f"select confirmed_flush_lsn <= '{row[0]}' from pg_replication_slots"
     assert stream.pair.source.rows(confirmed) == [(True,)]
     stream.replay()
+
+
+_STORE = """
+import os, sys
+from pathlib import Path
+from pgcopydb.workdir.changelog import ChangelogWriter
+directory = Path(sys.argv[1])
+directory.mkdir()
+writer = ChangelogWriter(directory, max_segment_bytes=1 << 30)
+for end in range(1, 13):
+    writer.append(bytes(500_000), slice_number=None, final=True, end_lsn=end)
+writer.make_durable()
+os._exit(0)
+"""
+"""Stores more than SQLite keeps in its log, and ends well, at once, when all of it is on disk."""
+
+
+def test_no_log_of_stored_changes_fails_to_reach_the_disk_unnoticed(tmp_path: Path) -> None:
+    """As in a checkpoint of SQLite's own, after which the next attempt passes for a good one."""
+    failed: list[str] = []
+    for number in itertools.count(5):  # those before are of a file without a name
+        finished, calls = run_with_failing_sync(
+            tmp_path / f"run-{number}",
+            [str(tmp_path / f"cdc-{number}")],
+            number,
+            program=[sys.executable, "-c", _STORE],
+        )
+        if not calls:
+            break
+        failed += [call for call in calls if ".db-wal>" in call]
+        assert finished.status != 0 or ".db-wal>" not in calls[0], calls
+    assert len(failed) >= 3
 
 
 def test_single_syncs_of_a_run_that_fail(stream: Stream) -> None:

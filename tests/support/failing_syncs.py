@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.commands import Finished, clean_environment, running
@@ -21,27 +22,54 @@ from tests.support.steps import Stream
 
 _CALLS = "fsync,fdatasync"
 _SECONDS = 120.0
+_PGCOPYDB = str(Path(sys.executable).with_name("pgcopydb"))
 
 
 def run_with_failing_sync(
-    place: Path, words: Sequence[str], number: int
+    place: Path, words: Sequence[str], number: int, *, program: Sequence[str] = (_PGCOPYDB,)
 ) -> tuple[Finished, list[str]]:
     """Run a command to its end; return how it ended, and the calls that were made to fail.
 
     ``place`` is a directory that is not there yet.
     """
-    strace = shutil.which("strace")
-    if strace is None or os.geteuid() != 0:
-        missing("only root can let system calls of another process fail, with strace")
     trace = place.with_name(place.name + ".trace")
-    injected = f"inject={_CALLS}:error=EIO:when={number}"
-    command = [strace, "-f", "-qq", "-y", "-o", str(trace), "-e", f"trace={_CALLS}", "-e", injected]
-    command += [str(Path(sys.executable).with_name("pgcopydb")), *words]
+    command = [*_tracing(trace, number), "-qq", *program, *words]
     environment = clean_environment(place.with_name("home"))
     with running(command, place, environment, subprocess.DEVNULL) as started:
         finished = started.wait(_SECONDS)
-    lines = trace.read_text(errors="replace").splitlines()
-    return finished, [line for line in lines if "INJECTED" in line]
+    return finished, _failed(trace)
+
+
+@contextmanager
+def failing_to_sync(pid: int, trace: Path) -> Iterator[Callable[[], list[str]]]:
+    """Let the next attempt of a process to bring a file to disk fail with EIO.
+
+    Gives what tells the calls that were made to fail. ``trace`` is a file for them.
+    """
+    command = [*_tracing(trace, 1), "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracing:
+        assert tracing.stderr is not None
+        assert b"attached" in tracing.stderr.readline()
+        try:
+            yield lambda: _failed(trace)
+        finally:
+            # It may wait for ever for threads of a process that was killed.
+            tracing.kill()
+
+
+def _tracing(trace: Path, number: int) -> list[str]:
+    """Return the beginning of a command that lets the n-th attempt of each process fail."""
+    strace = shutil.which("strace")
+    if strace is None or os.geteuid() != 0:
+        missing("only root can let system calls of another process fail, with strace")
+    injected = f"inject={_CALLS}:error=EIO:when={number}"
+    return [strace, "-f", "-y", "-o", str(trace), "-e", f"trace={_CALLS}", "-e", injected]
+
+
+def _failed(trace: Path) -> list[str]:
+    """Return the calls that were made to fail, each with the path of its file."""
+    lines = trace.read_text(errors="replace").splitlines() if trace.exists() else []
+    return [line for line in lines if "INJECTED" in line]
 
 
 def replay_with_failing_syncs(

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shutil
+import sqlite3
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -319,6 +322,37 @@ def test_a_directory_that_cannot_be_brought_to_disk_makes_nothing_durable(
             writer.make_durable()
     writer.make_durable()
     writer.close()
+
+
+def test_what_another_writer_left_is_written_to_disk_anew(tmp_path: Path) -> None:
+    """A disk that failed it says so once; only what is written again is brought there again."""
+    failed = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    append_whole(failed, 10, b"a")
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    without_log = tmp_path / "without log"
+    without_log.mkdir()
+    shutil.copy(tmp_path / segment_name(1), without_log)
+    assert stored_end(without_log) == 10
+    append_whole(writer, 20, b"b")
+    writer.close()
+    failed.close()
+    assert stored_end(tmp_path) == 20
+
+
+def test_a_reader_that_lets_nobody_write_anew_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgcopydb.workdir.changelog.writer._LET_GO_WITHIN", 0.2)
+    first = ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    append_whole(first, 10, b"a")
+    with closing(sqlite3.connect(tmp_path / segment_name(1))) as other:
+        other.execute("begin")
+        other.execute("select count(*) from chunk").fetchone()
+        append_whole(first, 20, b"b")
+        with pytest.raises(StateError, match="does not let go of"):
+            ChangelogWriter(tmp_path, max_segment_bytes=1 << 20)
+    ChangelogWriter(tmp_path, max_segment_bytes=1 << 20).close()
+    first.close()
 
 
 def test_what_a_killed_writer_left_is_made_durable_by_the_next(tmp_path: Path) -> None:

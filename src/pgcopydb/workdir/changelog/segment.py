@@ -165,13 +165,17 @@ def bring_to_disk(path: Path) -> None:
 def open_segment(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     """Open a segment that exists; raise StateError when it is damaged, or its disk full or failing.
 
-    Without ``durable`` commits do not wait for the disk.
+    Without ``durable`` commits do not wait for the disk, and the log of SQLite is written into the
+    file only when that is asked for: in a checkpoint of its own SQLite goes on when bringing the
+    log to disk fails, and the next attempt, to which that is not told again, would pass for a good
+    one.
     """
     problem: str | None = "it was never completed"
     try:
         segment = connect_sqlite(path, create=False)
         if not durable:
             segment.execute("pragma synchronous = normal")
+            segment.execute("pragma wal_autocheckpoint = 0")
         version = segment.execute("pragma user_version").fetchone()[0]
         if version == _FORMAT:
             problem = schema_difference(segment, _SCHEMA)

@@ -1,9 +1,13 @@
 """Storing: the one writer of a changelog appends chunks and begins segments."""
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
+from pgcopydb.errors import StateError
+from pgcopydb.runtime import signals
 from pgcopydb.workdir.changelog.chunk import Frame, checksum
 from pgcopydb.workdir.changelog.positions import stored_end
 from pgcopydb.workdir.changelog.segment import (
@@ -21,6 +25,15 @@ from pgcopydb.workdir.changelog.segment import (
 from pgcopydb.workdir.store import refuse_full_disk
 from pgcopydb.workdir.transaction import transaction
 
+_CHECKPOINT_BYTES: Final = 4 << 20
+"""Bytes of SQLite's log after which it is written into the segment itself."""
+
+_LOGGED_BESIDE: Final = 8 << 10
+"""Bytes by which the log grows with each chunk beside its frames: the pages that lead to it."""
+
+_LET_GO_WITHIN: Final = 30.0
+"""Seconds in which readers have to come to the end of what they read just now."""
+
 
 class ChangelogWriter:
     """The one writer of a changelog; each one is a new session.
@@ -33,13 +46,14 @@ class ChangelogWriter:
         self._directory = directory
         self._max_segment_bytes = max_segment_bytes
         self._relations: dict[bytes, Frame] = {}
-        self._bytes = 0
+        self._bytes = self._logged_bytes = 0
         self._is_durable = False  # a writer before this one may have been killed
         self._log_is_named = False
         self.stored_end = stored_end(directory)
         files = segment_files(directory)
         if files:
             self._segment = open_segment(files[-1], durable=False)
+            self._take_over(files[-1])
             self._bytes = files[-1].stat().st_size
             last_id, last_session = self._segment.execute(
                 "select coalesce(max(id), ?), coalesce(max(session), 0) from chunk",
@@ -89,9 +103,12 @@ class ChangelogWriter:
         self._is_durable = False
         self._relations.update(described)
         self._bytes += len(frames)
+        self._logged_bytes += len(frames) + _LOGGED_BESIDE
         self._next_id += 1
         if final:
             self.stored_end = end_lsn
+        if self._logged_bytes >= _CHECKPOINT_BYTES:
+            self._checkpoint()
 
     def make_durable(self) -> None:
         """Bring everything that was appended to disk.
@@ -111,6 +128,27 @@ class ChangelogWriter:
         self._segment.execute("pragma synchronous = normal")
         self._is_durable = True
 
+    def _checkpoint(self) -> None:
+        """Write SQLite's log into the segment, as far as no reader needs it, and begin it anew."""
+        self.make_durable()
+        self._segment.execute("pragma wal_checkpoint(passive)")
+        self._logged_bytes = 0
+
+    def _take_over(self, path: Path) -> None:
+        """Bring to disk what a writer before this one left in SQLite's log: by writing it anew.
+
+        A disk that failed says so once. Of what it lacks since then the system believes that it is
+        there, and a later attempt has nothing to do.
+        """
+        deadline = time.monotonic() + _LET_GO_WITHIN
+        while self._segment.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+            signals.raise_if_stopped()
+            if time.monotonic() > deadline:
+                raise StateError(
+                    f"another process does not let go of {path}",
+                    hint="see which one has that file open and end it, then go on with --resume",
+                )
+
     def _insert(self, row: tuple[int | None, ...], blob: bytes) -> None:
         self._segment.execute(
             "insert into chunk values (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, blob[:MOST_BYTES])
@@ -129,7 +167,7 @@ class ChangelogWriter:
         self.make_durable()  # before a newer segment is: a crash must not leave a gap
         self._segment.close()
         self._segment = self._create(self._relations.values())
-        self._bytes = 0
+        self._bytes = self._logged_bytes = 0
 
     def _create(self, relations: Iterable[Frame]) -> sqlite3.Connection:
         self._log_is_named = False
