@@ -58,7 +58,8 @@ campaign: compiled
 	CAMPAIGN_RUNS=$(CAMPAIGN_RUNS) CAMPAIGN_FAULTS=$(CAMPAIGN_FAULTS) \
 		$(BIN)/pytest -q -p no:randomly -n $(TEST_WORKERS) --dist worksteal \
 		tests/campaign/kill_follow.py tests/campaign/kill_clone.py \
-		tests/campaign/cut_follow.py tests/campaign/cut_copy.py
+		tests/campaign/cut_follow.py tests/campaign/cut_copy.py \
+		tests/campaign/trouble_follow.py
 	$(call kills,apply,WORKER)
 	$(call kills,receive,WORKER)
 	$(call kills,target server,SERVER)

@@ -25,6 +25,7 @@ _TITLES = {
     "cut_follow": "networks fail while changes are followed",
     "kill_clone": "processes, sessions and the target are killed during a base copy",
     "kill_follow": "processes, sessions and servers are killed while changes are followed",
+    "trouble_follow": "disks, locks, limits and full servers while changes are followed",
 }
 
 _SUFFERED = (

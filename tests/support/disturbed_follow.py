@@ -7,10 +7,12 @@ ever. The same seed takes the same decisions; the moments are
 never quite the same.
 """
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from random import Random
 
 from tests.scenarios.migration import Migration, assert_alone
@@ -27,6 +29,8 @@ _RECOVERY_SECONDS = 30.0
 
 SERVER_IS_GONE = frozenset({6, 7})
 """Statuses with which a command gives up that cannot reach a server: the source, the target."""
+
+_LINE = re.compile(r"^\S+ (\d+) \w+ +(.*)$", re.MULTILINE)
 
 
 class DisturbedFollow(ABC):
@@ -106,8 +110,12 @@ class DisturbedFollow(ABC):
             lambda: self.recovery.is_over or not self.running.is_running, seconds=_RECOVERY_SECONDS
         )
         if not self.running.is_running:
-            self.ended(SERVER_IS_GONE)
-            self.resume()
+            self.gave_up()
+
+    def gave_up(self) -> None:
+        """See that a command which has ended by itself had reason to, and resume it."""
+        self.ended(SERVER_IS_GONE)
+        self.resume()
 
     def drain(self) -> None:
         """Let everything be applied that was written; nobody writes any more."""
@@ -124,10 +132,14 @@ class DisturbedFollow(ABC):
         for _ in range(2):  # a server that recovers refuses a command that begins just then
             if finished.status == 0:
                 break
-            self.resume(draining=True)
+            self.not_at_end()
             finished = self.running.wait(_DRAIN_SECONDS)
         assert finished.status == 0, finished.stderr
         assert_alone(self.running)
+
+    def not_at_end(self) -> None:
+        """See to a command that could not come to its end: resume it."""
+        self.resume(draining=True)
 
     def ended(self, statuses: Collection[int]) -> Finished:
         """Return how the command ended, which has to be with one of these statuses."""
@@ -148,3 +160,18 @@ class DisturbedFollow(ABC):
     def goes_on(self, seconds: float) -> bool:
         """Tell whether the command still runs after some seconds."""
         return not wait_for(lambda: not self.running.is_running, seconds=seconds)
+
+    def worker(self, message: str) -> int | None:
+        """Return the process that has logged a message last, if it still runs."""
+        pids = [int(pid) for pid, text in _LINE.findall(self.running.stderr) if message in text]
+        found = parent_and_session(pids[-1]) if pids else None
+        return pids[-1] if found is not None and found[1] == self.running.pid else None
+
+
+def parent_and_session(pid: int) -> tuple[int, int] | None:
+    """Return the parent and the session of a process, None when it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[1]), int(fields[3])

@@ -6,7 +6,7 @@
 """
 
 from tests.support import networks
-from tests.support.disturbed_follow import SERVER_IS_GONE, DisturbedFollow
+from tests.support.disturbed_follow import DisturbedFollow
 from tests.support.networks import FOLLOWING, ProxiedMigration
 
 
@@ -30,5 +30,4 @@ class FollowCutRun(DisturbedFollow):
         if self.running.is_running:
             self.tally.survived += 1
             return
-        self.ended(SERVER_IS_GONE)
-        self.resume()
+        self.gave_up()

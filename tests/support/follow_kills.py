@@ -7,12 +7,10 @@
 
 import itertools
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from random import Random
 
 import psycopg
@@ -21,7 +19,7 @@ from tests.scenarios.migration import Migration
 from tests.support.background import InBackground
 from tests.support.clock import wait_for
 from tests.support.disturbed import STOP_SECONDS
-from tests.support.disturbed_follow import SERVER_IS_GONE, DisturbedFollow
+from tests.support.disturbed_follow import SERVER_IS_GONE, DisturbedFollow, parent_and_session
 from tests.support.servers import Connection, Database
 from tests.support.source_health import is_outage
 
@@ -51,8 +49,6 @@ select format('batch %s has rows without their number', batch) from load
  group by batch
 """
 """Finds the large transactions of which only a part is there."""
-
-_LINE = re.compile(r"^\S+ (\d+) \w+ +(.*)$", re.MULTILINE)
 
 _APPLYING = """
 select pid from pg_stat_activity
@@ -249,22 +245,16 @@ class FollowKillRun(DisturbedFollow):
         target.start()
         return True
 
-    def _worker(self, message: str) -> int | None:
-        """Return the process that has logged a message last, if it still runs."""
-        pids = [int(pid) for pid, text in _LINE.findall(self.running.stderr) if message in text]
-        found = _parent_and_session(pids[-1]) if pids else None
-        return pids[-1] if found is not None and found[1] == self.running.pid else None
-
     def _kill_worker(self, message: str, *, its_parent: bool = False) -> bool:
-        pid = self._worker(message)
-        found = _parent_and_session(pid) if pid else None
+        pid = self.worker(message)
+        found = parent_and_session(pid) if pid else None
         if pid is None or found is None:
             return False
         return _send(found[0] if its_parent else pid, signal.SIGKILL)
 
     def _stop_a_worker(self) -> bool:
         """Let a worker stand still until that is told, then let it go on."""
-        pid = self._worker(self.random.choice(["receiving from", "applying from"]))
+        pid = self.worker(self.random.choice(["receiving from", "applying from"]))
         if pid is None or not _send(pid, signal.SIGSTOP):
             return False
         told = wait_for(lambda: self._is_told(pid) or not self.running.is_running, seconds=15)
@@ -274,7 +264,7 @@ class FollowKillRun(DisturbedFollow):
 
     def _stop_a_worker_for_good(self) -> bool:
         """Let a worker stand still, and ask the command to end."""
-        pid = self._worker(self.random.choice(["receiving from", "applying from"]))
+        pid = self.worker(self.random.choice(["receiving from", "applying from"]))
         if pid is None or not _send(pid, signal.SIGSTOP):
             return False
         return self.running.ask_to_stop(signal.SIGTERM)
@@ -330,15 +320,6 @@ def _send(pid: int, number: signal.Signals) -> bool:
         os.kill(pid, number)
         return True
     return False
-
-
-def _parent_and_session(pid: int) -> tuple[int, int] | None:
-    """Return the parent and the session of a process, None when it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return int(fields[1]), int(fields[3])
 
 
 def _answers(database: Database) -> bool:
