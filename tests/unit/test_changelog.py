@@ -137,6 +137,29 @@ def test_a_new_session_voids_an_unfinished_transaction(tmp_path: Path) -> None:
     second.close()
 
 
+def test_what_is_stored_while_a_reader_looks_for_the_next_segment_is_read_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ChangelogWriter(tmp_path, max_segment_bytes=200)
+    append_whole(writer, 10, b"a")
+    reader = ChangelogReader(tmp_path)
+    assert [end for _, _, end in read_all(reader)] == [10]
+
+    def files_after_more_is_stored(directory: Path) -> list[Path]:
+        if writer.stored_end == 10:
+            append_whole(writer, 20, b"b" * 200)
+            append_whole(writer, 30, b"c")
+        return segment_files(directory)
+
+    monkeypatch.setattr(
+        "pgcopydb.workdir.changelog.reader.segment_files", files_after_more_is_stored
+    )
+    assert [end for _, _, end in read_all(reader)] == [20, 30]
+    assert len(segment_files(tmp_path)) == 2
+    reader.close()
+    writer.close()
+
+
 def test_relation_frames_outlive_pruning(tmp_path: Path) -> None:
     """Ruling 1: a relation is described once a session; pruning must not forget it."""
     writer = ChangelogWriter(tmp_path, max_segment_bytes=10)

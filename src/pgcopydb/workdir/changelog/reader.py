@@ -69,9 +69,13 @@ class ChangelogReader:
         chunk = self._read_here()
         if chunk is not None:
             return chunk
-        if self._next_id == self._first_id or not (following := self._following()):
+        if self._next_id == self._first_id or not (later := self._later()):
             return None
-        self._use(open_segment(following), self._next_id)
+        # The writer may have gone on, here and in later ones, since this segment was looked at.
+        chunk = self._read_here()
+        if chunk is not None:
+            return chunk
+        self._use(open_segment(self._following(later)), self._next_id)
         return self._read_here()
 
     def read_one(self, chunk: int) -> Chunk:
@@ -82,14 +86,15 @@ class ChangelogReader:
             raise damaged_file(self._path, f"chunk {chunk} is not there")
         return found
 
-    def _following(self) -> Path | None:
-        """Return the segment that begins with the next chunk, None while there is none.
+    def _later(self) -> list[Path]:
+        """Return the segments after this one, to which nothing is added once there are any."""
+        return [path for path in segment_files(self._directory) if int(path.stem) > self._first_id]
+
+    def _following(self, later: Sequence[Path]) -> Path:
+        """Return the segment that begins with the next chunk.
 
         Raises StateError when only later ones are there: the end of what is stored is not here.
         """
-        later = [path for path in segment_files(self._directory) if int(path.stem) > self._first_id]
-        if not later:
-            return None
         if int(later[0].stem) != self._next_id:
             raise StateError(
                 f"stored changes are missing before {later[0]}",
