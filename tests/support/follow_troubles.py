@@ -325,7 +325,7 @@ class FollowTroubleRun(DisturbedFollow):
         with failing_to_sync(pid, trace) as failed:
             wait_for(lambda: bool(failed()) or not self.running.is_running, seconds=5)
             calls = failed()
-        trace.unlink()
+        trace.unlink(missing_ok=True)
         if not calls:
             return False
         if self.goes_on(STOP_SECONDS):
