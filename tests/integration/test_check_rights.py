@@ -724,7 +724,8 @@ def test_roles_that_only_a_superuser_may_create(
     mover = f"mover of {target.name}"
     source.execute(
         "create role chief superuser; create role sender replication; create role plain;"
-        " create role logged; alter role logged set log_statement = 'all'"
+        " create role logged; alter role logged set log_statement = 'all';"
+        " grant set on parameter log_min_messages to plain"
     )
     scene = Scene(source, target, as_target=role(target, mover))
     target.execute(
@@ -737,6 +738,8 @@ def test_roles_that_only_a_superuser_may_create(
     assert 'creating role "sender" failed' in found.message
     assert "setting log_statement failed" in found.message
     assert "plain" not in found.message
+    (right,) = (one for one in scene.look(intent).findings if one.check == "role-parameters")
+    assert 'GRANT SET ON PARAMETER "log_min_messages" TO "plain"' in right.message
     assert target.rows("select from pg_roles where rolname in ('chief', 'plain')") == []
     options = ["--source", source.conninfo, "--target", scene.as_target]
     options += ["--no-owner", "--roles", "--no-role-passwords"]
@@ -748,6 +751,8 @@ def test_roles_that_only_a_superuser_may_create(
     assert checks(scene.look(intent).fatal) == set()
     finished = pgcopydb_command("clone", "--dir", str(tmp_path / "w"), *options)
     assert finished.status == 0, finished.stderr
+    assert 'left out: GRANT SET ON PARAMETER "log_min_messages" TO "plain"' in finished.stderr
+    source.execute("revoke set on parameter log_min_messages from plain")  # so that it can go
     assert target.rows("select from pg_roles where rolname = 'plain'") == [()]
 
 

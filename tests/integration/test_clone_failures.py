@@ -38,7 +38,7 @@ from tests.integration.test_clone import (
     run_clone,
 )
 from tests.support.clock import wait_for
-from tests.support.commands import PgcopydbBackground
+from tests.support.commands import Pgcopydb, PgcopydbBackground
 from tests.support.equality import differences
 from tests.support.litter import assert_quiet, litter
 from tests.support.proxy import Proxy
@@ -227,6 +227,43 @@ def test_rows_that_the_target_refuses_end_the_run(
     # A hang would not end by itself; the machine may have other work.
     assert time.monotonic() - started < 60
     assert source_target.target.rows("select count(*) from strict") == [(0,)]
+
+
+@pytest.mark.parametrize("source_target", [(15, 15)], indirect=True)
+@pytest.mark.parametrize(
+    ("object_", "doing"),
+    [
+        ("create index t_lower on t (lowered(v))", "building index public.t_lower"),
+        ("alter table t add check (lowered(v) <> '')", "copying public.t"),
+        ("create materialized view m as select lowered(v) from t", "view public.m"),
+    ],
+    ids=["index", "constraint", "view"],
+)
+def test_what_a_function_finds_by_a_path_of_its_user(
+    source_target: SourceTarget, tmp_path: Path, object_: str, doing: str
+) -> None:
+    """Applications call their functions with a search_path, as no copy and no restore does."""
+    source_target.source.execute(
+        """
+        create function shortened(text) returns text language sql immutable
+          as 'select lower(left($1, 10))';
+        create function lowered(text) returns text language plpgsql immutable
+          as 'begin return shortened($1); end';
+        create table t (id integer primary key, v text);
+        insert into t select g, 'V' || g from generate_series(1, 3) g;
+        """
+        + object_
+    )
+    with pytest.raises(SqlError) as caught:
+        run_clone(source_target, tmp_path)
+    assert doing in caught.value.message
+    assert "shortened(text) does not exist" in caught.value.message
+    assert caught.value.message.endswith(", which function public.lowered(text) names")
+    assert "ALTER FUNCTION ... SET search_path" in (caught.value.hint or "")
+    for database in (source_target.source, source_target.target):
+        database.execute("alter function lowered(text) set search_path = public")
+    run_clone(source_target, tmp_path, resume=True)
+    assert differences(source_target.source, source_target.target) == []
 
 
 def test_rows_hidden_from_the_role_are_refused(source_target: SourceTarget, tmp_path: Path) -> None:
@@ -653,3 +690,40 @@ def test_a_copy_that_is_refused_leaves_nothing_of_its_beginning(
     source_target.target.execute("drop table big")
     run_clone(source_target, work)
     assert differences(source_target.source, source_target.target) == []
+
+
+GUARDED = """
+create table a (id integer primary key); insert into a values (1);
+create table b (id integer primary key references a); insert into b values (1);
+create table noted (tag text);
+create function refuse() returns event_trigger language plpgsql as $$
+begin
+  if tg_tag !~ 'PUBLICATION' then raise exception 'no % here', tg_tag; end if;
+end $$;
+create function note() returns event_trigger language plpgsql as $$
+begin
+  if tg_tag !~ 'PUBLICATION' then insert into public.noted values (tg_tag); end if;
+end $$;
+create event trigger note on sql_drop execute function note();
+create event trigger refuse on ddl_command_start execute function refuse();
+"""
+
+
+@pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
+@pytest.mark.parametrize("follow", [False, True])
+def test_event_triggers_of_the_copy_do_not_meet_what_comes_after_them(
+    source_target: SourceTarget, pgcopydb_command: Pgcopydb, tmp_path: Path, follow: bool
+) -> None:
+    """They would refuse the end of it, or note it in a table."""
+    source, target = source_target.source, source_target.target
+    source.execute(GUARDED)
+    sides = ["--dir", str(tmp_path / "work"), *source_target.options]
+    end = source.rows("select pg_current_wal_lsn()")[0][0]
+    copied = pgcopydb_command("clone", *(["--follow", "--endpos", end] if follow else []), *sides)
+    assert copied.status == 0, copied.stderr
+    if follow:
+        cleaned = pgcopydb_command("stream", "cleanup", *sides)
+        assert cleaned.status == 0, cleaned.stderr
+    assert helper_schemas(target) == 0
+    assert target.rows("select count(*) from noted") == [(0,)]
+    assert differences(source, target) == []

@@ -271,7 +271,10 @@ def test_a_quoted_statement_is_not_repeated(tmp_path: Path) -> None:
         """,
     )
     error = run_tool([program], {"PATH": os.defpath}).error()
-    assert error.message == ("pg_restore failed: could not execute query: ERROR: permission denied")
+    assert error.message == (
+        "pg_restore failed: could not execute query: ERROR: permission denied,"
+        " in CREATE USER MAPPING FOR a"
+    )
     assert "s3cret" not in f"{error.message}{error.hint}"
 
 

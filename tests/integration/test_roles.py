@@ -102,6 +102,48 @@ def test_a_setting_that_the_target_does_not_know(phases: Phases) -> None:
     ]
 
 
+PARAMETERS = """
+    select p.parname, a.grantee::regrole::text, a.privilege_type, a.is_grantable
+    from pg_parameter_acl as p, aclexplode(p.paracl) as a where a.grantee >= 16384 order by 1, 2, 3
+"""
+
+
+@pytest.fixture
+def tuners(phases: Phases) -> Iterator[Phases]:
+    """The same, with roles dropped that have rights on parameters, which are no database's."""
+    yield phases
+    for database in (phases.pair.source, phases.pair.target):
+        for role in ("tuner", "kept_tuner"):
+            database.execute(f"drop owned by {role}; drop role {role}")
+
+
+@pytest.mark.parametrize("source_target", [(15, 18)], indirect=True)
+def test_new_roles_get_their_rights_on_parameters(tuners: Phases) -> None:
+    source, target = tuners.pair.source, tuners.pair.target
+    source.execute(
+        """
+        create role tuner; create role kept_tuner;
+        grant set on parameter log_min_messages to tuner with grant option;
+        grant set, alter system on parameter work_mem to tuner;
+        grant set on parameter "my.Own" to tuner;
+        grant set on parameter promote_trigger_file to tuner;
+        grant set on parameter session_replication_role to kept_tuner;
+        """
+    )
+    target.execute("create role kept_tuner")
+    copied = tuners.run("copy", "roles")
+    given = [row for row in source.rows(PARAMETERS) if row[0] != "promote_trigger_file"]
+    assert target.rows(PARAMETERS) == [row for row in given if row[1] == "tuner"]
+    assert len(target.rows(PARAMETERS)) == 4
+    assert 'left out: GRANT SET ON PARAMETER "promote_trigger_file" TO "tuner"' in copied.stderr
+    tuners.run("dump", "roles", "--no-role-passwords")
+    script = (tuners.directory / "schema" / "roles.sql").read_text()
+    assert 'GRANT SET ON PARAMETER "log_min_messages" TO "tuner" WITH GRANT OPTION;' in script
+    target.execute("drop owned by tuner; drop role tuner")
+    tuners.run("restore", "roles")
+    assert len(target.rows(PARAMETERS)) == 4
+
+
 def test_what_a_weak_role_may_do(phases: Phases) -> None:
     source, target = phases.pair.source, phases.pair.target
     source.execute("create role weak login; create role fresh login")

@@ -143,3 +143,30 @@ def test_a_server_that_shuts_down_while_a_connection_is_made_is_tried_again() ->
         "connection failed: FATAL:  terminating connection due to administrator command"
     )
     assert _unreachable(source("host=x"), error).retryable
+
+
+@pytest.mark.parametrize(
+    ("context", "function"),
+    [
+        ('SQL function "odd ""one" during inlining', '"odd ""one"'),
+        (
+            'SQL statement "select f(1)"\nPL/pgSQL function s.g(integer, text) line 1 at RETURN',
+            "s.g(integer, text)",
+        ),
+        ("PL/pgSQL function g() line 3 at assignment", "g()"),
+    ],
+)
+def test_a_name_that_a_function_does_not_find_is_told_with_the_function(
+    context: str, function: str
+) -> None:
+    class NotFound(Exception):
+        sqlstate = "42883"
+        hint = "No function matches the given name and argument types."
+
+    error = NotFound("function f(integer) does not exist")
+    error.context = context  # type: ignore[attr-defined]
+    made = translate(source(""), error, doing="copying s.t")
+    assert made.message.endswith(f"does not exist, which function {function} names")
+    assert "search_path" in (made.hint or "")
+    error.context = "COPY t, line 1"  # type: ignore[attr-defined]
+    assert "which" not in translate(source(""), error, doing="copying s.t").message

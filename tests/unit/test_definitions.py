@@ -139,3 +139,12 @@ def test_the_version_of_an_extension_is_told_and_no_difference() -> None:
     assert list(definitions.notes(here, there)) == [
         "extension e: version 1.0 on the source, 1.1 on the target"
     ]
+
+
+def test_an_icu_locale_may_be_written_as_a_language_tag() -> None:
+    """As servers from 16 on do, whichever way it was given."""
+    icu = {"provider": "icu", "locale": "@colNumeric=yes"}
+    assert _names("collation", icu, icu | {"locale": "und-u-kn"}) == []
+    assert _names("collation", icu, icu | {"locale": "und"}) == ["locale"]
+    libc = {"provider": "libc", "locale": "de_DE"}
+    assert _names("collation", libc, libc | {"locale": "de-DE"}) == ["locale"]

@@ -609,6 +609,12 @@ TARGET_CASES = [
     at_target("encoding", NOTE, "converted from LATIN1 to UTF8", source=LATIN),
     at_target("locale", NOTE, "de_DE / C.UTF-8|LC_COLLATE", facts={"collation": "de_DE"}),
     at_target(
+        "locale",
+        NOTE,
+        "has the locale C.UTF-8 / C.UTF-8, the source's de-AT of ICU|ICU_LOCALE",
+        source=source(facts={"provider": "i", "locale": "de_AT"}),
+    ),
+    at_target(
         "collations",
         FATAL,
         '"de_DE"',
@@ -1252,6 +1258,10 @@ NOT_FOUND = {
     ),
     "another database of one server": Scene(
         target=target(facts={"system_identifier": 1, "database_oid": 6})
+    ),
+    "one locale of ICU, which 16 and later write as a language tag": Scene(
+        source=source(facts={"provider": "i", "locale": "@colNumeric=yes", "collation": "de_DE"}),
+        target=target(facts={"provider": "i", "locale": "und-u-kn"}),
     ),
 }
 

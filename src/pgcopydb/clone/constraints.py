@@ -12,6 +12,7 @@ from pgcopydb.clone.statements import run_pool
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import connect
 from pgcopydb.postgres.short_sessions import short_session
+from pgcopydb.postgres.triggers import silence_event_triggers
 from pgcopydb.workdir.directory import WorkDirectory
 from pgcopydb.workdir.jobs import Job, JobQueue
 
@@ -59,6 +60,7 @@ def finish(copying: Restoring, *, unchecked: bool) -> None:
             copying.timed("check foreign keys"),
             connect(copying.target, purpose="foreign keys") as connection,
         ):
+            silence_event_triggers(connection)
             foreign_keys.validate(copying.target, connection, _foreign_keys(copying.work))
 
 
@@ -93,6 +95,7 @@ def refuse_violated(work: WorkDirectory, target: Endpoint) -> None:
     if not keys:
         return
     with connect(target, purpose="foreign keys") as connection:
+        silence_event_triggers(connection)
         violated = foreign_keys.unvalidated(target, connection, keys)
         foreign_keys.validate(target, connection, violated)
         foreign_keys.refuse_unvalidated(target, connection, violated)

@@ -60,6 +60,9 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     is_superuser: bool
     may_replicate: bool
     extensions: tuple[str, ...]
+    provider: str = "c"
+    locale: str | None = None
+    """What sorts text: libc ("c") by ``collation``, or ICU ("i") or the server ("b") by this."""
 
     @property
     def identity(self) -> str:

@@ -38,8 +38,21 @@ class Membership(Struct, frozen=True, kw_only=True):
     grantor: str | None
 
 
+class ParameterRight(Struct, frozen=True, kw_only=True):
+    """``role`` may do with a parameter what ``privilege`` says: SET or ALTER SYSTEM."""
+
+    role: str
+    parameter: str
+    privilege: str
+    may_grant: bool
+
+
 class Roles(Struct, frozen=True, kw_only=True):
-    """All roles of a server that users created, and their memberships in any role."""
+    """All roles of a server that users created, and their memberships in any role.
+
+    ``parameter_rights`` are what superusers of servers from 15 on gave them on parameters.
+    """
 
     roles: tuple[Role, ...]
     memberships: tuple[Membership, ...]
+    parameter_rights: tuple[ParameterRight, ...] = ()

@@ -120,23 +120,30 @@ def _end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-_COMMAND = re.compile(r"^Command was: ")
+_COMMAND = re.compile(r"""^Command was: (?P<begun>[A-Z][A-Z ]*(?:"(?:[^"]|"")*"|[^\s"'(;])*)?""")
+"""A statement that failed, and of that what is done to which object."""
+
+_CARET = re.compile(r"\s*\^")
 
 
 def _meaningful(program: str, complaints: str) -> tuple[str, ...]:
     """Return the program's own lines, without the SQL that it quotes.
 
-    The statement of a user mapping or a subscription holds a password; "Command was:" and what
-    follows, up to the program's next own line, is left out.
+    The statement of a user mapping or a subscription holds a password; of "Command was:" and what
+    follows, up to the program's next own line, only the kind and name of the object are kept, with
+    the error.
     """
     kept: list[str] = []
     quoting = False
+    failed = 0
     for line in complaints.splitlines():
         if line.startswith(f"{program}: "):
-            quoting = False
+            quoting, failed = False, len(kept)
             kept.append(line.removeprefix(f"{program}: ").replace("ERROR:  ", "ERROR: "))
-        elif _COMMAND.match(line):
+        elif command := _COMMAND.match(line):
             quoting = True
-        elif not quoting and line.strip():
+            if command["begun"] and failed < len(kept):
+                kept[failed] += f", in {command['begun'].strip()}"
+        elif not quoting and line.strip() and not _CARET.fullmatch(line):
             kept.append(line.strip())
     return tuple(kept)

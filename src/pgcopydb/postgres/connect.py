@@ -134,6 +134,17 @@ _BEYOND_A_GIGABYTE: Final = re.compile(
 )
 """What servers say of a text or message that would be longer than their buffers may be."""
 
+_NOT_FOUND: Final = frozenset({"42883", "42P01", "42704", "3F000"})
+"""There is no function, table, other object or schema of that name."""
+
+_CALLER: Final = re.compile(r'(?:PL/pgSQL|SQL) function (?P<function>"(?:[^"]|"")*"|.*?\))(?: |$)')
+
+_EMPTY_PATH_HINT: Final = (
+    "names without a schema are looked for with an empty search_path, as when a dump is restored:"
+    " give the function a path of its own (ALTER FUNCTION ... SET search_path = ...) on both sides,"
+    " then run it again, with --resume where it began"
+)
+
 
 def connect(
     endpoint: Endpoint, *, purpose: str, autocommit: bool = True, retry_for: float = 0
@@ -269,6 +280,9 @@ def translate(endpoint: Endpoint, error: Exception, *, doing: str) -> PgcopydbEr
         )
     if state is None:
         return endpoint.error(message, hint=hint, retryable=_lost(error))
+    if state in _NOT_FOUND and (caller := _CALLER.search(_context(error))):
+        message += f", which function {caller['function']} names"
+        hint = _EMPTY_PATH_HINT  # the server's own is of types and casts
     if state == _INSUFFICIENT_PRIVILEGE and hint is None:
         hint = "grant the role what it lacks there, then run it again, with --resume where it began"
     if state == _DISK_FULL and hint is None:  # the server says so of some writes only
@@ -315,6 +329,13 @@ def _unreachable(endpoint: Endpoint, error: psycopg.Error) -> PgcopydbError:
 def _reason(error: Exception) -> str:
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     return primary or _one_line(str(error)) or type(error).__name__
+
+
+def _context(error: Exception) -> str:
+    """Return what the server was doing, line by line from the inside; psycopg's or asyncpg's."""
+    diagnosis = getattr(error, "diag", None)
+    given = getattr(error if diagnosis is None else diagnosis, "context", None)
+    return given if isinstance(given, str) else ""
 
 
 def _one_line(text: str) -> str:

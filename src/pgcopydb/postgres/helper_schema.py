@@ -16,6 +16,7 @@ from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.errors import TargetError
+from pgcopydb.postgres.triggers import silence_event_triggers
 
 Session = Connection[tuple[Any, ...]]
 
@@ -96,6 +97,7 @@ def drop_helper_schema(connection: Session, run_id: str) -> None:
     if not helper_schema_exists(connection):
         return
     with connection.transaction():
+        silence_event_triggers(connection)
         connection.execute("lock table pgcopydb.run in access exclusive mode")
         connection.execute("delete from pgcopydb.run where run_id = %s", (run_id,))
         if connection.execute("select from pgcopydb.run limit 1").fetchone() is None:

@@ -14,7 +14,7 @@ from psycopg import Connection
 
 from pgcopydb.errors import ConfigurationError, SqlError, TargetError
 from pgcopydb.model.endpoint import Endpoint
-from pgcopydb.model.roles import Membership, Role, Roles
+from pgcopydb.model.roles import Membership, ParameterRight, Role, Roles
 from pgcopydb.postgres import discover
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.sql import roles as statements
@@ -52,7 +52,15 @@ def read_roles(source: Endpoint, connection: Session, *, passwords: bool) -> Rol
             memberships=tuple(
                 Membership(**record) for record in discover.records(connection, "role_memberships")
             ),
+            parameter_rights=_parameter_rights(connection),
         )
+
+
+def _parameter_rights(connection: Session) -> tuple[ParameterRight, ...]:
+    if connection.info.server_version < statements.FIRST_WITH_PARAMETER_RIGHTS:
+        return ()
+    found = discover.records(connection, "parameter_rights")
+    return tuple(ParameterRight(**record) for record in found)
 
 
 def create_roles(
@@ -60,8 +68,8 @@ def create_roles(
 ) -> list[str]:
     """Create the roles that the target lacks, all or none; return their names.
 
-    Memberships are granted where one of the two roles is new. Raises the target's error, naming
-    the role.
+    Memberships are granted where one of the two roles is new, rights on parameters to those that
+    are. Raises the target's error, naming the role.
     """
     known = _known(target, connection)
     created = [role for role in wanted.roles if role.name not in known]
@@ -76,6 +84,10 @@ def create_roles(
             _describe(target, connection, role, comments=comments)
         for one in _to_grant(target, connection, wanted, names):
             _grant(target, connection, one, known | names)
+        for right in wanted.parameter_rights:
+            refusal = _refusal(target, connection, right) if right.role in names else None
+            if refusal is not None:  # nothing that is copied needs it
+                log.warning("%s: left out: %s", target.side, refusal)
     return sorted(names)
 
 
@@ -123,6 +135,26 @@ def refused_memberships(
     return refused
 
 
+def refused_parameter_rights(target: Endpoint, connection: Session, wanted: Roles) -> list[str]:
+    """Return which rights on parameters ``create_roles`` would leave out, each with why.
+
+    All are tried in a transaction that is rolled back, among the roles that can be created.
+    """
+    known = _known(target, connection)
+    with connection.transaction(force_rollback=True):
+        created = {
+            role.name
+            for role in wanted.roles
+            if role.name not in known and _tried(target, connection, role)
+        }
+        tried = (
+            _refusal(target, connection, right)
+            for right in wanted.parameter_rights
+            if right.role in created
+        )
+        return [refusal for refusal in tried if refusal is not None]
+
+
 def may_read_passwords(connection: Session) -> bool:
     """Tell whether the role may read the passwords of the others."""
     row = connection.execute(
@@ -141,6 +173,7 @@ def statements_for(wanted: Roles, *, version_num: int) -> Iterator[str]:
             yield statements.comment_on_role(role)
     for one in statements.in_order(wanted.memberships):
         yield statements.grant_membership(one, version_num=version_num)
+    yield from (statements.grant_parameter(right) for right in wanted.parameter_rights)
 
 
 def try_setting(target: Endpoint, connection: Session, statement: str, setting: str) -> None:
@@ -212,6 +245,19 @@ def _grant(target: Endpoint, connection: Session, one: Membership, known: set[st
         return
     with reporting(target, f'granting role "{one.role}" to "{one.member}"'):
         connection.execute(statements.grant_membership(one, version_num=version).encode())
+
+
+def _refusal(target: Endpoint, connection: Session, right: ParameterRight) -> str | None:
+    """Give a role a right on a parameter; return why the target refuses that, if it does."""
+    statement = statements.grant_parameter(right)
+    if connection.info.server_version < statements.FIRST_WITH_PARAMETER_RIGHTS:
+        return f"{statement}: before PostgreSQL 15 there are no rights on parameters"
+    try:
+        with connection.transaction(), reporting(target, statement):
+            connection.execute(statement.encode())
+    except (TargetError, SqlError) as error:
+        return error.message.removeprefix(f"{target.side}: ")
+    return None
 
 
 def _passwords(source: Endpoint, connection: Session) -> dict[str, str]:

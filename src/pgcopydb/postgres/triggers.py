@@ -10,6 +10,7 @@ from typing import Any, Final
 import psycopg
 from msgspec import Struct
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
@@ -44,6 +45,23 @@ def may_silence(connection: Connection, target: Endpoint) -> bool:
             return False
         connection.execute("reset session_replication_role")
     return True
+
+
+def silence_event_triggers(connection: Connection) -> None:
+    """Keep event triggers from firing on what this program does for itself, where the role may.
+
+    Until the end of the transaction that is open, or else of the session. One that the copy has
+    just made may refuse it, or write a row that the source does not have.
+    """
+    in_transaction = connection.info.transaction_status is TransactionStatus.INTRANS
+    try:
+        with connection.transaction():
+            connection.execute(
+                "select pg_catalog.set_config('session_replication_role', 'replica', %s)",
+                (in_transaction,),
+            )
+    except psycopg.errors.InsufficientPrivilege:
+        return
 
 
 def firing_triggers(

@@ -12,6 +12,7 @@ from pgcopydb.postgres.roles import (
     may_read_passwords,
     read_roles,
     refused_memberships,
+    refused_parameter_rights,
     refused_roles,
 )
 from pgcopydb.postgres.short_sessions import short_session
@@ -20,9 +21,9 @@ from pgcopydb.postgres.short_sessions import short_session
 def judge_roles(
     source: Endpoint, target: Endpoint, facts: TargetFacts, copy: CopyOptions
 ) -> Iterator[Finding]:
-    """Give what keeps roles of the source from being read, created or granted.
+    """Give what keeps roles of the source from being read, created or granted, and given rights.
 
-    The last two are tried where the target's role is no superuser, and may create any.
+    All but the first are tried where the target's role is no superuser, and may create any.
     """
     role = facts.facts.role
     tried = not facts.facts.is_superuser and role in facts.role_creators
@@ -35,10 +36,13 @@ def judge_roles(
     with short_session(target, purpose="check") as writing:
         refused = refused_roles(target, writing, wanted)
         ungranted = refused_memberships(target, writing, wanted)
+        left_out = refused_parameter_rights(target, writing, wanted)
     if refused:
         yield _refused_roles(role, refused)
     if ungranted:
         yield _refused_memberships(ungranted, facts)
+    if left_out:
+        yield _left_out_rights(role, left_out)
 
 
 def _hidden_passwords() -> Finding:
@@ -61,6 +65,17 @@ def _refused_roles(role: str, refused: list[str]) -> Finding:
         advice="let a superuser create these beforehand, with the attributes that they are to have:"
         " roles that are there are kept; or leave out --roles",
         status=7,
+    )
+
+
+def _left_out_rights(role: str, left_out: list[str]) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        side=Side.TARGET,
+        check="role-parameters",
+        message=f'role "{role}" may not give roles their rights on parameters, which are left out:'
+        f" {some_of(left_out)}",
+        advice="let a superuser give them after the copy",
     )
 
 

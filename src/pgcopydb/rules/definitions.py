@@ -8,7 +8,9 @@ from msgspec import Struct
 from pgcopydb.model.comparison import ValueDifference
 from pgcopydb.model.definition import Definition
 from pgcopydb.model.options import CompareOptions
+from pgcopydb.rules.language_tag import language_tag
 from pgcopydb.rules.privileges import privileges_text
+from pgcopydb.rules.reprinted import as_read_again
 
 COLUMN_ORDER = "order of columns"
 
@@ -89,6 +91,8 @@ class Definitions(Struct, frozen=True):
             if (definition.kind, name) not in _NOTED
             and not self._is_left_out(definition.kind, name)
         }
+        if definition.kind == "collation" and found.get("provider") == "icu":
+            found["locale"] = language_tag(found.get("locale", ""))
         if definition.privileges is not None and not self.options.no_acl:
             granted = privileges_text(definition.privileges, without=self.unknown_privileges)
             if granted:
@@ -125,12 +129,14 @@ class Definitions(Struct, frozen=True):
         return None if text is None else self._comparable(name, text)
 
     def _comparable(self, name: str, text: str) -> str:
-        """Return a property as every version would print it.
+        """Return a property as every version would print it that has read what it prints.
 
         Each puts other names in quotes, for each has other keywords. From 16 on a view of a single
         table is printed without that table's name before the columns, and from 18 on a rule without
         AS before an alias.
         """
+        if name in _PRINTED:
+            text = as_read_again(text)
         if not self.versions_differ or name in _VERBATIM:
             return text
 

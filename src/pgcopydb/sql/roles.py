@@ -5,12 +5,15 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pgcopydb.model.roles import Membership, Role
+from pgcopydb.model.roles import Membership, ParameterRight, Role
 from pgcopydb.sql.quote import quote_identifier, quote_literal
 from pgcopydb.sql.settings import set_clause
 
 FIRST_WITH_OPTIONS: Final = 160000
 """The first version that knows more of a membership than ADMIN OPTION."""
+
+FIRST_WITH_PARAMETER_RIGHTS: Final = 150000
+"""The first version that gives others than superusers rights on parameters."""
 
 
 def create_role(role: Role) -> str:
@@ -63,6 +66,14 @@ def grant_membership(membership: Membership, *, version_num: int) -> str:
     if membership.grantor is not None:
         grant += f" GRANTED BY {quote_identifier(membership.grantor)}"
     return grant
+
+
+def grant_parameter(right: ParameterRight) -> str:
+    """Return the GRANT of a right on a parameter, whose name may have a prefix."""
+    parameter = ".".join(quote_identifier(part) for part in right.parameter.split("."))
+    return f"GRANT {right.privilege} ON PARAMETER {parameter} TO {quote_identifier(right.role)}" + (
+        " WITH GRANT OPTION" if right.may_grant else ""
+    )
 
 
 def by_one_grantor(

@@ -16,6 +16,7 @@ from pgcopydb.model.readiness import (
     TargetFacts,
     TargetServer,
 )
+from pgcopydb.rules.language_tag import language_tag
 from pgcopydb.rules.readiness.wording import set_setting
 
 _BESIDE_LANES: Final = 8
@@ -27,6 +28,13 @@ _WORKERS: Final = {
     "max_worker_processes": 8,
 }
 """What a build by several processes needs of a server, and PostgreSQL's own defaults."""
+
+_LOCALE_OPTIONS: Final = {
+    "b": "LOCALE_PROVIDER and BUILTIN_LOCALE",
+    "c": "LC_COLLATE and LC_CTYPE",
+    "i": "LOCALE_PROVIDER and ICU_LOCALE",
+}
+"""What CREATE DATABASE takes a locale by: the server's own, libc's and that of ICU."""
 
 
 def source_pooler(source: SourceServer, _: Intent) -> Iterator[Finding]:
@@ -211,17 +219,23 @@ def encodings(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[F
 
 def locales(source: SourceFacts, target: TargetFacts, _: Intent) -> Iterator[Finding]:
     """Whether text is ordered and classified alike."""
-    here = (source.facts.collation, source.facts.ctype)
-    there = (target.facts.collation, target.facts.ctype)
+    here, there = _locale(source.facts), _locale(target.facts)
     if here == there:
         return
     yield Finding(
         severity=Severity.NOTE,
         side=Side.TARGET,
         check="locale",
-        message=f"the target's database has the locale {' / '.join(there)}, the source's"
-        f" {' / '.join(here)}: text is ordered otherwise, and a range partition of text may refuse"
-        " rows",
-        advice="make the target's database with the source's LC_COLLATE and LC_CTYPE"
-        " (TEMPLATE template0)",
+        message=f"the target's database has the locale {there}, the source's {here}: text is"
+        " ordered otherwise, and a range partition of text may refuse rows",
+        advice="make the target's database with the source's"
+        f" {_LOCALE_OPTIONS[source.facts.provider]} (TEMPLATE template0)",
     )
+
+
+def _locale(facts: ServerFacts) -> str:
+    if facts.locale is None:
+        return f"{facts.collation} / {facts.ctype}"
+    if facts.provider == "i":
+        return f"{language_tag(facts.locale)} of ICU"
+    return f"{facts.locale} / {facts.locale}"
