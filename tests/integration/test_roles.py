@@ -182,7 +182,12 @@ def test_a_clone_with_roles_and_properties(phases: Phases, tmp_path: Path) -> No
         alter database {name} connection limit 42; alter database {name} owner to reader;
         """
     )
-    phases.run("clone", "--roles")
+    unready = phases.command("check", "--dir", tmp_path / "before", *phases.pair.options)
+    assert 'role "app" is not there, its setting statement_timeout is left out' in unready.stdout
+    assert 'role "app" is not there, its right to CONNECT is left out' in unready.stdout
+    assert "WARNING" not in unready.stderr
+    cloned = phases.run("clone", "--roles")
+    assert "is not there" not in cloned.stderr
     assert target.rows("select relowner::regrole::text from pg_class where relname = 't'") == [
         ('"o\'wner"',)
     ]

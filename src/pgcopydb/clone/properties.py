@@ -1,10 +1,14 @@
 """The properties of the database itself: looked at before the copy, set after it."""
 
+import logging
+
 from pgcopydb.clone.context import Copying
 from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.model.options import CopyOptions
 from pgcopydb.postgres import properties
 from pgcopydb.postgres.short_sessions import short_session
+
+log = logging.getLogger(__name__)
 
 
 def set_properties(copying: Copying) -> None:
@@ -18,7 +22,12 @@ def set_properties(copying: Copying) -> None:
     ):
         wanted = _read(copying.source)
         statements = properties.missing(
-            target, session, wanted, comment=not copy.no_comments, acl=not copy.no_acl
+            target,
+            session,
+            wanted,
+            comment=not copy.no_comments,
+            acl=not copy.no_acl,
+            left_out=lambda why: log.warning("target: %s", why),
         )
         properties.run(target, session, statements)
 

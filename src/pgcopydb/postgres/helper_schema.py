@@ -70,6 +70,7 @@ def create_helper_schema(connection: Session, run_id: str) -> None:
     Raises TargetError when a schema of that name is there that this program did not make.
     """
     with connection.transaction():
+        silence_event_triggers(connection)
         if _schema_comment(connection) is None:
             connection.execute("create schema pgcopydb")
             connection.execute(f"comment on schema pgcopydb is '{COMMENT}'".encode())

@@ -24,6 +24,7 @@ from pgcopydb.model.endpoint import Endpoint
 from pgcopydb.postgres.connect import reporting
 from pgcopydb.postgres.pipeline import Pipeline
 from pgcopydb.postgres.progress import take_over, timestamp
+from pgcopydb.postgres.triggers import silence_event_triggers
 from pgcopydb.rules.readiness.applying import ORIGIN_FUNCTIONS
 
 log = logging.getLogger(__name__)
@@ -253,7 +254,7 @@ def create_witness(connection: Connection, endpoint: Endpoint, name: str, start:
 
     The helper schema must be there.
     """
-    with reporting(endpoint, f'preparing replication origin "{name}"'):
+    with reporting(endpoint, f'preparing replication origin "{name}"'), connection.transaction():
         _drop_witness(connection, name)
         for sequence, first in zip(_sequences(name), (start, start, 0), strict=True):
             connection.execute(
@@ -301,8 +302,10 @@ def _read_witness(connection: Connection, endpoint: Endpoint, name: str) -> _Wit
 
 
 def _drop_witness(connection: Connection, name: str) -> None:
-    for sequence in _sequences(name):
-        connection.execute(sql.SQL("drop sequence if exists {}").format(sequence))
+    with connection.transaction():
+        silence_event_triggers(connection)
+        for sequence in _sequences(name):
+            connection.execute(sql.SQL("drop sequence if exists {}").format(sequence))
 
 
 def _sequences(name: str) -> tuple[sql.Identifier, ...]:

@@ -4,8 +4,7 @@ None of it is part of a dump of the database. Its owner stays who it is: whoever
 database has decided that, and a copy that gave it away could not go on with it.
 """
 
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -20,8 +19,6 @@ from pgcopydb.postgres.setting_rights import refusal_of
 from pgcopydb.sql.quote import quote_identifier, quote_literal
 from pgcopydb.sql.roles import set_of_role
 from pgcopydb.sql.settings import set_clause
-
-log = logging.getLogger(__name__)
 
 Session = Connection[tuple[Any, ...]]
 
@@ -86,20 +83,26 @@ def is_owner(target: Endpoint, connection: Session) -> bool:
 
 
 def missing(
-    target: Endpoint, connection: Session, wanted: DatabaseProperties, *, comment: bool, acl: bool
+    target: Endpoint,
+    connection: Session,
+    wanted: DatabaseProperties,
+    *,
+    comment: bool,
+    acl: bool,
+    left_out: Callable[[str], None],
 ) -> list[Statement]:
     """Return what gives the target's database what ``wanted`` has more or otherwise.
 
-    What names a role that the target lacks is left out, with a warning. The connection limit is
-    :func:`missing_limit`.
+    What names a role that the target lacks is left out, and ``left_out`` is told so. The connection
+    limit is :func:`missing_limit`.
     """
     present = read_properties(target, connection)
     with reporting(target, "reading the roles"):
         roles = {row[0] for row in connection.execute("select rolname from pg_catalog.pg_roles")}
     return [
-        *_of_settings(wanted, present, roles),
+        *_of_settings(wanted, present, roles, left_out),
         *(_of_comment(wanted, present) if comment else ()),
-        *(_of_grants(wanted, present, roles) if acl else ()),
+        *(_of_grants(wanted, present, roles, left_out) if acl else ()),
     ]
 
 
@@ -144,7 +147,10 @@ def refused(
 
 
 def _of_settings(
-    wanted: DatabaseProperties, present: DatabaseProperties, roles: set[str]
+    wanted: DatabaseProperties,
+    present: DatabaseProperties,
+    roles: set[str],
+    left_out: Callable[[str], None],
 ) -> Iterator[Statement]:
     for role, setting in wanted.settings:
         if (role, setting) in present.settings:
@@ -156,7 +162,7 @@ def _of_settings(
             yield Statement(set_of_role(role, setting, database=present.name), setting, role)
         else:
             name = setting.partition("=")[0]
-            log.warning('target: role "%s" is not there, its setting %s is left out', role, name)
+            left_out(f'role "{role}" is not there, its setting {name} is left out')
 
 
 def _of_comment(wanted: DatabaseProperties, present: DatabaseProperties) -> Iterator[Statement]:
@@ -166,16 +172,17 @@ def _of_comment(wanted: DatabaseProperties, present: DatabaseProperties) -> Iter
 
 
 def _of_grants(
-    wanted: DatabaseProperties, present: DatabaseProperties, roles: set[str]
+    wanted: DatabaseProperties,
+    present: DatabaseProperties,
+    roles: set[str],
+    left_out: Callable[[str], None],
 ) -> Iterator[Statement]:
     """Grant what the target lacks, and take from PUBLIC what the source does not give it."""
     database = quote_identifier(present.name)
     for grant in sorted(wanted.grants - present.grants, key=_place):
         if grant.role is not None and grant.role not in roles:
-            log.warning(
-                'target: role "%s" is not there, its right to %s is left out',
-                grant.role,
-                grant.privilege,
+            left_out(
+                f'role "{grant.role}" is not there, its right to {grant.privilege} is left out'
             )
             continue
         option = " WITH GRANT OPTION" if grant.grantable else ""

@@ -28,9 +28,17 @@ def judge_properties(
         present = properties.read_properties(target, writing)
         if not copy.no_owner and wanted.owner != present.owner:
             yield _other_owner(wanted.owner, present)
+        left_out: list[str] = []
         lacking = properties.missing(
-            target, writing, wanted, comment=not copy.no_comments, acl=not copy.no_acl
+            target,
+            writing,
+            wanted,
+            comment=not copy.no_comments,
+            acl=not copy.no_acl,
+            left_out=left_out.append,
         )
+        if left_out and not copy.roles:
+            yield _without_roles(left_out)
         if properties.is_owner(target, writing):
             yield from _settings(target, writing, lacking, facts)
             return
@@ -121,6 +129,16 @@ def _alterable(roles: Iterable[str], facts: TargetFacts) -> Iterator[Statement]:
     if facts.facts.major >= _FIRST_WITH_ADMINISTRATORS:
         for name in roles:
             yield Statement("GRANT {} TO {} WITH ADMIN OPTION;", Name(name), Name(role))
+
+
+def _without_roles(left_out: list[str]) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        side=Side.TARGET,
+        check="database-roles",
+        message=f"what the source's database has for roles is not all carried: {some_of(left_out)}",
+        advice="create the roles, or have them created with --roles",
+    )
 
 
 def _other_owner(wanted: str, present: properties.DatabaseProperties) -> Finding:
