@@ -107,6 +107,22 @@ CASES = [
         ],
     ),
     Case(
+        "keys of a composite type, and of a domain of one",
+        """
+        create type pair as (a int, "b c" text); create domain a_pair as pair check ((value).a > 0);
+        create table by_pair (p pair primary key, n int);
+        create table by_domain (p a_pair, id int, n int, primary key (id, p));
+        insert into by_pair select row (g, 'it''s')::pair, g from generate_series(1, 20) g;
+        insert into by_domain select row (g, null)::pair, g, g from generate_series(1, 20) g;
+        """,
+        [
+            "update by_pair set n = 0 where n < 5; update by_domain set n = 0 where n < 5",
+            "update by_pair set p = row (n + 100, 'a, b')::pair where n between 6 and 8",
+            "update by_domain set p = row (id + 100, '\"')::pair where id between 6 and 8",
+            "delete from by_pair where n > 12; delete from by_domain where n > 12",
+        ],
+    ),
+    Case(
         "P21 P22 P23 identity FULL with NULLs, duplicates and types without equality",
         """
         create table multiset (a int, b text);

@@ -63,4 +63,5 @@ def _target_column(column: Column) -> TargetColumn:
         exact=is_exact(column.type, column.collation),
         type_names=column.type_names,
         modifier=column.type_modifier,
+        composite=column.composite,
     )

@@ -82,7 +82,8 @@ class Column(Struct, frozen=True, kw_only=True, gc=False):
     SQL prints it without modifiers and as schema.name, and the same of what a domain is made of.
     ``generated`` is "" or how: "s"(tored), "v"(irtual). ``identity`` is "" or "a"(lways) or
     "d" (by default). ``version`` changes when the column is altered, even to the same type.
-    ``enumerated`` tells whether the type is an enumerated one, or a domain of one.
+    ``enumerated`` tells whether the type is an enumerated one, or a domain of one; ``composite``
+    names the composite type that it is, or a domain of.
     """
 
     number: int
@@ -99,6 +100,7 @@ class Column(Struct, frozen=True, kw_only=True, gc=False):
     collation: str | None
     version: str
     enumerated: bool = False
+    composite: str | None = None
 
     @property
     def is_generated(self) -> bool:

@@ -14,7 +14,8 @@ class TargetColumn(Struct, frozen=True):
     differently, and some types have no equality at all: those are compared by their text.
     ``number`` and ``version`` tell later whether it is still the same column, and as it was.
     ``type_names`` are those by which the type may be called (see ``model.objects.Column``), none
-    when they are not known; ``modifier`` is its type modifier, -1 for none.
+    when they are not known; ``modifier`` is its type modifier, -1 for none. ``composite`` names the
+    composite type that the column is of, or of a domain of which.
     """
 
     name: str
@@ -26,6 +27,7 @@ class TargetColumn(Struct, frozen=True):
     version: str = ""
     type_names: tuple[str, ...] = ()
     modifier: int = -1
+    composite: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

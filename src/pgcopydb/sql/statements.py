@@ -179,7 +179,7 @@ class TableStatements:
                 hint="give it a primary key or REPLICA IDENTITY FULL on the source and clone again",
             )
         condition = " AND ".join(
-            f"{quote_identifier(self._columns[n].name)} = ${number}"
+            f"{quote_identifier(self._columns[n].name)} = {_key_mark(self._columns[n], number)}"
             for number, n in enumerate(self._key, start=first)
         )
         return condition, [~n if moved else n for n in self._key]
@@ -220,6 +220,15 @@ def truncate_statement(
     )
     restart = " RESTART IDENTITY" if restart_identity else ""
     return f"TRUNCATE {names}{restart}{' CASCADE' if cascade else ''}"
+
+
+def _key_mark(column: TargetColumn, number: int) -> str:
+    """Return how the value of a key is written, for the column's type to read it.
+
+    Of an unknown value beside a row the server believes that it is a row of no type in particular,
+    which it cannot read (rowtypes.c, record_in).
+    """
+    return f"${number}" if column.composite is None else f"${number}::{column.composite}"
 
 
 def _same(column: TargetColumn, name: str, mark: str) -> str:

@@ -12,8 +12,9 @@ with recursive used_type (oid) as (
   select m.oid, t.typbasetype
   from made_of as m join pg_catalog.pg_type as t on t.oid = m.base
   where t.typtype = 'd'
-), type_name (oid, names, enumerated) as materialized (
-  select m.oid, pg_catalog.array_agg(called.name), pg_catalog.bool_or(b.typtype = 'e')
+), type_name (oid, names, enumerated, composite) as materialized (
+  select m.oid, pg_catalog.array_agg(called.name), pg_catalog.bool_or(b.typtype = 'e'),
+    pg_catalog.min(pg_catalog.format_type(b.oid, null)) filter (where b.typtype = 'c')
   from made_of as m
   join pg_catalog.pg_type as b on b.oid = m.base
   join pg_catalog.pg_namespace as bn on bn.oid = b.typnamespace,
@@ -31,6 +32,7 @@ select
   a.atttypmod as type_modifier,
   coalesce(y.names, array[]::text[]) as type_names,
   coalesce(y.enumerated, false) as enumerated,
+  y.composite,
   a.attnotnull as not_null,
   a.attgenerated::text as generated,
   a.attidentity::text as identity,
