@@ -10,6 +10,7 @@ from collections.abc import Iterator, Set
 from typing import Any, Final
 
 import psycopg
+from msgspec import Struct
 from psycopg import Connection
 
 from pgcopydb.errors import ConfigurationError, SqlError, TargetError
@@ -111,34 +112,20 @@ def refused_roles(target: Endpoint, connection: Session, wanted: Roles) -> list[
     return refused
 
 
-def refused_memberships(
-    target: Endpoint, connection: Session, wanted: Roles
-) -> list[tuple[Membership, str]]:
-    """Return at which memberships ``create_roles`` would end, each with why.
+class RefusedGrants(Struct, frozen=True):
+    """At which memberships ``create_roles`` would end, each with why; and what it would leave out.
 
-    All are tried in a transaction that is rolled back, among the roles that can be created.
+    ``parameter_rights`` tell each right on a parameter that is left out, and why.
     """
-    known = _known(target, connection)
-    created, refused = set(), []
-    with connection.transaction(force_rollback=True):
-        for role in wanted.roles:
-            if role.name not in known and _tried(target, connection, role):
-                created.add(role.name)
-        for one in _to_grant(target, connection, wanted, created):
-            if not {one.role, one.member} <= known | created:
-                continue  # which is told with a warning, or is what cannot be created
-            try:
-                with connection.transaction():
-                    _grant(target, connection, one, known | created)
-            except (TargetError, SqlError) as error:
-                refused.append((one, error.message.removeprefix(f"{target.side}: ")))
-    return refused
+
+    memberships: tuple[tuple[Membership, str], ...]
+    parameter_rights: tuple[str, ...]
 
 
-def refused_parameter_rights(target: Endpoint, connection: Session, wanted: Roles) -> list[str]:
-    """Return which rights on parameters ``create_roles`` would leave out, each with why.
+def refused_grants(target: Endpoint, connection: Session, wanted: Roles) -> RefusedGrants:
+    """Return what ``create_roles`` could not give to the roles that can be created.
 
-    All are tried in a transaction that is rolled back, among the roles that can be created.
+    Everything is tried in a transaction that is rolled back.
     """
     known = _known(target, connection)
     with connection.transaction(force_rollback=True):
@@ -147,12 +134,22 @@ def refused_parameter_rights(target: Endpoint, connection: Session, wanted: Role
             for role in wanted.roles
             if role.name not in known and _tried(target, connection, role)
         }
+        memberships = []
+        for one in _to_grant(target, connection, wanted, created):
+            if not {one.role, one.member} <= known | created:
+                continue  # which is told with a warning, or is what cannot be created
+            try:
+                with connection.transaction():
+                    _grant(target, connection, one, known | created)
+            except (TargetError, SqlError) as error:
+                memberships.append((one, error.message.removeprefix(f"{target.side}: ")))
         tried = (
             _refusal(target, connection, right)
             for right in wanted.parameter_rights
             if right.role in created
         )
-        return [refusal for refusal in tried if refusal is not None]
+        left_out = tuple(refusal for refusal in tried if refusal is not None)
+    return RefusedGrants(tuple(memberships), left_out)
 
 
 def may_read_passwords(connection: Session) -> bool:

@@ -1,6 +1,6 @@
 """Whether the source's roles can be read, and the target's role may create and grant them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pgcopydb.errors import some_of
 from pgcopydb.model.endpoint import Endpoint, Side
@@ -11,8 +11,7 @@ from pgcopydb.model.roles import Membership
 from pgcopydb.postgres.roles import (
     may_read_passwords,
     read_roles,
-    refused_memberships,
-    refused_parameter_rights,
+    refused_grants,
     refused_roles,
 )
 from pgcopydb.postgres.short_sessions import short_session
@@ -35,14 +34,13 @@ def judge_roles(
         return
     with short_session(target, purpose="check") as writing:
         refused = refused_roles(target, writing, wanted)
-        ungranted = refused_memberships(target, writing, wanted)
-        left_out = refused_parameter_rights(target, writing, wanted)
+        ungranted = refused_grants(target, writing, wanted)
     if refused:
         yield _refused_roles(role, refused)
-    if ungranted:
-        yield _refused_memberships(ungranted, facts)
-    if left_out:
-        yield _left_out_rights(role, left_out)
+    if ungranted.memberships:
+        yield _refused_memberships(ungranted.memberships, facts)
+    if ungranted.parameter_rights:
+        yield _left_out_rights(role, ungranted.parameter_rights)
 
 
 def _hidden_passwords() -> Finding:
@@ -68,7 +66,7 @@ def _refused_roles(role: str, refused: list[str]) -> Finding:
     )
 
 
-def _left_out_rights(role: str, left_out: list[str]) -> Finding:
+def _left_out_rights(role: str, left_out: Sequence[str]) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         side=Side.TARGET,
@@ -79,7 +77,7 @@ def _left_out_rights(role: str, left_out: list[str]) -> Finding:
     )
 
 
-def _refused_memberships(refused: list[tuple[Membership, str]], facts: TargetFacts) -> Finding:
+def _refused_memberships(refused: Sequence[tuple[Membership, str]], facts: TargetFacts) -> Finding:
     role = Name(facts.facts.role)
     administered = sorted({one.role for one, _ in refused} - facts.superusers)
     return Finding(
